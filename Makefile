@@ -1,0 +1,64 @@
+# Every target is a command that a person would type; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+DEPS := $(abspath $(or $(MCP_IAP_DEPS),.deps))
+export MCP_IAP_DEPS := $(DEPS)
+WASM := dist/mcp_iap.wasm
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ENVOY_VERSION := 1.40.0
+ENVOY_OLDEST := 1.36.4
+DEFAULT_ENVOY := $(DEPS)/envoy-$(ENVOY_VERSION)/envoy/_bin/envoy
+OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
+# Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
+ENVOY ?= $(DEFAULT_ENVOY)
+
+.PHONY: help build demo demo-up golden test test-unit integration envoy lint clean deps-demo deps-envoy FORCE
+
+help: ## lists the targets
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+build: $(WASM) ## builds the filter into dist/ and the command line
+	@cargo build --quiet --release --bin mcp-iap
+
+$(WASM): FORCE
+	@scripts/deps.sh rust-target
+	@cargo build --quiet --release --target wasm32-wasip1 --lib
+	@mkdir -p dist && cmp -s $(TARGET)/wasm32-wasip1/release/mcp_iap.wasm $@ || cp $(TARGET)/wasm32-wasip1/release/mcp_iap.wasm $@
+
+demo: $(WASM) deps-demo ## the main job on a real Envoy, provider, MCP server and client
+	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --golden docs/demo.txt
+
+demo-up: $(WASM) deps-demo ## the same, staying up, with curl lines to paste
+	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --up
+
+golden: $(WASM) deps-demo ## writes the golden files anew: read the difference before you commit it
+	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --write-golden docs/demo.txt
+	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration
+
+test: test-unit integration ## everything: native tests, then a real Envoy over the shipped files
+
+test-unit: $(WASM) ## native tests, in seconds
+	@cargo test --quiet --lib --bins --tests -- --skip on_envoy
+
+integration: $(WASM) deps-envoy ## scenarios on a real Envoy
+	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
+	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration
+
+envoy: ## installs the default Envoy and prints where it is
+	@scripts/deps.sh envoy $(ENVOY_VERSION)
+
+deps-demo: deps-envoy
+	@scripts/deps.sh python
+	@scripts/deps.sh node
+
+deps-envoy:
+	@[ "$(ENVOY)" != "$(DEFAULT_ENVOY)" ] || scripts/deps.sh envoy $(ENVOY_VERSION) >/dev/null
+
+lint: ## formatting and lints, as CI has them
+	@cargo fmt --check
+	@cargo clippy --quiet --all-targets -- -D warnings
+	@scripts/deps.sh rust-target
+	@cargo clippy --quiet --release --target wasm32-wasip1 --lib -- -D warnings
+
+clean: ## removes what was built, and the folder of dependencies
+	@rm -rf target dist .deps demo/provider/node_modules

@@ -1,0 +1,98 @@
+"""mcp-iap's demo: real Envoy, OpenID provider, MCP server and client, in about ten seconds.
+
+It prints a row for each step as it ends, then the audit records, and exits 1 if anything
+differs from what must be seen, 2 if the components can't run here. With --up it starts the
+components and leaves the calling to you. It builds nothing: see `make demo`.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+
+try:
+    import steps
+    from report import Report
+    from stack import ACCESS_LOG, PROVIDER, RESOURCE, ROOT, NotStarted, Stack
+except ModuleNotFoundError as error:
+    print(f"demo: {error}; run it with the Python that scripts/deps.sh python sets up", file=sys.stderr)
+    sys.exit(2)
+
+CURL_LINES = f"""\
+Ready. Paste these into another terminal; Ctrl-C here ends all.
+
+# a token for dana (sam is in the group sre as well)
+TOKEN=$(curl -s -u dana:dana-secret -d grant_type=client_credentials \\
+  -d resource={RESOURCE} {PROVIDER}/token | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
+
+# one call of the protocol revision 2026-07-28: METHOD NAME PARAMETERS
+META='"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}'
+mcp() {{ curl -s -i {RESOURCE} -H "Authorization: Bearer $TOKEN" \\
+  -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
+  -H 'MCP-Protocol-Version: 2026-07-28' -H "Mcp-Method: $1" -H "Mcp-Name: $2" \\
+  -d '{{"jsonrpc":"2.0","id":1,"method":"'"$1"'","params":{{'"$3$META"'}}}}'; echo; }}
+
+# list the tools
+mcp tools/list
+
+# allowed
+mcp tools/call get_deployment '"name":"get_deployment","arguments":{{"namespace":"web","name":"shop"}},'
+
+# refused
+mcp tools/call delete_namespace '"name":"delete_namespace","arguments":{{"name":"web"}},'
+
+# the audit records
+tail {ACCESS_LOG.relative_to(ROOT)}
+"""
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Shows mcp-iap at work on real components.")
+    parser.add_argument("--envoy", required=True, metavar="PATH", help="the Envoy to start")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--up", action="store_true", help="start the components, print curl lines, wait for Ctrl-C")
+    what.add_argument("--json", action="store_true", help="print rows and records as JSON, at the end")
+    golden = parser.add_mutually_exclusive_group()
+    golden.add_argument("--golden", type=Path, metavar="FILE", help="fail if the output differs from FILE")
+    golden.add_argument("--write-golden", type=Path, metavar="FILE", help="write the output, blanked, to FILE")
+    return parser.parse_args()
+
+
+def stay_up(stack):
+    print(CURL_LINES, flush=True)
+    while True:
+        stack.check_alive()
+        time.sleep(0.5)
+
+
+def run_steps(options):
+    report = Report(as_json=options.json)
+    asyncio.run(steps.run(report))
+    report.audit(report.records, ACCESS_LOG.relative_to(ROOT))
+    succeeded = report.close()
+    if options.write_golden and succeeded:
+        options.write_golden.write_text(report.golden())
+    if options.golden and report.differs_from(options.golden):
+        succeeded = False
+    return 0 if succeeded else 1
+
+
+def main():
+    options = arguments()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        with Stack(options.envoy) as stack:
+            print(f"all components ready after {stack.ready_after:.1f} s", file=sys.stderr)
+            return stay_up(stack) if options.up else run_steps(options)
+    except NotStarted as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0 if options.up else 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

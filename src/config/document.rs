@@ -1,0 +1,184 @@
+//! The document's types.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The configuration of mcp-iap: one protected MCP endpoint, who may speak for its callers, and what
+/// they may do. Everything that no rule allows is refused.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The URL that clients call, and the `aud` that their tokens must carry (RFC 8707, RFC 9728). Its
+    /// path is the MCP endpoint's.
+    pub resource: String,
+    /// The authorization servers whose tokens are accepted. Keys of one never verify tokens of another.
+    pub issuers: Vec<Issuer>,
+    /// What is allowed and denied. Default deny; a deny rule beats every allow rule.
+    pub rules: Vec<Rule>,
+    /// Bounds on what is read.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whether Envoy's `PluginConfig.allow_on_headers_stop_iteration` is set, by the same name. With it,
+    /// of a refused request the upstream sees nothing. Without it (Istio's WasmPlugin can't set it) the
+    /// upstream may see the head of a request, without credential, whose body is then refused.
+    #[serde(default = "yes")]
+    pub allow_on_headers_stop_iteration: bool,
+}
+
+/// An authorization server.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// The issuer's identifier: equal to the token's `iss`, to the letter. Its keys are found by OpenID
+    /// Connect discovery below it.
+    pub issuer: String,
+    /// The audiences of which `aud` must hold one. Default: `resource`.
+    pub audiences: Option<Vec<String>>,
+    /// Where the token's groups stand; dots lead into objects (`realm_access.roles`). Default: `groups`.
+    #[serde(default = "groups")]
+    pub groups_claim: String,
+    /// The issuer's key set, instead of discovery. A URL on the issuer's host.
+    pub jwks_uri: Option<String>,
+    /// The Envoy cluster through which the issuer is reached. Default: the issuer's host.
+    pub cluster: Option<String>,
+    /// How far the issuer's clock may differ from ours. Default: `30s`; at most `5m`.
+    #[serde(default = "clock_skew")]
+    pub clock_skew: String,
+    /// Accept an issuer by plain `http://`. For tests and demonstrations.
+    #[serde(default)]
+    pub insecure_http: bool,
+}
+
+/// One rule: an operation, a caller, arguments. All that a rule says must hold for it to match.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The rule's name in audit records; unique.
+    pub id: String,
+    /// The operations that this rule allows. A rule has either `allow` or `deny`.
+    pub allow: Option<Operations>,
+    /// The operations that this rule denies.
+    pub deny: Option<Operations>,
+    /// Which callers the rule is about. Default: every authenticated caller.
+    pub to: Option<Subjects>,
+    /// Conditions on the call's arguments, by name. An absent argument, or one of another type, meets no
+    /// condition of an allow rule and every condition of a deny rule.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, ArgumentCondition>,
+    /// What a refused caller is told, instead of the text made from the rule.
+    pub message: Option<String>,
+}
+
+/// Operations by name; `*` stands for any text. One of them must match.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Operations {
+    /// Tools by name (`tools/call`).
+    #[serde(default)]
+    pub tools: Vec<String>,
+    /// Prompts by name (`prompts/get`, `completion/complete`).
+    #[serde(default)]
+    pub prompts: Vec<String>,
+    /// Resources by URI (`resources/read` and subscriptions).
+    #[serde(default)]
+    pub resources: Vec<String>,
+}
+
+/// Callers. Everything that is given must hold; of a list, one entry.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Subjects {
+    /// The token's issuer: one of `issuers`.
+    pub issuer: Option<String>,
+    /// The token's `sub` is one of these.
+    pub subjects: Option<Vec<String>>,
+    /// The token's `client_id` (or `azp`) is one of these.
+    pub client_ids: Option<Vec<String>>,
+    /// One of the caller's groups is one of these.
+    pub groups: Option<Vec<String>>,
+}
+
+/// A condition on one argument: exactly one of its fields.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ArgumentCondition {
+    /// The argument is one of these values, of the same type.
+    #[serde(rename = "in")]
+    pub one_of: Option<Vec<Scalar>>,
+    /// The argument is an integer, written without fraction and exponent, within these bounds.
+    pub integer: Option<IntegerRange>,
+}
+
+/// Bounds of an integer; both are inclusive and may be absent.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct IntegerRange {
+    /// The smallest value.
+    pub min: Option<i64>,
+    /// The largest value.
+    pub max: Option<i64>,
+}
+
+/// A text, an integer or a truth value.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(try_from = "serde_json::Value")]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(untagged))]
+pub enum Scalar {
+    /// A text.
+    Text(String),
+    /// An integer.
+    Integer(i64),
+    /// `true` or `false`.
+    Bool(bool),
+}
+
+impl TryFrom<serde_json::Value> for Scalar {
+    type Error = &'static str;
+
+    fn try_from(value: serde_json::Value) -> Result<Self, Self::Error> {
+        match value {
+            serde_json::Value::String(text) => Ok(Self::Text(text)),
+            serde_json::Value::Bool(bool) => Ok(Self::Bool(bool)),
+            serde_json::Value::Number(number) => number.as_i64().map(Self::Integer).ok_or(WANTED_SCALAR),
+            _ => Err(WANTED_SCALAR),
+        }
+    }
+}
+
+const WANTED_SCALAR: &str = "must be a text, an integer, `true` or `false`";
+
+/// Bounds on what is read from a request.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The largest request body, in bytes; a larger one is answered 413. Envoy's
+    /// `per_connection_buffer_limit_bytes` must be at least this. Default: 1000000.
+    pub body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes: 1_000_000 }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn groups() -> String {
+    "groups".to_owned()
+}
+
+fn clock_skew() -> String {
+    "30s".to_owned()
+}

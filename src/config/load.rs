@@ -1,0 +1,174 @@
+//! From text to document: YAML or JSON, with the path of the field in every error.
+
+use super::document::Config;
+use super::error::{ConfigError, Errors};
+use serde_json::Value;
+
+/// Larger documents are refused unread.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Reads a configuration.
+///
+/// # Errors
+/// The first fault of its form. What it means is checked by those who compile it.
+pub fn load(text: &[u8]) -> Result<Config, Errors> {
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Err(ConfigError::new(
+            "",
+            "there is no configuration",
+            "give the document as text in a `google.protobuf.StringValue`",
+        )
+        .into());
+    }
+    if text.len() > MAX_BYTES {
+        return Err(ConfigError::new("", "is larger than 4 MiB", "split it over several filters").into());
+    }
+    let binary = text.iter().any(|byte| *byte < b' ' && !matches!(byte, b'\n' | b'\r' | b'\t'));
+    let text = match std::str::from_utf8(text) {
+        Ok(text) if !binary => text,
+        _ => {
+            return Err(ConfigError::new(
+                "",
+                "is no text but bytes, as Envoy passes a `google.protobuf.Struct`",
+                "give it as text: `configuration: {\"@type\": type.googleapis.com/google.protobuf.StringValue, value: \"...\"}`",
+            )
+            .into());
+        }
+    };
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| {
+        let first = error.to_string();
+        let first = first.lines().next().unwrap_or_default().trim().to_owned();
+        ConfigError::new("", format!("is no YAML or JSON: {first}"), "mend its syntax")
+    })?;
+    serde_path_to_error::deserialize(&value).map_err(|error| {
+        let path = match error.path().to_string() {
+            path if path == "." => String::new(),
+            path => path,
+        };
+        explain(&value, path, &error.into_inner().to_string()).into()
+    })
+}
+
+/// Turns serde's sentence into a path, a value, a reason and a fix.
+fn explain(document: &Value, path: String, message: &str) -> ConfigError {
+    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    if let Some(rest) = message.strip_prefix("unknown field ") {
+        let mut names = quoted(rest).into_iter();
+        let wrong = names.next().unwrap_or_default();
+        let known: Vec<_> = names.collect();
+        let reason = "there is no such field".to_owned();
+        let fix = match nearest(&wrong, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("use one of `{}`", known.join("`, `")),
+        };
+        return ConfigError::new(path, reason, fix);
+    }
+    if let Some(rest) = message.strip_prefix("missing field ") {
+        let name = quoted(rest).into_iter().next().unwrap_or_default();
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        return ConfigError::new(path, "is absent", format!("give `{name}`"));
+    }
+    let error = match message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
+        Some((_, expected)) => {
+            ConfigError::new(path.clone(), "has the wrong type", format!("write {}", plain(expected)))
+        }
+        None => ConfigError::new(path.clone(), message, "see docs/configuration.md"),
+    };
+    match at(document, &path) {
+        Some(value) => error.value(value.clone()),
+        None => error,
+    }
+}
+
+/// serde's words for types, in words of the document.
+fn plain(expected: &str) -> String {
+    match expected {
+        "a string" => "a text".to_owned(),
+        "a sequence" => "a list, like `[a, b]`".to_owned(),
+        "a boolean" => "`true` or `false`".to_owned(),
+        "usize" | "u64" => "a whole number that is not negative".to_owned(),
+        "i64" => "a whole number".to_owned(),
+        other if other.starts_with("struct ") || other == "a map" => {
+            "fields, like `{ name: value }`".to_owned()
+        }
+        other => other.to_owned(),
+    }
+}
+
+/// The value at a path as `serde_path_to_error` writes it.
+fn at<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut here = document;
+    for step in path.split('.') {
+        let mut parts = step.split('[');
+        let name = parts.next()?;
+        if !name.is_empty() {
+            here = here.get(name)?;
+        }
+        for index in parts {
+            here = here.get(index.trim_end_matches(']').parse::<usize>().ok()?)?;
+        }
+    }
+    Some(here)
+}
+
+/// The known name that a wrong one was probably meant to be.
+fn nearest<'a>(wrong: &str, known: &'a [String]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|name| (distance(wrong, name), name.as_str()))
+        .filter(|(distance, name)| *distance <= name.len().div_ceil(3))
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein distance, for names of a few characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().take(64).enumerate() {
+        let mut before = i;
+        let mut left = i.saturating_add(1);
+        let mut next = vec![left];
+        for (cb, above) in b.iter().zip(row.iter().skip(1)) {
+            let change = before.saturating_add(usize::from(ca != *cb));
+            left = change.min(left.saturating_add(1)).min(above.saturating_add(1));
+            next.push(left);
+            before = *above;
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn measures_distances() {
+        assert_eq!(distance("tols", "tools"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn reads_json_as_well() {
+        let text = br#"{"resource":"https://r","issuers":[{"issuer":"https://i"}],"rules":[]}"#;
+        assert_eq!(load(text).unwrap().resource, "https://r");
+    }
+
+    #[test]
+    fn refuses_a_raw_struct_with_advice() {
+        let error = load(b"\x0a\x10\x0a\x08resource\x12\x04\x1a\x02ab").unwrap_err();
+        assert!(error.to_string().contains("google.protobuf.StringValue"), "{error}");
+        assert!(load(b" \n").unwrap_err().to_string().contains("there is no configuration"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_does_not_panic(text in ".{0,200}") {
+            let _ = load(text.as_bytes());
+        }
+    }
+}

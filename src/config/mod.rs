@@ -1,0 +1,15 @@
+//! The configuration as its author writes it: one document in YAML or JSON.
+//!
+//! The types here are the language: unknown fields are refused, each field's comment is its
+//! documentation, and the JSON Schema (`docs/configuration.schema.json`) is made from them. What the
+//! fields mean is the business of those who compile them ([`crate::policy`], [`crate::gate`]).
+
+mod document;
+mod error;
+mod load;
+
+pub use document::{
+    ArgumentCondition, Config, IntegerRange, Issuer, Limits, Operations, Rule, Scalar, Subjects,
+};
+pub use error::{ConfigError, Errors};
+pub use load::load;

@@ -1,0 +1,176 @@
+//! The host's functions as Envoy exports them (Proxy-Wasm ABI 0.2.1), with byte buffers for
+//! arguments and plain numbers for statuses.
+//!
+//! Declared here rather than taken from the SDK, whose functions panic on a status that they don't
+//! list and on bytes that are no UTF-8: a panic kills the VM. The one place with `unsafe`.
+#![expect(
+    unsafe_code,
+    reason = "foreign functions have no other form; each call passes a live slice's pointer and length"
+)]
+
+use std::ptr::null_mut;
+
+/// A status that is not 0 (`Ok`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Status(pub(super) u32);
+
+mod host {
+    #[link(wasm_import_module = "env")]
+    unsafe extern "C" {
+        pub(super) fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
+        pub(super) fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+        pub(super) fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+        pub(super) fn proxy_get_buffer_bytes(
+            kind: u32,
+            start: usize,
+            max: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+        pub(super) fn proxy_get_header_map_pairs(kind: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub(super) fn proxy_get_header_map_value(
+            kind: u32,
+            key: *const u8,
+            key_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+        pub(super) fn proxy_remove_header_map_value(kind: u32, key: *const u8, key_size: usize) -> u32;
+        pub(super) fn proxy_replace_header_map_value(
+            kind: u32,
+            key: *const u8,
+            key_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
+        pub(super) fn proxy_set_property(
+            path: *const u8,
+            path_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
+        pub(super) fn proxy_continue_stream(kind: u32) -> u32;
+        pub(super) fn proxy_send_local_response(
+            status: u32,
+            details: *const u8,
+            details_size: usize,
+            body: *const u8,
+            body_size: usize,
+            headers: *const u8,
+            headers_size: usize,
+            grpc_status: i32,
+        ) -> u32;
+        pub(super) fn proxy_set_effective_context(id: u32) -> u32;
+        pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+        pub(super) fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    }
+}
+
+fn ok(status: u32) -> Result<(), Status> {
+    if status == 0 { Ok(()) } else { Err(Status(status)) }
+}
+
+/// Calls `read` with places for a buffer that the host allocates through our allocator.
+fn owned(read: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Status> {
+    let mut data: *mut u8 = null_mut();
+    let mut size = 0_usize;
+    ok(read(&raw mut data, &raw mut size))?;
+    if data.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the host wrote `size` bytes to memory that it got from `proxy_on_memory_allocate`, which
+    // hands out a boxed slice of just that size; it is ours now.
+    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+pub(super) fn log(level: u32, message: &str) {
+    // SAFETY: pointer and length of a live slice. The status says nothing that could be acted on.
+    let _ = unsafe { host::proxy_log(level, message.as_ptr(), message.len()) };
+}
+
+pub(super) fn time_nanoseconds() -> Result<u64, Status> {
+    let mut time = 0;
+    // SAFETY: a place for the number.
+    ok(unsafe { host::proxy_get_current_time_nanoseconds(&raw mut time) }).map(|()| time)
+}
+
+pub(super) fn set_tick_period(milliseconds: u32) -> Result<(), Status> {
+    // SAFETY: no memory is passed.
+    ok(unsafe { host::proxy_set_tick_period_milliseconds(milliseconds) })
+}
+
+pub(super) fn buffer(kind: u32, max: usize) -> Result<Vec<u8>, Status> {
+    // SAFETY: places for pointer and length.
+    owned(|data, size| unsafe { host::proxy_get_buffer_bytes(kind, 0, max, data, size) })
+}
+
+pub(super) fn header_map(kind: u32) -> Result<Vec<u8>, Status> {
+    // SAFETY: places for pointer and length.
+    owned(|data, size| unsafe { host::proxy_get_header_map_pairs(kind, data, size) })
+}
+
+pub(super) fn header(kind: u32, name: &str) -> Result<Vec<u8>, Status> {
+    // SAFETY: a live slice, and places for pointer and length.
+    owned(|data, size| unsafe {
+        host::proxy_get_header_map_value(kind, name.as_ptr(), name.len(), data, size)
+    })
+}
+
+pub(super) fn remove_header(kind: u32, name: &str) -> Result<(), Status> {
+    // SAFETY: a live slice.
+    ok(unsafe { host::proxy_remove_header_map_value(kind, name.as_ptr(), name.len()) })
+}
+
+pub(super) fn replace_header(kind: u32, name: &str, value: &str) -> Result<(), Status> {
+    // SAFETY: live slices.
+    ok(unsafe {
+        host::proxy_replace_header_map_value(kind, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
+pub(super) fn set_property(name: &str, value: &str) -> Result<(), Status> {
+    // SAFETY: live slices. A path of one element is its bytes.
+    ok(unsafe { host::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+pub(super) fn continue_stream(kind: u32) -> Result<(), Status> {
+    // SAFETY: no memory is passed.
+    ok(unsafe { host::proxy_continue_stream(kind) })
+}
+
+pub(super) fn send_local_response(
+    status: u32,
+    details: &str,
+    headers: &[u8],
+    body: &str,
+) -> Result<(), Status> {
+    // SAFETY: live slices.
+    ok(unsafe {
+        host::proxy_send_local_response(
+            status,
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            -1,
+        )
+    })
+}
+
+pub(super) fn set_effective_context(id: u32) -> Result<(), Status> {
+    // SAFETY: no memory is passed.
+    ok(unsafe { host::proxy_set_effective_context(id) })
+}
+
+pub(super) fn define_counter(name: &str) -> Result<u32, Status> {
+    let mut id = 0;
+    // SAFETY: a live slice and a place for the number.
+    ok(unsafe { host::proxy_define_metric(0, name.as_ptr(), name.len(), &raw mut id) }).map(|()| id)
+}
+
+pub(super) fn increment(id: u32) -> Result<(), Status> {
+    // SAFETY: no memory is passed.
+    ok(unsafe { host::proxy_increment_metric(id, 1) })
+}

@@ -1,0 +1,169 @@
+//! The host, in the gate's terms: the only file that speaks to it.
+//!
+//! Every status is an error of ours, none a panic. One call is the SDK's: `dispatch_http_call`, because
+//! its dispatcher must know the token by which the reply comes. Its panics are out of reach: Envoy
+//! answers it with `Ok`, `BadArgument` or `InternalFailure`, which it lists, and tokens are not
+//! repeated.
+
+use super::abi::{self, Status};
+use crate::callout::{Callout, CalloutError, MAX_REPLY, Reply};
+use crate::gate::Answer;
+use crate::head::Head;
+use crate::time::UnixTime;
+use proxy_wasm::hostcalls;
+use std::time::Duration;
+
+const REQUEST_HEADERS: u32 = 0;
+const RESPONSE_HEADERS: u32 = 2;
+const CALLOUT_HEADERS: u32 = 6;
+const REQUEST_BODY: u32 = 0;
+const CALLOUT_BODY: u32 = 4;
+const PLUGIN_CONFIGURATION: u32 = 7;
+const HTTP_REQUEST: u32 = 0;
+const INFO: u32 = 2;
+const WARN: u32 = 3;
+const ERROR: u32 = 4;
+
+/// Where the access log finds the audit record: `%FILTER_STATE(wasm.mcp_iap:PLAIN)%`.
+const AUDIT_PROPERTY: &str = "mcp_iap";
+
+pub(super) fn info(message: &str) {
+    abi::log(INFO, message);
+}
+
+pub(super) fn warn(message: &str) {
+    abi::log(WARN, message);
+}
+
+pub(super) fn error(message: &str) {
+    abi::log(ERROR, message);
+}
+
+/// The time now; the epoch where the host has none, at which no token is valid yet.
+pub(super) fn now() -> UnixTime {
+    let nanoseconds = abi::time_nanoseconds().unwrap_or_default();
+    UnixTime(nanoseconds / 1_000_000_000)
+}
+
+pub(super) fn configuration() -> Result<Vec<u8>, Status> {
+    abi::buffer(PLUGIN_CONFIGURATION, usize::MAX)
+}
+
+/// Asks for the root's tick after `period`; works from a stream's callback too.
+pub(super) fn tick_every(period: Duration) -> Result<(), Status> {
+    abi::set_tick_period(u32::try_from(period.as_millis()).unwrap_or(u32::MAX))
+}
+
+/// Which context the following calls are about.
+pub(super) fn become_context(id: u32) -> Result<(), Status> {
+    abi::set_effective_context(id)
+}
+
+/// The request's head; `None` where it can't be read.
+pub(super) fn request_head() -> Option<Head> {
+    Head::from_abi(abi::header_map(REQUEST_HEADERS).ok()?)
+}
+
+/// The request's body so far, `size` bytes of it.
+pub(super) fn request_body(size: usize) -> Option<Vec<u8>> {
+    if size == 0 {
+        return Some(Vec::new());
+    }
+    let body = abi::buffer(REQUEST_BODY, size).ok()?;
+    (body.len() == size).then_some(body)
+}
+
+/// The request's body so far, at most `limit` and one byte of it.
+pub(super) fn request_body_up_to(limit: usize) -> Vec<u8> {
+    abi::buffer(REQUEST_BODY, limit.saturating_add(1)).unwrap_or_default()
+}
+
+/// Sets or removes `Authorization` of the request.
+pub(super) fn set_authorization(value: Option<&str>) -> Result<(), Status> {
+    match value {
+        Some(value) => abi::replace_header(REQUEST_HEADERS, "authorization", value),
+        None => abi::remove_header(REQUEST_HEADERS, "authorization"),
+    }
+}
+
+/// The upstream's status.
+pub(super) fn response_status() -> Option<u16> {
+    let status = abi::header(RESPONSE_HEADERS, ":status").ok()?;
+    std::str::from_utf8(&status).ok()?.parse().ok()
+}
+
+/// Lets the request go on from wherever it was paused.
+pub(super) fn resume_request() -> Result<(), Status> {
+    abi::continue_stream(HTTP_REQUEST)
+}
+
+/// Ends the request with an answer of ours.
+pub(super) fn answer(answer: &Answer) -> Result<(), Status> {
+    let pairs: Vec<(&str, &str)> =
+        answer.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let details = format!("mcp_iap_{}", answer.reason.code());
+    abi::send_local_response(u32::from(answer.status), &details, &serialize(&pairs), &answer.body)
+}
+
+/// Gives the audit record to the access log.
+pub(super) fn set_audit_record(json: &str) -> Result<(), Status> {
+    abi::set_property(AUDIT_PROPERTY, json)
+}
+
+pub(super) fn define_counter(name: &str) -> Result<u32, Status> {
+    abi::define_counter(name)
+}
+
+pub(super) fn increment(counter: u32) -> Result<(), Status> {
+    abi::increment(counter)
+}
+
+/// Sends a callout. To be called from a callback of the root only: the SDK gives the reply to the
+/// context whose callback runs.
+pub(super) fn dispatch(callout: &Callout) -> Result<u32, CalloutError> {
+    let headers = vec![
+        (":method", "GET"),
+        (":scheme", callout.scheme),
+        (":authority", callout.authority.as_str()),
+        (":path", callout.path.as_str()),
+        ("accept", "application/json"),
+    ];
+    hostcalls::dispatch_http_call(&callout.cluster, headers, None, Vec::new(), callout.timeout).map_err(
+        |status| match status {
+            proxy_wasm::types::Status::BadArgument => CalloutError::UnknownCluster,
+            _ => CalloutError::NotSent,
+        },
+    )
+}
+
+/// The reply to a callout, of which `size` is the body's.
+pub(super) fn reply(size: usize) -> Result<Reply, CalloutError> {
+    if size > MAX_REPLY {
+        return Err(CalloutError::Unreadable);
+    }
+    let head =
+        abi::header_map(CALLOUT_HEADERS).ok().and_then(Head::from_abi).ok_or(CalloutError::Unreadable)?;
+    let body = if size == 0 {
+        Vec::new()
+    } else {
+        abi::buffer(CALLOUT_BODY, size).map_err(|_| CalloutError::Unreadable)?
+    };
+    Ok(Reply { head, body })
+}
+
+/// The host's form of a header map; see [`Head::from_abi`].
+fn serialize(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let number = |length: usize| u32::try_from(length).unwrap_or_default().to_le_bytes();
+    let mut out = number(pairs.len()).to_vec();
+    for (name, value) in pairs {
+        out.extend(number(name.len()));
+        out.extend(number(value.len()));
+    }
+    for (name, value) in pairs {
+        out.extend_from_slice(name.as_bytes());
+        out.push(0);
+        out.extend_from_slice(value.as_bytes());
+        out.push(0);
+    }
+    out
+}

@@ -1,0 +1,124 @@
+//! The root: one configuration, its shared state, and the callouts' callbacks.
+
+use super::host;
+use super::stream::{Stream, StreamCore, Streams};
+use crate::callout::CalloutError;
+use crate::gate::{Settings, Shared};
+use crate::reason::Reason;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A tick at once: how a stream hands work to the root, which alone may send callouts.
+pub(super) const SOON: Duration = Duration::from_millis(1);
+/// A tick when nothing is to be done.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What the root and its streams share.
+pub(super) struct Worker {
+    pub(super) settings: Rc<Settings>,
+    pub(super) shared: Rc<Shared>,
+    pub(super) streams: Streams,
+    counters: RefCell<BTreeMap<Reason, u32>>,
+}
+
+impl Worker {
+    /// Counts a request that ended for `reason`. The names are a closed list: reason codes.
+    pub(super) fn count(&self, outcome: &str, reason: Reason) {
+        let mut counters = self.counters.borrow_mut();
+        let counter = match counters.get(&reason) {
+            Some(counter) => *counter,
+            None => {
+                let name = format!("mcp_iap_requests.outcome.{outcome}.reason.{}", reason.code());
+                let Ok(counter) = host::define_counter(&name) else { return };
+                counters.insert(reason, counter);
+                counter
+            }
+        };
+        let _ = host::increment(counter);
+    }
+
+    /// Polls tasks, sends what they ask for, and polls the streams whose wait ended.
+    fn advance(&self) {
+        self.shared.callouts.run(host::dispatch);
+        for complaint in self.shared.take_complaints() {
+            host::warn(&format!("mcp-iap: {complaint}"));
+        }
+        for id in self.shared.callouts.take_woken() {
+            let stream = self.streams.borrow().get(&id).and_then(std::rc::Weak::upgrade);
+            if let Some(stream) = stream {
+                stream.wake(id);
+            }
+        }
+    }
+}
+
+/// The root context of one plugin configuration.
+#[derive(Default)]
+pub(super) struct Root {
+    worker: Option<Rc<Worker>>,
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
+        let Some(worker) = &self.worker else { return };
+        worker.shared.set_now(host::now());
+        let reply = if headers == 0 { Err(CalloutError::NotSent) } else { host::reply(body_size) };
+        worker.shared.callouts.deliver(token, reply);
+        worker.advance();
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _: usize) -> bool {
+        let text = match host::configuration() {
+            Ok(text) => text,
+            // Envoy has nothing to give where the configuration is empty.
+            Err(_) => Vec::new(),
+        };
+        let settings = match Settings::load(&text) {
+            Ok(settings) => settings,
+            Err(errors) => {
+                for error in errors.0 {
+                    host::error(&format!("mcp-iap: configuration refused: {error}"));
+                }
+                return false;
+            }
+        };
+        host::info(&format!(
+            "mcp-iap {}: guards {}",
+            env!("CARGO_PKG_VERSION"),
+            settings.resource.identifier()
+        ));
+        let shared = Rc::new(Shared::default());
+        shared.set_now(host::now());
+        shared.prefetch(&settings);
+        self.worker = Some(Rc::new(Worker {
+            settings: Rc::new(settings),
+            shared,
+            streams: Streams::default(),
+            counters: RefCell::default(),
+        }));
+        host::tick_every(SOON).is_ok()
+    }
+
+    fn on_tick(&mut self) {
+        let Some(worker) = &self.worker else { return };
+        // Where the host can't change the period, the short one stays: work is not lost.
+        let _ = host::tick_every(IDLE);
+        worker.shared.set_now(host::now());
+        worker.advance();
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        let worker = self.worker.as_ref().map(Rc::clone);
+        Some(Box::new(Stream::new(StreamCore::new(id, worker))))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

@@ -1,0 +1,67 @@
+//! One request, from its head to a decision. Every `.await` is a wait for a callout, a cache hit, or
+//! the body. What it answers is carried out by [`super::request::Request::run`].
+
+use super::refusal::Answer;
+use super::request::{Exit, Forward, Request};
+use super::route::{self, Route};
+use crate::identity::Caller;
+use crate::jose::{Jws, VerifiedClaims};
+use crate::mcp::{Arguments, Message, Operation, headers};
+use crate::oauth::BearerToken;
+use crate::policy::Denial;
+use crate::reason::Reason;
+use crate::upstream::UpstreamCredential;
+
+/// Decides one request.
+///
+/// # Errors
+/// The denial, at whatever station.
+pub async fn admit(request: &Request) -> Result<Exit, Denial> {
+    let settings = &request.settings;
+    let head = &request.head;
+
+    let has_message = match route::find(&settings.resource, head)? {
+        Route::Metadata => return Ok(Exit::Answer(Answer::metadata(&settings.resource))),
+        Route::Message => true,
+        Route::Stream => false,
+    };
+
+    // Who: a stranger is refused before a byte of the body is read.
+    let token = BearerToken::from_head(head)?;
+    let jws = Jws::parse(token.expose())?;
+    let issuer = settings.issuer(jws.claimed_issuer().unwrap_or_default()).ok_or(Reason::UnknownIssuer)?;
+    let keys = request.keys(issuer, jws.key_id()?).await?;
+    let claims = VerifiedClaims::verify(jws, &keys, &issuer.expected(request.now()))?;
+    let caller = Caller::from_claims(&claims, &issuer.groups_claim)?;
+    request.note(|record| record.note_caller(&caller));
+    if has_message {
+        route::check_body_headers(head, settings.limits.body_bytes)?;
+    }
+
+    // The head's exit: without the flag the host gives no body before the head has gone on.
+    if !settings.allow_on_headers_stop_iteration {
+        let announced = headers::announced(head)?;
+        let operations = announced.as_ref().map(headers::Announced::operations);
+        let permit = settings.policies.decide_head(&caller, operations.as_deref())?;
+        request.release_head(UpstreamCredential::stripped_head(&permit));
+    }
+
+    // What: the body is parsed once, and what was parsed is what is forwarded.
+    let body = request.body().await?;
+    let permit = if has_message {
+        let message = Message::parse(&body)?;
+        request.note_message(&message);
+        request.note_era(headers::agree(head, &message)?);
+        settings.policies.decide(&caller, &message.operations()?, &message.arguments)?
+    } else {
+        if !body.is_empty() {
+            return Err(Reason::UnexpectedBody.into());
+        }
+        request.note_era(headers::era_without_message(head)?);
+        settings.policies.decide(&caller, &[Operation::Open], &Arguments::default())?
+    };
+
+    // Then, and only with a permit: what the upstream gets.
+    let credential = UpstreamCredential::stripped(&permit);
+    Ok(Exit::Forward(Forward::new(permit, credential)))
+}

@@ -1,0 +1,15 @@
+//! The gate: the way of one request from its head to a decision, and every way out.
+//!
+//! [`admit`] is the whole story, top to bottom. It knows no host: [`Request`] is what it sees of one,
+//! and the filter (or a test) brings the body, the clock and the replies.
+
+mod admit;
+mod refusal;
+mod request;
+mod route;
+mod settings;
+
+pub use admit::admit;
+pub use refusal::Answer;
+pub use request::{Exit, Forward, Request, Shared};
+pub use settings::{IssuerSettings, Settings};

@@ -1,0 +1,181 @@
+//! From a reason to what goes on the wire: status, headers, JSON-RPC error. The one mapping.
+//!
+//! Sources: RFC 6750 section 3.1 (401, 400), RFC 9728 section 5.1, MCP 2026-07-28 "Error Codes" and
+//! "Streamable HTTP"; own codes are the HTTP status, outside JSON-RPC's reserved range.
+
+use super::request::Request;
+use crate::mcp::{Era, LEGACY, MODERN};
+use crate::oauth::{Challenge, ProtectedResource};
+use crate::policy::Denial;
+use crate::reason::Reason;
+use serde::Serialize;
+
+/// An answer that is given here.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Header names in lower case and their values.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body; JSON.
+    pub body: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What a client does next, in seconds.
+const RETRY_AFTER: &str = "2";
+
+/// How a reason looks on the wire.
+struct Wire {
+    status: u16,
+    /// JSON-RPC's code where a standard names one.
+    code: Option<i32>,
+    /// RFC 6750's code; the header comes with every 401.
+    error: Option<&'static str>,
+    message: &'static str,
+}
+
+/// JSON-RPC's error (JSON-RPC 2.0 section 5.1).
+#[derive(Serialize)]
+struct ErrorObject<'a> {
+    code: i32,
+    message: &'a str,
+    data: ErrorData<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorData<'a> {
+    reason: &'static str,
+    decision: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    argument: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supported: Option<Vec<&'static str>>,
+}
+
+impl Answer {
+    /// The RFC 9728 document.
+    pub(super) fn metadata(resource: &ProtectedResource) -> Self {
+        Self {
+            status: 200,
+            headers: vec![
+                ("content-type", "application/json".to_owned()),
+                ("cache-control", "max-age=300".to_owned()),
+            ],
+            body: resource.document().to_owned(),
+            reason: Reason::Metadata,
+        }
+    }
+
+    /// The refusal of a request that the filter itself can't carry out.
+    #[must_use]
+    pub fn internal(request: &Request) -> Self {
+        Self::refuse(request, &Reason::Internal.into())
+    }
+
+    /// The refusal of a request.
+    pub(super) fn refuse(request: &Request, denial: &Denial) -> Self {
+        let wire = wire(denial.reason, request.era());
+        let decision = request.note(|record| record.decision.clone());
+        let error = ErrorObject {
+            code: wire.code.unwrap_or_else(|| i32::from(wire.status)),
+            message: denial.message.as_deref().unwrap_or(wire.message),
+            data: ErrorData {
+                reason: denial.reason.code(),
+                decision: &decision,
+                argument: denial.argument.as_deref(),
+                supported: (denial.reason == Reason::UnsupportedProtocolVersion)
+                    .then(|| [MODERN, LEGACY].concat()),
+            },
+        };
+        let error = serde_json::to_string(&error).unwrap_or_else(|_| "null".to_owned());
+        let id = request.message_id().unwrap_or_else(|| "null".to_owned());
+        let mut headers =
+            vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
+        if wire.status == 401 || wire.error.is_some() {
+            let challenge = Challenge {
+                realm: request.settings.resource.identifier(),
+                resource_metadata: request.settings.resource.metadata_url(),
+                error: wire.error,
+                error_description: wire.error.map(|_| wire.message),
+            };
+            headers.push(("www-authenticate", challenge.to_string()));
+        }
+        if wire.status == 503 {
+            headers.push(("retry-after", RETRY_AFTER.to_owned()));
+        }
+        if wire.status == 405 {
+            headers.push(("allow", "GET, POST, DELETE".to_owned()));
+        }
+        Self {
+            status: wire.status,
+            headers,
+            body: format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#),
+            reason: denial.reason,
+        }
+    }
+}
+
+fn wire(reason: Reason, era: Option<Era>) -> Wire {
+    const INVALID_REQUEST: Option<i32> = Some(-32600);
+    let answer = |status, message| Wire { status, code: None, error: None, message };
+    let rpc = |code, message| Wire { status: 400, code, error: None, message };
+    let token = |message| Wire { status: 401, code: None, error: Some("invalid_token"), message };
+    let malformed = |message| Wire { status: 400, code: None, error: Some("invalid_request"), message };
+    match reason {
+        Reason::UnknownPath => answer(404, "there is nothing at this path"),
+        Reason::MethodNotAllowed => answer(405, "this HTTP method is not used here"),
+        Reason::MalformedHead => answer(400, "the request's head can't be read"),
+
+        Reason::MissingToken => answer(401, "a bearer token is needed"),
+        Reason::MalformedAuthorization => malformed("the Authorization header is malformed"),
+        Reason::TokenInQuery => malformed("a token in the query string is not accepted"),
+        Reason::MalformedToken => token("the token is malformed"),
+        Reason::AlgorithmNotAccepted => token("the algorithm of the token is not accepted"),
+        Reason::NotAnAccessToken => token("the token is no access token"),
+        Reason::UnknownIssuer => token("the issuer of the token is not accepted"),
+        Reason::UnknownKey => token("the key of the token is unknown"),
+        Reason::BadSignature => token("the signature of the token is wrong"),
+        Reason::TokenExpired => token("the token is expired"),
+        Reason::TokenNotYetValid => token("the token is not valid yet"),
+        Reason::WrongAudience => token("the token is for another audience"),
+        Reason::InvalidClaim => token("a claim of the token is missing or malformed"),
+        Reason::SenderConstraintUnsupported => token("a sender-constrained token is not accepted"),
+        Reason::IdentityProviderUnavailable => answer(503, "the identity provider can't be asked"),
+
+        Reason::BodyTooLarge => answer(413, "the body is too large"),
+        Reason::ContentEncoding => answer(415, "an encoded body is not accepted"),
+        Reason::ContentType => answer(415, "the body must be application/json in UTF-8"),
+        Reason::InvalidJson => rpc(Some(-32700), "the body is no JSON text"),
+        Reason::TooDeep => rpc(INVALID_REQUEST, "the body nests too deep"),
+        Reason::TooManyMembers => rpc(INVALID_REQUEST, "an object has too many members"),
+        Reason::DuplicateKey => rpc(INVALID_REQUEST, "an object has two members with one name"),
+        Reason::KeyVariant => rpc(INVALID_REQUEST, "a member's name is a variant of a known one"),
+        Reason::Batch => rpc(INVALID_REQUEST, "batches are not accepted"),
+        Reason::InvalidMessage => rpc(INVALID_REQUEST, "the body is no MCP message"),
+        Reason::UnexpectedBody => rpc(None, "this HTTP method has no body"),
+        Reason::HeaderMismatch => rpc(Some(-32020), "a header is missing or differs from the body"),
+        Reason::MissingMeta => rpc(Some(-32602), "_meta lacks protocolVersion or clientCapabilities"),
+        Reason::UnsupportedProtocolVersion => rpc(Some(-32022), "this protocol version is not supported"),
+        // In the legacy revisions a 404 says that the session has ended.
+        Reason::UnknownMethod => Wire {
+            status: if era == Some(Era::Modern) { 404 } else { 200 },
+            code: Some(-32601),
+            error: None,
+            message: "this method is unknown",
+        },
+
+        Reason::NoRuleAllows => answer(403, "no rule allows this"),
+        Reason::DeniedByRule => answer(403, "a rule denies this"),
+        Reason::ArgumentMissing => answer(403, "an argument is needed"),
+        Reason::ArgumentType => answer(403, "an argument has the wrong type"),
+        Reason::ArgumentNotInList => answer(403, "an argument has a value that is not accepted"),
+        Reason::ArgumentOutOfRange => answer(403, "an argument is out of range"),
+
+        Reason::Overloaded => answer(503, "too many requests are waiting"),
+        Reason::Allowed | Reason::Metadata | Reason::ClientGone | Reason::NotSeen | Reason::Internal => {
+            answer(500, "the gate can't decide")
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One request as the gate sees it, and the state that requests of one root share.
+
+use super::admit::admit;
+use super::refusal::Answer;
+use super::settings::{IssuerSettings, Settings};
+use crate::audit::{Outcome, Record};
+use crate::cache::{KeyCache, Lookup};
+use crate::callout::{Callouts, KeysError, Outbox, SingleFlight, StreamId, fetch_keys};
+use crate::head::Head;
+use crate::jose::KeySet;
+use crate::mcp::{Era, Message};
+use crate::policy::Permit;
+use crate::reason::Reason;
+use crate::time::UnixTime;
+use crate::upstream::UpstreamCredential;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// What all requests of one root share. It belongs to the root, never to a static: several
+/// configurations share a VM.
+#[derive(Default)]
+pub struct Shared {
+    /// Tasks that make callouts.
+    pub callouts: Callouts,
+    now: Cell<UnixTime>,
+    keys: RefCell<Vec<KeyCache>>,
+    key_flights: SingleFlight<usize, Result<Rc<KeySet>, KeysError>>,
+    complaints: RefCell<Vec<String>>,
+}
+
+/// How many complaints are kept until somebody logs them.
+const MAX_COMPLAINTS: usize = 16;
+
+impl Shared {
+    /// Sets the clock. To be called by the owner in each callback before anything is polled.
+    pub fn set_now(&self, now: UnixTime) {
+        self.now.set(now);
+    }
+
+    /// What the operator should read in the log, since the last call. Holds no secret.
+    #[must_use]
+    pub fn take_complaints(&self) -> Vec<String> {
+        self.complaints.take()
+    }
+
+    /// Starts a fetch of every issuer's keys, so that the first request finds them.
+    pub fn prefetch(self: &Rc<Self>, settings: &Settings) {
+        for issuer in &settings.issuers {
+            let flight = self.key_flights.join(&self.callouts, issuer.index, None, |outbox| {
+                Rc::clone(self).fetch(outbox, issuer, None, true)
+            });
+            drop(flight);
+        }
+    }
+
+    fn lookup(&self, issuer: usize, kid: Option<&str>) -> Lookup {
+        let mut caches = self.keys.borrow_mut();
+        if caches.len() <= issuer {
+            caches.resize_with(issuer.saturating_add(1), KeyCache::default);
+        }
+        caches.get(issuer).map_or(Lookup::Unavailable, |cache| cache.lookup(kid, self.now.get()))
+    }
+
+    /// The task that fetches the keys of an issuer and remembers them. A prefetch that fails is not
+    /// remembered: the provider may be starting beside us.
+    fn fetch(
+        self: Rc<Self>,
+        outbox: Outbox,
+        issuer: &IssuerSettings,
+        kid: Option<String>,
+        is_prefetch: bool,
+    ) -> impl Future<Output = Result<Rc<KeySet>, KeysError>> + use<> {
+        let (source, index) = (Rc::clone(&issuer.keys), issuer.index);
+        async move {
+            let fetched = fetch_keys(outbox, Rc::clone(&source)).await;
+            if let Err(error) = &fetched {
+                self.complain(format!(
+                    "keys of {} through cluster {}: {error}",
+                    source.issuer, source.cluster
+                ));
+            }
+            if fetched.is_ok() || !is_prefetch {
+                let mut caches = self.keys.borrow_mut();
+                if caches.len() <= index {
+                    caches.resize_with(index.saturating_add(1), KeyCache::default);
+                }
+                if let Some(cache) = caches.get_mut(index) {
+                    cache.store(fetched.clone().ok(), kid.as_deref(), self.now.get());
+                }
+            }
+            fetched
+        }
+    }
+
+    fn complain(&self, complaint: String) {
+        let mut complaints = self.complaints.borrow_mut();
+        if complaints.len() < MAX_COMPLAINTS {
+            complaints.push(complaint);
+        }
+    }
+}
+
+/// One request.
+pub struct Request {
+    /// The configuration.
+    pub settings: Rc<Settings>,
+    /// The head as it came.
+    pub head: Head,
+    shared: Rc<Shared>,
+    stream: StreamId,
+    record: RefCell<Record>,
+    body: RefCell<Option<Result<Vec<u8>, Reason>>>,
+    released: RefCell<Option<UpstreamCredential>>,
+    message_id: RefCell<Option<String>>,
+    era: Cell<Option<Era>>,
+}
+
+/// How a request leaves the gate.
+pub enum Exit {
+    /// To the upstream.
+    Forward(Forward),
+    /// Back to the client.
+    Answer(Answer),
+}
+
+/// A request that may go to the upstream. Takes proof of a decision and a credential to be made.
+pub struct Forward {
+    permit: Permit,
+    credential: UpstreamCredential,
+}
+
+impl Forward {
+    pub(super) fn new(permit: Permit, credential: UpstreamCredential) -> Self {
+        Self { permit, credential }
+    }
+
+    /// What the upstream is given.
+    #[must_use]
+    pub fn credential(&self) -> &UpstreamCredential {
+        &self.credential
+    }
+}
+
+impl Request {
+    /// A request with this head, `stream` to the host.
+    #[must_use]
+    pub fn new(settings: Rc<Settings>, shared: Rc<Shared>, stream: StreamId, head: Head) -> Self {
+        let mut record = Record::new(decision_id());
+        if let Some(method) = head.one(":method").text() {
+            record.note_http_method(method);
+        }
+        Self {
+            settings,
+            head,
+            shared,
+            stream,
+            record: RefCell::new(record),
+            body: RefCell::new(None),
+            released: RefCell::new(None),
+            message_id: RefCell::new(None),
+            era: Cell::new(None),
+        }
+    }
+
+    /// Decides the request and notes the outcome: the one place through which every exit passes.
+    pub async fn run(self: Rc<Self>) -> Exit {
+        let exit = match admit(&self).await {
+            Ok(exit) => exit,
+            Err(denial) => {
+                self.note(|record| record.note_denial(&denial));
+                return Exit::Answer(Answer::refuse(&self, &denial));
+            }
+        };
+        self.note(|record| match &exit {
+            Exit::Forward(forward) => record.note_allowed(forward.permit.rule().map(|rule| &**rule)),
+            Exit::Answer(answer) => {
+                record.outcome = Outcome::Answered;
+                record.reason = answer.reason;
+            }
+        });
+        exit
+    }
+
+    /// The body is complete, or can't be read for this reason. The first call counts.
+    pub fn complete_body(&self, body: Result<Vec<u8>, Reason>) {
+        self.body.borrow_mut().get_or_insert(body);
+    }
+
+    /// Where the head may go on before the body is decided: with this credential. Once.
+    #[must_use]
+    pub fn take_released_head(&self) -> Option<UpstreamCredential> {
+        self.released.take()
+    }
+
+    /// The audit record so far, to be read or added to.
+    pub fn note<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+        change(&mut self.record.borrow_mut())
+    }
+
+    /// The request's id as it is written in the message, where one was read.
+    #[must_use]
+    pub fn message_id(&self) -> Option<String> {
+        self.message_id.borrow().clone()
+    }
+
+    /// The era, where it is known.
+    #[must_use]
+    pub fn era(&self) -> Option<Era> {
+        self.era.get()
+    }
+
+    pub(super) fn now(&self) -> UnixTime {
+        self.shared.now.get()
+    }
+
+    pub(super) fn note_message(&self, message: &Message<'_>) {
+        self.message_id.replace(message.id.map(str::to_owned));
+        self.note(|record| record.note_message(message));
+    }
+
+    pub(super) fn note_era(&self, era: Era) {
+        self.era.set(Some(era));
+        self.note(|record| record.note_era(era));
+    }
+
+    pub(super) fn release_head(&self, credential: UpstreamCredential) {
+        self.released.replace(Some(credential));
+    }
+
+    pub(super) async fn body(&self) -> Result<Vec<u8>, Reason> {
+        poll_fn(|_| match self.body.borrow_mut().as_mut() {
+            None => Poll::Pending,
+            Some(Ok(body)) => Poll::Ready(Ok(std::mem::take(body))),
+            Some(Err(reason)) => Poll::Ready(Err(*reason)),
+        })
+        .await
+    }
+
+    /// The keys of an issuer, for a token with this `kid`.
+    pub(super) async fn keys(
+        &self,
+        issuer: &IssuerSettings,
+        kid: Option<&str>,
+    ) -> Result<Rc<KeySet>, Reason> {
+        let stale = match self.shared.lookup(issuer.index, kid) {
+            Lookup::Keys(keys) => return Ok(keys),
+            Lookup::Unavailable => return Err(Reason::IdentityProviderUnavailable),
+            Lookup::Fetch(stale) => stale,
+        };
+        let shared = Rc::clone(&self.shared);
+        let kid = kid.map(str::to_owned);
+        let flight =
+            self.shared.key_flights.join(&self.shared.callouts, issuer.index, Some(self.stream), |outbox| {
+                shared.fetch(outbox, issuer, kid, false)
+            });
+        let fetched = match flight {
+            Ok(flight) => flight.await.unwrap_or(Err(KeysError::NotFetched)),
+            Err(_) => return Err(Reason::Overloaded),
+        };
+        fetched.ok().or(stale).ok_or(Reason::IdentityProviderUnavailable)
+    }
+}
+
+/// 128 random bits in hexadecimal.
+fn decision_id() -> String {
+    let mut bytes = [0_u8; 16];
+    // Without randomness the id is zero: it correlates records and guards nothing.
+    let _ = getrandom::fill(&mut bytes);
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}

@@ -1,0 +1,256 @@
+//! The configuration, compiled: immutable, shared by all requests of one root.
+
+use crate::callout::KeySource;
+use crate::config::{self, Config, ConfigError, Errors, Limits};
+use crate::jose::Expected;
+use crate::oauth::{ProtectedResource, ResourceError};
+use crate::policy::PolicySet;
+use crate::time::{UnixTime, parse_duration};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+const CALLOUT_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// Everything that one configuration says.
+#[derive(Debug)]
+pub struct Settings {
+    /// What is guarded.
+    pub resource: ProtectedResource,
+    /// Whose tokens count.
+    pub issuers: Vec<IssuerSettings>,
+    /// What callers may do.
+    pub policies: PolicySet,
+    /// Bounds.
+    pub limits: Limits,
+    /// As in [`Config`].
+    pub allow_on_headers_stop_iteration: bool,
+}
+
+/// One authorization server.
+#[derive(Debug)]
+pub struct IssuerSettings {
+    /// Its place in the configuration.
+    pub index: usize,
+    /// Where its keys are.
+    pub keys: Rc<KeySource>,
+    /// The dotted path of its groups claim.
+    pub groups_claim: String,
+    audiences: Vec<String>,
+    clock_skew: Duration,
+}
+
+impl IssuerSettings {
+    /// What a token of this issuer must be.
+    #[must_use]
+    pub fn expected(&self, now: UnixTime) -> Expected<'_> {
+        Expected { issuer: &self.keys.issuer, audiences: &self.audiences, clock_skew: self.clock_skew, now }
+    }
+}
+
+impl Settings {
+    /// Reads and compiles a configuration.
+    ///
+    /// # Errors
+    /// All faults that were found.
+    pub fn load(text: &[u8]) -> Result<Self, Errors> {
+        Self::compile(&config::load(text)?)
+    }
+
+    /// Compiles a configuration.
+    ///
+    /// # Errors
+    /// All faults that were found.
+    pub fn compile(config: &Config) -> Result<Self, Errors> {
+        let mut errors = Vec::new();
+        // Every field is named, so that a new one can't be forgotten here.
+        let Config { resource, issuers, rules: _, limits, allow_on_headers_stop_iteration } = config;
+        let servers: Vec<&str> = issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
+        let protected = ProtectedResource::new(resource, &servers)
+            .map_err(|error| errors.push(resource_fault(error).value(resource.as_str())));
+        let compiled = compile_issuers(issuers, resource, &mut errors);
+        let policies = PolicySet::compile(config, &mut errors);
+        if limits.body_bytes == 0 || limits.body_bytes > MAX_BODY {
+            errors.push(
+                ConfigError::new("limits.body_bytes", "is out of bounds", "use 1 to 67108864")
+                    .value(limits.body_bytes),
+            );
+        }
+        match protected {
+            Ok(resource) if errors.is_empty() => Ok(Self {
+                resource,
+                issuers: compiled,
+                policies,
+                limits: *limits,
+                allow_on_headers_stop_iteration: *allow_on_headers_stop_iteration,
+            }),
+            _ => Err(Errors(errors)),
+        }
+    }
+
+    /// The issuer with this identifier, to the letter.
+    #[must_use]
+    pub fn issuer(&self, identifier: &str) -> Option<&IssuerSettings> {
+        self.issuers.iter().find(|issuer| issuer.keys.issuer == identifier)
+    }
+}
+
+fn resource_fault(error: ResourceError) -> ConfigError {
+    let (reason, fix) = match error {
+        ResourceError::NotAUrl => (
+            "is no URL of an MCP endpoint",
+            "write it as clients call it, like `https://mcp.example.com/mcp`",
+        ),
+        ResourceError::FragmentOrQuery => ("has a query or a fragment", "leave both out (RFC 8707)"),
+        ResourceError::Characters => {
+            ("has a character that no URL has", "write it in ASCII without spaces, quotes and backslashes")
+        }
+        ResourceError::Path => {
+            ("has a path that can be written in several ways", "leave out `//`, `.`, `..`, `%` and `;`")
+        }
+    };
+    ConfigError::new("resource", reason, fix)
+}
+
+fn compile_issuers(
+    issuers: &[config::Issuer],
+    resource: &str,
+    errors: &mut Vec<ConfigError>,
+) -> Vec<IssuerSettings> {
+    if issuers.is_empty() {
+        errors.push(ConfigError::new(
+            "issuers",
+            "names no issuer",
+            "name the authorization server of your callers",
+        ));
+    }
+    let mut seen = BTreeSet::new();
+    let mut compiled = Vec::new();
+    for (index, issuer) in issuers.iter().enumerate() {
+        if !seen.insert(issuer.issuer.as_str()) {
+            let path = format!("issuers[{index}].issuer");
+            errors.push(
+                ConfigError::new(path, "is named twice", "merge the two entries")
+                    .value(issuer.issuer.as_str()),
+            );
+        }
+        match compile_issuer(index, issuer, resource) {
+            Ok(issuer) => compiled.push(issuer),
+            Err(error) => errors.push(error),
+        }
+    }
+    compiled
+}
+
+fn compile_issuer(
+    index: usize,
+    written: &config::Issuer,
+    resource: &str,
+) -> Result<IssuerSettings, ConfigError> {
+    let config::Issuer { issuer, audiences, groups_claim, jwks_uri, cluster, clock_skew, insecure_http } =
+        written;
+    let fault = |field: &str, value: &str, reason: &str, fix: &str| {
+        Err(ConfigError::new(format!("issuers[{index}].{field}"), reason, fix).value(value))
+    };
+    let (scheme, rest) = match issuer.split_once("://") {
+        Some(("https", rest)) => ("https", rest),
+        Some(("http", rest)) if *insecure_http => ("http", rest),
+        Some(("http", _)) => {
+            return fault(
+                "issuer",
+                issuer,
+                "is not reached by https",
+                "use https, or set `insecure_http: true` for a test",
+            );
+        }
+        _ => {
+            return fault(
+                "issuer",
+                issuer,
+                "is no URL",
+                "write it as the token's `iss` has it, like `https://login.example.com`",
+            );
+        }
+    };
+    let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len())).unwrap_or((rest, ""));
+    let plain = |text: &str| {
+        text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'"' | b'\\' | b'@'))
+    };
+    if authority.is_empty() || !plain(rest) {
+        return fault(
+            "issuer",
+            issuer,
+            "is no issuer identifier",
+            "leave out query, fragment, user and white space (RFC 8414 section 2)",
+        );
+    }
+    let origin = format!("{scheme}://{authority}");
+    let jwks_path = match jwks_uri {
+        None => None,
+        Some(uri) => match uri.strip_prefix(&origin) {
+            Some(path) if path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic()) => {
+                Some(path.to_owned())
+            }
+            _ => {
+                return fault(
+                    "jwks_uri",
+                    uri,
+                    "is not on the issuer's host",
+                    "use a URL below the issuer's scheme and host",
+                );
+            }
+        },
+    };
+    if audiences
+        .as_ref()
+        .is_some_and(|audiences| audiences.is_empty() || audiences.iter().any(String::is_empty))
+    {
+        return fault(
+            "audiences",
+            "",
+            "can't hold: it is empty or has an empty entry",
+            "name at least one, or leave it out for `resource`",
+        );
+    }
+    if groups_claim.is_empty() {
+        return fault(
+            "groups_claim",
+            groups_claim,
+            "is empty",
+            "name the claim, or leave it out for `groups`",
+        );
+    }
+    let clock_skew = match parse_duration(clock_skew) {
+        Ok(skew) if skew <= MAX_CLOCK_SKEW => skew,
+        Ok(_) => return fault("clock_skew", clock_skew, "is too long", "use at most `5m`"),
+        Err(wanted) => return fault("clock_skew", clock_skew, "is no duration", &format!("write {wanted}")),
+    };
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let cluster = cluster.clone().unwrap_or_else(|| host.to_owned());
+    if cluster.is_empty() {
+        return fault(
+            "cluster",
+            &cluster,
+            "is empty",
+            "name the Envoy cluster, or leave it out for the issuer's host",
+        );
+    }
+    Ok(IssuerSettings {
+        index,
+        keys: Rc::new(KeySource {
+            issuer: issuer.clone(),
+            origin,
+            scheme,
+            authority: authority.to_owned(),
+            path: path.to_owned(),
+            cluster,
+            jwks_path,
+            timeout: CALLOUT_TIMEOUT,
+        }),
+        groups_claim: groups_claim.clone(),
+        audiences: audiences.clone().unwrap_or_else(|| vec![resource.to_owned()]),
+        clock_skew,
+    })
+}

@@ -1,0 +1,178 @@
+//! The head of a message: header names and values as bytes, as the host gives them.
+//!
+//! Values are bytes because HTTP's are: what must be text is asked for as text and refused otherwise.
+
+use std::fmt;
+use std::ops::Range;
+
+/// Header names and values of one message, in order, in the one buffer that they came in.
+///
+/// HTTP/1 and HTTP/2 pseudo-headers (`:path`, `:method`, `:authority`, `:status`) stand among them.
+#[derive(Clone, Default)]
+pub struct Head {
+    buffer: Vec<u8>,
+    entries: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl Head {
+    /// Reads the host's form of a header map: a count, that many pairs of lengths, then each name and
+    /// value with a NUL behind it, all numbers 32 bit little-endian (Proxy-Wasm ABI 0.2.1).
+    ///
+    /// Returns `None` where the lengths don't fit the buffer.
+    #[must_use]
+    pub fn from_abi(buffer: Vec<u8>) -> Option<Self> {
+        if buffer.is_empty() {
+            return Some(Self::default());
+        }
+        let number = |at: usize| -> Option<usize> {
+            let bytes = buffer.get(at..at.checked_add(4)?)?;
+            usize::try_from(u32::from_le_bytes(bytes.try_into().ok()?)).ok()
+        };
+        let count = number(0)?;
+        let mut at = count.checked_mul(8)?.checked_add(4)?;
+        if at > buffer.len() {
+            return None;
+        }
+        let mut entries = Vec::with_capacity(count);
+        for index in 0..count {
+            let sizes = index.checked_mul(8)?.checked_add(4)?;
+            let mut take = |length: usize| -> Option<Range<usize>> {
+                let range = at..at.checked_add(length)?;
+                buffer.get(range.clone())?;
+                at = range.end.checked_add(1)?;
+                Some(range)
+            };
+            let name = take(number(sizes)?)?;
+            let value = take(number(sizes.checked_add(4)?)?)?;
+            entries.push((name, value));
+        }
+        Some(Self { buffer, entries })
+    }
+
+    /// Builds a head from pairs; for tests and for what did not come from the host.
+    #[must_use]
+    pub fn from_pairs<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut head = Self::default();
+        for (name, value) in pairs {
+            let start = head.buffer.len();
+            head.buffer.extend_from_slice(name.as_ref());
+            let middle = head.buffer.len();
+            head.buffer.extend_from_slice(value.as_ref());
+            head.entries.push((start..middle, middle..head.buffer.len()));
+        }
+        head
+    }
+
+    /// All names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.entries.iter().filter_map(|(name, value)| {
+            Some((self.buffer.get(name.clone())?, self.buffer.get(value.clone())?))
+        })
+    }
+
+    /// All values of the header `name` (lower case).
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter()
+            .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// The value of the header `name`, whether it is there once, not at all, or can't be relied on.
+    #[must_use]
+    pub fn one(&self, name: &str) -> One<'_> {
+        let mut found = One::Absent;
+        for (candidate, value) in self.iter() {
+            if candidate.eq_ignore_ascii_case(name.as_bytes()) {
+                found = match (found, std::str::from_utf8(value)) {
+                    (One::Absent, Ok(text)) => One::Text(text),
+                    _ => return One::Unusable,
+                };
+            }
+        }
+        found
+    }
+}
+
+/// Names only: a value may be a secret.
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| String::from_utf8_lossy(name))).finish()
+    }
+}
+
+/// How a header that may stand only once stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum One<'a> {
+    /// Not there.
+    Absent,
+    /// There once, as UTF-8 text.
+    Text(&'a str),
+    /// Repeated, or no UTF-8 text.
+    Unusable,
+}
+
+impl<'a> One<'a> {
+    /// The text where there is just one.
+    #[must_use]
+    pub fn text(self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Absent | Self::Unusable => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn abi(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
+        let mut out = (pairs.len() as u32).to_le_bytes().to_vec();
+        for (name, value) in pairs {
+            out.extend((name.len() as u32).to_le_bytes());
+            out.extend((value.len() as u32).to_le_bytes());
+        }
+        for (name, value) in pairs {
+            out.extend_from_slice(name);
+            out.push(0);
+            out.extend_from_slice(value);
+            out.push(0);
+        }
+        out
+    }
+
+    #[test]
+    fn reads_the_hosts_form() {
+        let head = Head::from_abi(abi(&[(b":path", b"/mcp"), (b"x", b"\xff\xfe"), (b"x", b"")])).unwrap();
+        assert_eq!(head.one(":path"), One::Text("/mcp"));
+        assert_eq!(head.all("x").collect::<Vec<_>>(), [&b"\xff\xfe"[..], b""]);
+        assert_eq!(head.one("x"), One::Unusable);
+        assert_eq!(head.one("y"), One::Absent);
+        assert_eq!(Head::from_abi(Vec::new()).unwrap().iter().count(), 0);
+    }
+
+    #[test]
+    fn refuses_lengths_that_do_not_fit() {
+        let mut cut = abi(&[(b"name", b"value")]);
+        cut.truncate(cut.len().saturating_sub(3));
+        assert!(Head::from_abi(cut).is_none());
+        assert!(Head::from_abi(vec![0xff; 4]).is_none());
+        assert!(Head::from_abi(vec![1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]).is_none());
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let head = Head::from_pairs([("authorization", "Bearer secret")]);
+        assert_eq!(format!("{head:?}"), r#"["authorization"]"#);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(head) = Head::from_abi(bytes) {
+                head.iter().count();
+            }
+        }
+    }
+}

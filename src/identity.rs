@@ -1,0 +1,48 @@
+//! Who calls: the identity that rules are about, made from verified claims alone.
+
+use crate::jose::VerifiedClaims;
+use crate::json::Value;
+use crate::reason::Reason;
+
+/// How many groups one caller may have; more is refused rather than cut.
+const MAX_GROUPS: usize = 1024;
+
+/// The caller of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// `iss`
+    pub issuer: String,
+    /// `sub`
+    pub subject: String,
+    /// `client_id` (RFC 9068) or `azp`
+    pub client_id: Option<String>,
+    /// The values of the configured groups claim.
+    pub groups: Vec<String>,
+}
+
+impl Caller {
+    /// The caller that a verified token names.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidClaim`] where the groups claim is neither a text nor a list of texts: a deny
+    /// rule for a group must not be escaped by it.
+    pub fn from_claims(claims: &VerifiedClaims, groups_claim: &str) -> Result<Self, Reason> {
+        let text = |name: &str| claims.text(name).map(str::to_owned);
+        let groups = match claims.get(groups_claim) {
+            None => Vec::new(),
+            Some(Value::String(group)) => vec![group.clone()],
+            Some(Value::Array(groups)) if groups.len() <= MAX_GROUPS => groups
+                .iter()
+                .map(|group| group.as_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .ok_or(Reason::InvalidClaim)?,
+            Some(_) => return Err(Reason::InvalidClaim),
+        };
+        Ok(Self {
+            issuer: text("iss").unwrap_or_default(),
+            subject: text("sub").unwrap_or_default(),
+            client_id: text("client_id").or_else(|| text("azp")),
+            groups,
+        })
+    }
+}

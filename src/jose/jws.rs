@@ -1,0 +1,111 @@
+//! A token taken apart: JWS in compact form (RFC 7515 section 7.1) with a JSON object inside.
+//!
+//! Nothing in here is verified yet; the parts are private and handed to [`super::VerifiedClaims`].
+
+use crate::json::{self, Map, Value};
+use crate::reason::Reason;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::fmt;
+
+/// The media types of `typ` that may stand for an access token (RFC 9068 section 2.1); many issuers
+/// write `JWT` or nothing.
+const ACCESS_TOKEN_TYPES: &[&str] = &["at+jwt", "jwt"];
+
+/// Header members by which a token brings its own key (RFC 7515 section 4.1): never followed.
+const OWN_KEY: &[&str] = &["jwk", "jku", "x5u", "x5c"];
+
+/// A token that has the form of one.
+pub struct Jws<'a> {
+    token: &'a str,
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
+}
+
+impl<'a> Jws<'a> {
+    /// Takes a token apart.
+    ///
+    /// # Errors
+    /// [`Reason::MalformedToken`] for what is no strict JWS or brings its own key, [`Reason::AlgorithmNotAccepted`] for one
+    /// that demands a header that is not understood (RFC 7515 section 4.1.11), and
+    /// [`Reason::NotAnAccessToken`].
+    pub fn parse(token: &'a str) -> Result<Self, Reason> {
+        let mut parts = token.split('.');
+        let (Some(header), Some(claims), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Reason::MalformedToken);
+        };
+        decode(signature)?;
+        let jws = Self { token, header: object(header)?, claims: object(claims)? };
+        if OWN_KEY.iter().any(|member| jws.header.contains_key(*member)) {
+            return Err(Reason::MalformedToken);
+        }
+        if jws.header.contains_key("crit") {
+            return Err(Reason::AlgorithmNotAccepted);
+        }
+        jws.check_type()?;
+        Ok(jws)
+    }
+
+    /// The whole token as it was sent.
+    pub(super) fn token(&self) -> &'a str {
+        self.token
+    }
+
+    /// The header's `alg`.
+    pub(super) fn algorithm(&self) -> &str {
+        self.header.get("alg").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    pub(super) fn into_claims(self) -> Map<String, Value> {
+        self.claims
+    }
+
+    /// The header's `kid`.
+    ///
+    /// # Errors
+    /// [`Reason::MalformedToken`] where it is no text.
+    pub fn key_id(&self) -> Result<Option<&str>, Reason> {
+        match self.header.get("kid") {
+            None => Ok(None),
+            Some(Value::String(kid)) => Ok(Some(kid)),
+            Some(_) => Err(Reason::MalformedToken),
+        }
+    }
+
+    /// The `iss` that the token claims, unverified: good for looking up a configured issuer only.
+    #[must_use]
+    pub fn claimed_issuer(&self) -> Option<&str> {
+        self.claims.get("iss").and_then(Value::as_str)
+    }
+
+    fn check_type(&self) -> Result<(), Reason> {
+        let accepted = match self.header.get("typ") {
+            None => true,
+            Some(Value::String(typ)) => {
+                let typ = typ.to_ascii_lowercase();
+                ACCESS_TOKEN_TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
+            }
+            Some(_) => false,
+        };
+        if accepted { Ok(()) } else { Err(Reason::NotAnAccessToken) }
+    }
+}
+
+/// Neither token nor claims are shown.
+impl fmt::Debug for Jws<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Jws(***)")
+    }
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, Reason> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::MalformedToken)
+}
+
+fn object(part: &str) -> Result<Map<String, Value>, Reason> {
+    match json::parse(&decode(part)?) {
+        Ok(Value::Object(members)) => Ok(members),
+        _ => Err(Reason::MalformedToken),
+    }
+}

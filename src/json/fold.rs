@@ -1,0 +1,43 @@
+//! Which member names some parser takes for the same.
+//!
+//! Go's `encoding/json` matches a struct's fields without regard to case, with Unicode's simple
+//! folding (`ſ` for `s`, the Kelvin sign for `k`); what is written in C ends a string at a NUL.
+
+use std::borrow::Cow;
+
+/// The form in which two names are equal if any known parser may confuse them.
+#[must_use]
+pub fn fold(name: &str) -> Cow<'_, str> {
+    if name.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase() && b != 0) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(
+        name.chars()
+            .take_while(|c| *c != '\0')
+            .flat_map(char::to_uppercase)
+            .flat_map(char::to_lowercase)
+            .collect(),
+    )
+}
+
+/// Whether `name` is not `known` but may be taken for it.
+#[must_use]
+pub fn same_when_folded(name: &str, known: &str) -> bool {
+    name != known && fold(name) == fold(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_what_parsers_confuse() {
+        for variant in ["Params", "PARAMS", "param\u{17f}", "params\0", "params\0x", "PARAM\u{17f}"] {
+            assert!(same_when_folded(variant, "params"), "{variant:?}");
+        }
+        assert!(same_when_folded("to\u{212a}en", "token"));
+        assert!(!same_when_folded("params", "params"));
+        assert!(!same_when_folded("param", "params"));
+        assert!(!same_when_folded("_params", "params"));
+    }
+}

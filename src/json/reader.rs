@@ -1,0 +1,421 @@
+//! The scanner under everything that is read from the wire.
+
+use super::fold::fold;
+use crate::reason::Reason;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+/// How deep arrays and objects may nest.
+pub const MAX_DEPTH: u32 = 64;
+
+/// How many members an object that is visited may have; what is skipped is bounded by its size alone.
+pub const MAX_MEMBERS: usize = 1024;
+
+/// Why a text is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// No JSON text.
+    Syntax,
+    /// Nests deeper than [`MAX_DEPTH`].
+    TooDeep,
+    /// Two members of one object have names that are the same or may be taken for it.
+    DuplicateKey,
+    /// An object that is visited has more than [`MAX_MEMBERS`] members.
+    TooManyMembers,
+}
+
+impl From<Error> for Reason {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Syntax => Self::InvalidJson,
+            Error::TooDeep => Self::TooDeep,
+            Error::DuplicateKey => Self::DuplicateKey,
+            Error::TooManyMembers => Self::TooManyMembers,
+        }
+    }
+}
+
+/// What the next value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `{`
+    Object,
+    /// `[`
+    Array,
+    /// `"`
+    String,
+    /// A digit or a minus sign.
+    Number,
+    /// `true` or `false`
+    Bool,
+    /// `null`
+    Null,
+}
+
+/// Walks a JSON text from front to back.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    depth: u32,
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the front of `text`.
+    #[must_use]
+    pub fn new(text: &'a str) -> Self {
+        Self { text, bytes: text.as_bytes(), at: 0, depth: 0 }
+    }
+
+    /// What the next value is, without taking it.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] where no value begins.
+    pub fn kind(&mut self) -> Result<Kind, Error> {
+        match self.skip_space() {
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b'"') => Ok(Kind::String),
+            Some(b't' | b'f') => Ok(Kind::Bool),
+            Some(b'n') => Ok(Kind::Null),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            _ => Err(Error::Syntax),
+        }
+    }
+
+    /// Nothing but white space is left.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] where something is.
+    pub fn end(&mut self) -> Result<(), Error> {
+        self.skip_space().map_or(Ok(()), |_| Err(Error::Syntax))
+    }
+
+    /// Visits the members of the object that comes next. `each` takes the member's value.
+    ///
+    /// # Errors
+    /// What `each` answers, [`Error::DuplicateKey`], or what the text is not.
+    pub fn object<E: From<Error>>(
+        &mut self,
+        mut each: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.open(b'{')?;
+        let mut seen = Seen::default();
+        if !self.close_empty(b'}') {
+            loop {
+                self.skip_space();
+                let name = self.string()?;
+                seen.add(name.clone())?;
+                self.skip_space();
+                self.take(b':')?;
+                each(self, name)?;
+                if self.next_or_close(b'}')? {
+                    break;
+                }
+            }
+        }
+        self.depth = self.depth.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Visits the elements of the array that comes next. `each` takes the element.
+    ///
+    /// # Errors
+    /// What `each` answers, or what the text is not.
+    pub fn array<E: From<Error>>(
+        &mut self,
+        mut each: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.open(b'[')?;
+        if !self.close_empty(b']') {
+            loop {
+                each(self)?;
+                if self.next_or_close(b']')? {
+                    break;
+                }
+            }
+        }
+        self.depth = self.depth.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Takes the string that comes next, with its escapes resolved.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] where none comes, also for a control character or a lone surrogate in it.
+    pub fn string(&mut self) -> Result<Cow<'a, str>, Error> {
+        self.skip_space();
+        self.take(b'"')?;
+        let start = self.at;
+        let mut resolved = String::new();
+        let mut plain_from = start;
+        loop {
+            let rest = self.bytes.get(self.at..).ok_or(Error::Syntax)?;
+            let plain =
+                rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).ok_or(Error::Syntax)?;
+            self.forward(plain);
+            match self.bytes.get(self.at) {
+                Some(b'"') => {
+                    let piece = self.text.get(plain_from..self.at).ok_or(Error::Syntax)?;
+                    self.forward(1);
+                    if plain_from == start {
+                        return Ok(Cow::Borrowed(piece));
+                    }
+                    resolved.push_str(piece);
+                    return Ok(Cow::Owned(resolved));
+                }
+                Some(b'\\') => {
+                    resolved.push_str(self.text.get(plain_from..self.at).ok_or(Error::Syntax)?);
+                    self.forward(1);
+                    resolved.push(self.escape()?);
+                    plain_from = self.at;
+                }
+                _ => return Err(Error::Syntax),
+            }
+        }
+    }
+
+    /// Takes the number that comes next, as it is written (RFC 8259 section 6).
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] where none comes.
+    pub fn number(&mut self) -> Result<&'a str, Error> {
+        self.skip_space();
+        let start = self.at;
+        if self.peek() == Some(b'-') {
+            self.forward(1);
+        }
+        match self.peek() {
+            Some(b'0') => self.forward(1),
+            Some(b'1'..=b'9') => self.digits()?,
+            _ => return Err(Error::Syntax),
+        }
+        if self.peek() == Some(b'.') {
+            self.forward(1);
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.forward(1);
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.forward(1);
+            }
+            self.digits()?;
+        }
+        self.text.get(start..self.at).ok_or(Error::Syntax)
+    }
+
+    /// Takes the `true` or `false` that comes next.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] where none comes.
+    pub fn bool(&mut self) -> Result<bool, Error> {
+        self.skip_space();
+        if self.peek() == Some(b't') {
+            self.literal(b"true").map(|()| true)
+        } else {
+            self.literal(b"false").map(|()| false)
+        }
+    }
+
+    /// Takes the value that comes next, whatever it is, and gives it as it is written.
+    ///
+    /// # Errors
+    /// Where it is no JSON or nests too deep.
+    pub fn raw(&mut self) -> Result<&'a str, Error> {
+        self.skip_space();
+        let start = self.at;
+        self.skip()?;
+        self.text.get(start..self.at).ok_or(Error::Syntax)
+    }
+
+    /// Passes over the value that comes next. Recursion is bounded by [`MAX_DEPTH`].
+    ///
+    /// # Errors
+    /// Where it is no JSON or nests too deep.
+    pub fn skip(&mut self) -> Result<(), Error> {
+        match self.kind()? {
+            Kind::Object => {
+                self.open(b'{')?;
+                if !self.close_empty(b'}') {
+                    loop {
+                        self.skip_space();
+                        self.skip_string()?;
+                        self.skip_space();
+                        self.take(b':')?;
+                        self.skip()?;
+                        if self.next_or_close(b'}')? {
+                            break;
+                        }
+                    }
+                }
+                self.depth = self.depth.saturating_sub(1);
+                Ok(())
+            }
+            Kind::Array => self.array(Self::skip),
+            Kind::String => self.skip_string(),
+            Kind::Number => self.number().map(|_| ()),
+            Kind::Bool => self.bool().map(|_| ()),
+            Kind::Null => self.literal(b"null"),
+        }
+    }
+
+    /// As [`Self::string`], with nothing kept.
+    fn skip_string(&mut self) -> Result<(), Error> {
+        self.take(b'"')?;
+        loop {
+            let rest = self.bytes.get(self.at..).ok_or(Error::Syntax)?;
+            let plain =
+                rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).ok_or(Error::Syntax)?;
+            self.forward(plain);
+            match self.bytes.get(self.at) {
+                Some(b'"') => {
+                    self.forward(1);
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.forward(1);
+                    self.escape()?;
+                }
+                _ => return Err(Error::Syntax),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, Error> {
+        let kind = self.peek().ok_or(Error::Syntax)?;
+        self.forward(1);
+        Ok(match kind {
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = self.hex4()?;
+                if !(0xd800..0xe000).contains(&first) {
+                    return char::from_u32(first).ok_or(Error::Syntax);
+                }
+                self.take(b'\\')?;
+                self.take(b'u')?;
+                let second = self.hex4()?;
+                let both = [u16::try_from(first), u16::try_from(second)].map(|half| half.unwrap_or(0));
+                let mut decoded = char::decode_utf16(both);
+                match (decoded.next(), decoded.next()) {
+                    (Some(Ok(c)), None) => c,
+                    _ => return Err(Error::Syntax),
+                }
+            }
+            _ => return Err(Error::Syntax),
+        })
+    }
+
+    fn hex4(&mut self) -> Result<u32, Error> {
+        let end = self.at.saturating_add(4);
+        let digits = self.bytes.get(self.at..end).ok_or(Error::Syntax)?;
+        self.at = end;
+        digits.iter().try_fold(0_u32, |sum, digit| {
+            let digit = char::from(*digit).to_digit(16).ok_or(Error::Syntax)?;
+            Ok((sum << 4) | digit)
+        })
+    }
+
+    fn digits(&mut self) -> Result<(), Error> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.forward(1);
+        }
+        if self.at == start { Err(Error::Syntax) } else { Ok(()) }
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Result<(), Error> {
+        let end = self.at.saturating_add(word.len());
+        if self.bytes.get(self.at..end) != Some(word) {
+            return Err(Error::Syntax);
+        }
+        self.at = end;
+        Ok(())
+    }
+
+    fn open(&mut self, bracket: u8) -> Result<(), Error> {
+        self.skip_space();
+        self.take(bracket)?;
+        self.depth = self.depth.saturating_add(1);
+        if self.depth > MAX_DEPTH { Err(Error::TooDeep) } else { Ok(()) }
+    }
+
+    fn close_empty(&mut self, bracket: u8) -> bool {
+        let closes = self.skip_space() == Some(bracket);
+        if closes {
+            self.forward(1);
+        }
+        closes
+    }
+
+    /// Takes a comma (more to come: false) or the closing bracket (true).
+    fn next_or_close(&mut self, bracket: u8) -> Result<bool, Error> {
+        let next = self.skip_space();
+        self.forward(1);
+        match next {
+            Some(b',') => Ok(false),
+            Some(b) if b == bracket => Ok(true),
+            _ => Err(Error::Syntax),
+        }
+    }
+
+    fn skip_space(&mut self) -> Option<u8> {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.forward(1);
+        }
+        self.peek()
+    }
+
+    fn take(&mut self, byte: u8) -> Result<(), Error> {
+        if self.peek() != Some(byte) {
+            return Err(Error::Syntax);
+        }
+        self.forward(1);
+        Ok(())
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn forward(&mut self, by: usize) {
+        self.at = self.at.saturating_add(by);
+    }
+}
+
+/// The names of one object so far, folded. Most objects have few members: a list serves them, a set
+/// the others.
+#[derive(Default)]
+struct Seen<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: BTreeSet<Cow<'a, str>>,
+}
+
+impl<'a> Seen<'a> {
+    const FEW: usize = 16;
+
+    fn add(&mut self, name: Cow<'a, str>) -> Result<(), Error> {
+        let name = match name {
+            Cow::Borrowed(name) => fold(name),
+            Cow::Owned(name) => Cow::Owned(fold(&name).into_owned()),
+        };
+        if self.few.contains(&name) {
+            return Err(Error::DuplicateKey);
+        }
+        if self.few.len() < Self::FEW {
+            self.few.push(name);
+            return Ok(());
+        }
+        if !self.many.insert(name) {
+            return Err(Error::DuplicateKey);
+        }
+        if self.many.len() > MAX_MEMBERS { Err(Error::TooManyMembers) } else { Ok(()) }
+    }
+}

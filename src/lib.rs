@@ -1,0 +1,36 @@
+//! mcp-iap: an identity-aware proxy for MCP, as one Proxy-Wasm filter.
+//!
+//! For `wasm32-wasip1` this library is the filter that Envoy loads; natively it is the same decision
+//! core without a host, used by the command line and the tests. The way of a request is
+//! [`gate::admit`], read top to bottom.
+//!
+//! A module may import only from the lines below its own (`tests/layering.rs` holds this):
+//!
+//! ```text
+//! filter (wasm32)    bin/mcp-iap (native)
+//!          gate      the one flow; Reason -> Refusal
+//!         callout    a request out, a typed reply back, awaited; single-flight
+//!          cache     bounded, clock passed in
+//! policy audit identity upstream      decisions and records, pure
+//!          config    the user's document, as written
+//!     mcp oauth jose one standard each, pure
+//! head json reason time               plain data
+//! ```
+
+pub mod audit;
+pub mod cache;
+pub mod callout;
+pub mod config;
+#[cfg(target_arch = "wasm32")]
+mod filter;
+pub mod gate;
+pub mod head;
+pub mod identity;
+pub mod jose;
+pub mod json;
+pub mod mcp;
+pub mod oauth;
+pub mod policy;
+pub mod reason;
+pub mod time;
+pub mod upstream;

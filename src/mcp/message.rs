@@ -1,0 +1,356 @@
+//! One JSON-RPC message as a client posts it, read in a single pass and borrowed from the body.
+//!
+//! What is read here is what the decision rests on, so every object on the way there is visited with
+//! [`crate::json::Reader::object`]'s strictness, and a name that some parser may take for one that is
+//! read is refused. Everything else is passed over.
+
+use super::method::{Operation, Shape, shape};
+use crate::json::{Kind, Reader, same_when_folded};
+use crate::reason::Reason;
+use std::borrow::Cow;
+
+/// How many resources and tasks one `subscriptions/listen` may name.
+const MAX_SUBSCRIPTIONS: usize = 256;
+
+/// How long a request's id may be, as it is written.
+const MAX_ID: usize = 256;
+
+/// What a message is in JSON-RPC 2.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Has a method and an id.
+    Request,
+    /// Has a method and no id.
+    Notification,
+    /// Has a result or an error: a client's answer to a server's request.
+    Response,
+}
+
+/// One message.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// Request, notification or response.
+    pub role: Role,
+    /// The id as it is written, a string or a number.
+    pub id: Option<&'a str>,
+    /// The method; empty for a response.
+    pub method: Cow<'a, str>,
+    /// `_meta["io.modelcontextprotocol/protocolVersion"]`.
+    pub meta_version: Option<Cow<'a, str>>,
+    /// Whether `_meta["io.modelcontextprotocol/clientCapabilities"]` is an object.
+    pub has_client_capabilities: bool,
+    /// `params.arguments` of a call.
+    pub arguments: Arguments<'a>,
+    name: Option<Cow<'a, str>>,
+    uri: Option<Cow<'a, str>>,
+    task_id: Option<Cow<'a, str>>,
+    reference: Option<Reference<'a>>,
+    subscriptions: Vec<Subscription<'a>>,
+}
+
+/// The members of `params.arguments`, each with its value as it is written.
+#[derive(Debug, Default)]
+pub struct Arguments<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'a> Arguments<'a> {
+    /// The value of the argument `name` as it is written, `None` where it is absent.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(candidate, _)| candidate == name).map(|(_, raw)| *raw)
+    }
+
+    /// Arguments from their names and their values as JSON; for tests and the command line.
+    #[must_use]
+    pub fn from_pairs(pairs: Vec<(&'a str, &'a str)>) -> Self {
+        Self(pairs.into_iter().map(|(name, raw)| (Cow::Borrowed(name), raw)).collect())
+    }
+}
+
+#[derive(Debug)]
+enum Reference<'a> {
+    Prompt(Cow<'a, str>),
+    Resource(Cow<'a, str>),
+}
+
+#[derive(Debug)]
+enum Subscription<'a> {
+    Resource(Cow<'a, str>),
+    Task(Cow<'a, str>),
+}
+
+impl<'a> Message<'a> {
+    /// Reads the message in `body`.
+    ///
+    /// # Errors
+    /// The reason for which it can't be read without doubt.
+    pub fn parse(body: &'a [u8]) -> Result<Self, Reason> {
+        let text = std::str::from_utf8(body).map_err(|_| Reason::InvalidJson)?;
+        let mut reader = Reader::new(text);
+        match reader.kind()? {
+            Kind::Object => {}
+            Kind::Array => return Err(Reason::Batch),
+            _ => return Err(Reason::InvalidMessage),
+        }
+        let message = Draft::read(&mut reader)?;
+        reader.end()?;
+        message.finish()
+    }
+
+    /// What the message asks to act on; every one of them must be allowed. Never empty.
+    ///
+    /// # Errors
+    /// [`Reason::UnknownMethod`], or [`Reason::InvalidMessage`] where the method's parameters don't
+    /// say what it acts on.
+    pub fn operations(&self) -> Result<Vec<Operation<'_>>, Reason> {
+        if self.role == Role::Response {
+            return Ok(vec![Operation::Open]);
+        }
+        let shape = shape(&self.method).ok_or(Reason::UnknownMethod)?;
+        if (shape == Shape::Notification) != (self.role == Role::Notification) {
+            return Err(Reason::InvalidMessage);
+        }
+        let needed = |text: &'_ Option<Cow<'a, str>>| text.is_some();
+        let one = match shape {
+            Shape::Open | Shape::Notification => Operation::Open,
+            Shape::TaskList => Operation::Task(""),
+            Shape::ToolName if needed(&self.name) => Operation::Tool(text(&self.name)),
+            Shape::PromptName if needed(&self.name) => Operation::Prompt(text(&self.name)),
+            Shape::ResourceUri if needed(&self.uri) => Operation::Resource(text(&self.uri)),
+            Shape::TaskId if needed(&self.task_id) => Operation::Task(text(&self.task_id)),
+            Shape::Reference => match &self.reference {
+                Some(Reference::Prompt(name)) => Operation::Prompt(name),
+                Some(Reference::Resource(uri)) => Operation::Resource(uri),
+                None => return Err(Reason::InvalidMessage),
+            },
+            Shape::Subscriptions if self.subscriptions.is_empty() => Operation::Open,
+            Shape::Subscriptions => {
+                let each = self.subscriptions.iter().map(|subscription| match subscription {
+                    Subscription::Resource(uri) => Operation::Resource(uri),
+                    Subscription::Task(id) => Operation::Task(id),
+                });
+                return Ok(each.collect());
+            }
+            _ => return Err(Reason::InvalidMessage),
+        };
+        Ok(vec![one])
+    }
+
+    /// What `Mcp-Name` must say (MCP 2026-07-28, "Standard Request Headers"; SEP-2663 for tasks).
+    #[must_use]
+    pub fn mirrored_name(&self) -> Option<&str> {
+        match self.method.as_ref() {
+            "tools/call" | "prompts/get" => self.name.as_deref(),
+            "resources/read" => self.uri.as_deref(),
+            "tasks/get" | "tasks/update" | "tasks/cancel" => self.task_id.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+fn text<'b>(text: &'b Option<Cow<'_, str>>) -> &'b str {
+    text.as_deref().unwrap_or_default()
+}
+
+/// Refuses a name that is not one of `read` but may be taken for it.
+fn no_variant(name: &str, read: &[&str]) -> Result<(), Reason> {
+    if read.iter().any(|known| same_when_folded(name, known)) {
+        return Err(Reason::KeyVariant);
+    }
+    Ok(())
+}
+
+/// What has been read of a message so far: its members come in any order.
+#[derive(Default)]
+struct Draft<'a> {
+    version: Option<Cow<'a, str>>,
+    id: Option<&'a str>,
+    method: Option<Cow<'a, str>>,
+    has_result: bool,
+    has_error: bool,
+    name: Option<Cow<'a, str>>,
+    uri: Option<Cow<'a, str>>,
+    task_id: Option<Cow<'a, str>>,
+    reference: Option<Reference<'a>>,
+    subscriptions: Vec<Subscription<'a>>,
+    arguments: Arguments<'a>,
+    meta_version: Option<Cow<'a, str>>,
+    has_client_capabilities: bool,
+}
+
+const ENVELOPE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
+const PARAMS: &[&str] = &["name", "uri", "taskId", "ref", "notifications", "arguments", "_meta"];
+const REFERENCE: &[&str] = &["type", "name", "uri"];
+const SUBSCRIPTIONS: &[&str] = &["resourceSubscriptions", "taskIds"];
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+impl<'a> Draft<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Reason> {
+        let mut draft = Self::default();
+        reader.object(|reader, name| {
+            match name.as_ref() {
+                "jsonrpc" => draft.version = Some(string(reader)?),
+                "method" => draft.method = Some(string(reader)?),
+                "id" => draft.id = Some(id(reader)?),
+                "params" => draft.params(reader)?,
+                "result" => {
+                    draft.has_result = true;
+                    reader.skip()?;
+                }
+                "error" => {
+                    draft.has_error = true;
+                    reader.skip()?;
+                }
+                other => {
+                    no_variant(other, ENVELOPE)?;
+                    reader.skip()?;
+                }
+            }
+            Ok::<_, Reason>(())
+        })?;
+        Ok(draft)
+    }
+
+    fn params(&mut self, reader: &mut Reader<'a>) -> Result<(), Reason> {
+        object(reader)?;
+        reader.object(|reader, name| {
+            match name.as_ref() {
+                "name" => self.name = Some(string(reader)?),
+                "uri" => self.uri = Some(string(reader)?),
+                "taskId" => self.task_id = Some(string(reader)?),
+                "ref" => self.reference = Some(reference(reader)?),
+                "notifications" => subscriptions(reader, &mut self.subscriptions)?,
+                "arguments" => {
+                    object(reader)?;
+                    reader.object(|reader, name| {
+                        let raw = reader.raw()?;
+                        self.arguments.0.push((name, raw));
+                        Ok::<_, Reason>(())
+                    })?;
+                }
+                "_meta" => self.meta(reader)?,
+                other => {
+                    no_variant(other, PARAMS)?;
+                    reader.skip()?;
+                }
+            }
+            Ok::<_, Reason>(())
+        })
+    }
+
+    fn meta(&mut self, reader: &mut Reader<'a>) -> Result<(), Reason> {
+        object(reader)?;
+        reader.object(|reader, name| {
+            match name.as_ref() {
+                VERSION => self.meta_version = Some(string(reader)?),
+                CAPABILITIES => {
+                    self.has_client_capabilities = reader.kind()? == Kind::Object;
+                    reader.skip()?;
+                }
+                other => {
+                    no_variant(other, &[VERSION, CAPABILITIES])?;
+                    reader.skip()?;
+                }
+            }
+            Ok::<_, Reason>(())
+        })
+    }
+
+    fn finish(self) -> Result<Message<'a>, Reason> {
+        if self.version.as_deref() != Some("2.0") {
+            return Err(Reason::InvalidMessage);
+        }
+        let answers = [self.has_result, self.has_error].iter().filter(|has| **has).count();
+        let role = match (&self.method, self.id, answers) {
+            (Some(_), Some(_), 0) => Role::Request,
+            (Some(_), None, 0) => Role::Notification,
+            (None, Some(_), 1) => Role::Response,
+            _ => return Err(Reason::InvalidMessage),
+        };
+        Ok(Message {
+            role,
+            id: self.id,
+            method: self.method.unwrap_or_default(),
+            meta_version: self.meta_version,
+            has_client_capabilities: self.has_client_capabilities,
+            arguments: self.arguments,
+            name: self.name,
+            uri: self.uri,
+            task_id: self.task_id,
+            reference: self.reference,
+            subscriptions: self.subscriptions,
+        })
+    }
+}
+
+fn string<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, Reason> {
+    if reader.kind()? != Kind::String {
+        return Err(Reason::InvalidMessage);
+    }
+    Ok(reader.string()?)
+}
+
+fn object(reader: &mut Reader<'_>) -> Result<(), Reason> {
+    if reader.kind()? != Kind::Object {
+        return Err(Reason::InvalidMessage);
+    }
+    Ok(())
+}
+
+/// A request's id: a string or a number, never null (MCP, "Requests").
+fn id<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Reason> {
+    if !matches!(reader.kind()?, Kind::String | Kind::Number) {
+        return Err(Reason::InvalidMessage);
+    }
+    let raw = reader.raw()?;
+    if raw.len() > MAX_ID { Err(Reason::InvalidMessage) } else { Ok(raw) }
+}
+
+fn reference<'a>(reader: &mut Reader<'a>) -> Result<Reference<'a>, Reason> {
+    object(reader)?;
+    let (mut kind, mut name, mut uri) = (None, None, None);
+    reader.object(|reader, member| {
+        match member.as_ref() {
+            "type" => kind = Some(string(reader)?),
+            "name" => name = Some(string(reader)?),
+            "uri" => uri = Some(string(reader)?),
+            other => {
+                no_variant(other, REFERENCE)?;
+                reader.skip()?;
+            }
+        }
+        Ok::<_, Reason>(())
+    })?;
+    match (kind.as_deref(), name, uri) {
+        (Some("ref/prompt"), Some(name), None) => Ok(Reference::Prompt(name)),
+        (Some("ref/resource"), None, Some(uri)) => Ok(Reference::Resource(uri)),
+        _ => Err(Reason::InvalidMessage),
+    }
+}
+
+fn subscriptions<'a>(reader: &mut Reader<'a>, into: &mut Vec<Subscription<'a>>) -> Result<(), Reason> {
+    object(reader)?;
+    reader.object(|reader, name| {
+        let wrap: fn(Cow<'a, str>) -> Subscription<'a> = match name.as_ref() {
+            "resourceSubscriptions" => Subscription::Resource,
+            "taskIds" => Subscription::Task,
+            other => {
+                no_variant(other, SUBSCRIPTIONS)?;
+                return Ok(reader.skip()?);
+            }
+        };
+        if reader.kind()? != Kind::Array {
+            return Err(Reason::InvalidMessage);
+        }
+        reader.array(|reader| {
+            if into.len() >= MAX_SUBSCRIPTIONS {
+                return Err(Reason::TooManyMembers);
+            }
+            into.push(wrap(string(reader)?));
+            Ok(())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! The Model Context Protocol's messages: JSON-RPC 2.0 over Streamable HTTP, modern (2026-07-28) and
+//! legacy (2024-11-05 to 2025-11-25).
+//!
+//! Reads one message strictly, says which operations it asks for, and compares the `Mcp-*` headers
+//! with it. Decides nothing about who may; forwards nothing.
+
+pub mod headers;
+mod message;
+mod method;
+mod version;
+
+pub use message::{Arguments, Message, Role};
+pub use method::{Operation, Shape, shape};
+pub use version::{Era, LEGACY, MODERN};

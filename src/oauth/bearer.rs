@@ -1,0 +1,117 @@
+//! The bearer token of a request (RFC 6750 section 2.1): the `Authorization` header and no other place.
+
+use crate::head::{Head, One};
+use crate::reason::Reason;
+use std::fmt;
+
+/// The longest token that is read, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
+
+/// A token as the client sent it. `Debug` does not show it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BearerToken<'a>(&'a str);
+
+impl<'a> BearerToken<'a> {
+    /// Finds the one bearer token of a request.
+    ///
+    /// # Errors
+    /// [`Reason::MissingToken`], [`Reason::MalformedAuthorization`] or [`Reason::TokenInQuery`].
+    pub fn from_head(head: &'a Head) -> Result<Self, Reason> {
+        if head.one(":path").text().is_some_and(has_token_in_query) {
+            return Err(Reason::TokenInQuery);
+        }
+        let value = match head.one("authorization") {
+            One::Absent => return Err(Reason::MissingToken),
+            One::Unusable => return Err(Reason::MalformedAuthorization),
+            One::Text(value) => value,
+        };
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Reason::MissingToken);
+        }
+        let token = rest.trim_start_matches(' ');
+        if token.is_empty() || token.len() > MAX_TOKEN || !is_b64token(token) {
+            return Err(Reason::MalformedAuthorization);
+        }
+        Ok(Self(token))
+    }
+
+    /// The token itself, for the one who verifies it.
+    #[must_use]
+    pub fn expose(self) -> &'a str {
+        self.0
+    }
+}
+
+impl fmt::Debug for BearerToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BearerToken(***)")
+    }
+}
+
+/// `b64token` of RFC 6750 section 2.1.
+fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty()
+        && body
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
+}
+
+/// RFC 6750 section 2.3 allows it, MCP forbids it. A name counts in every percent-encoded form.
+fn has_token_in_query(path: &str) -> bool {
+    let Some((_, query)) = path.split_once('?') else { return false };
+    query.split(['&', ';']).any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        name.contains('%') || name.eq_ignore_ascii_case("access_token")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(headers: &[(&str, &str)]) -> Result<String, Reason> {
+        let head = Head::from_pairs(headers.iter().copied());
+        BearerToken::from_head(&head).map(|token| token.expose().to_owned())
+    }
+
+    #[test]
+    fn takes_one_bearer_token_and_nothing_else() {
+        let cases: &[(&[(&str, &str)], Result<&str, Reason>)] = &[
+            (&[("authorization", "Bearer a.b.c")], Ok("a.b.c")),
+            (&[("authorization", "bEARER  a.b.c")], Ok("a.b.c")),
+            (&[], Err(Reason::MissingToken)),
+            (&[("authorization", "Basic YTpi")], Err(Reason::MissingToken)),
+            (&[("authorization", "")], Err(Reason::MissingToken)),
+            (&[("authorization", "Bearer")], Err(Reason::MalformedAuthorization)),
+            (&[("authorization", "Bearer ")], Err(Reason::MalformedAuthorization)),
+            (&[("authorization", "Bearer a b")], Err(Reason::MalformedAuthorization)),
+            (&[("authorization", "Bearer a,Bearer b")], Err(Reason::MalformedAuthorization)),
+            (&[("authorization", "Bearer \"a\"")], Err(Reason::MalformedAuthorization)),
+            (&[("authorization", "Bearer a\tb")], Err(Reason::MalformedAuthorization)),
+            (&[("authorization", "Bearer ===")], Err(Reason::MalformedAuthorization)),
+            (
+                &[("authorization", "Bearer a"), ("authorization", "Bearer a")],
+                Err(Reason::MalformedAuthorization),
+            ),
+            (
+                &[("authorization", "Bearer a"), ("Authorization", "Basic b")],
+                Err(Reason::MalformedAuthorization),
+            ),
+            (&[(":path", "/mcp?access_token=a"), ("authorization", "Bearer a")], Err(Reason::TokenInQuery)),
+            (&[(":path", "/mcp?x=1&Access_Token=a")], Err(Reason::TokenInQuery)),
+            (&[(":path", "/mcp?access%5ftoken=a")], Err(Reason::TokenInQuery)),
+        ];
+        for (headers, expected) in cases {
+            assert_eq!(token(headers), expected.map(str::to_owned), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_the_token_and_hides_it() {
+        let long = format!("Bearer {}", "a".repeat(MAX_TOKEN + 1));
+        assert_eq!(token(&[("authorization", &long)]), Err(Reason::MalformedAuthorization));
+        assert_eq!(format!("{:?}", BearerToken("secret")), "BearerToken(***)");
+    }
+}

@@ -1,0 +1,96 @@
+//! The issuer's discovery document (OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3).
+//!
+//! The document is untrusted: it may name only its own issuer, and an endpoint on another host counts
+//! only where the configuration names it.
+
+use crate::json::{self, Value};
+
+/// Why a discovery document is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscoveryError {
+    /// No strict JSON object.
+    NotJson,
+    /// `issuer` is not the one that was asked (OpenID Connect Discovery 1.0 section 4.3).
+    OtherIssuer,
+    /// `jwks_uri` is absent or no URL.
+    NoJwksUri,
+    /// `jwks_uri` stands on another host than the issuer.
+    OtherHost,
+}
+
+/// The path of the discovery document below an issuer whose own path is `issuer_path`.
+#[must_use]
+pub fn well_known_path(issuer_path: &str) -> String {
+    format!("{}/.well-known/openid-configuration", issuer_path.trim_end_matches('/'))
+}
+
+/// Takes `jwks_uri` from the discovery document of `issuer`; `origin` is the issuer's scheme and
+/// authority (`https://login.example.com`). Answers the path on that origin.
+///
+/// # Errors
+/// Why the document is not used.
+pub fn jwks_uri(document: &[u8], issuer: &str, origin: &str) -> Result<String, DiscoveryError> {
+    let document = json::parse(document).map_err(|_| DiscoveryError::NotJson)?;
+    if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
+        return Err(DiscoveryError::OtherIssuer);
+    }
+    let uri = document.get("jwks_uri").and_then(Value::as_str).ok_or(DiscoveryError::NoJwksUri)?;
+    if !uri.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(DiscoveryError::NoJwksUri);
+    }
+    match uri.strip_prefix(origin) {
+        Some(path) if path.starts_with('/') => Ok(path.to_owned()),
+        _ => Err(DiscoveryError::OtherHost),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(document: &str) -> Result<String, DiscoveryError> {
+        jwks_uri(document.as_bytes(), "https://i.example/realm", "https://i.example")
+    }
+
+    #[test]
+    fn takes_a_jwks_uri_of_the_same_host_only() {
+        assert_eq!(
+            find(r#"{"issuer":"https://i.example/realm","jwks_uri":"https://i.example/keys"}"#),
+            Ok("/keys".into())
+        );
+        for (uri, error) in [
+            ("https://evil.example/keys", DiscoveryError::OtherHost),
+            ("https://i.example.evil.example/keys", DiscoveryError::OtherHost),
+            ("https://i.example@evil.example/keys", DiscoveryError::OtherHost),
+            ("http://i.example/keys", DiscoveryError::OtherHost),
+            ("https://i.example/a\\r\\nx: y", DiscoveryError::NoJwksUri),
+        ] {
+            assert_eq!(
+                find(&format!(r#"{{"issuer":"https://i.example/realm","jwks_uri":"{uri}"}}"#)),
+                Err(error),
+                "{uri}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_another_issuers_document() {
+        assert_eq!(
+            find(r#"{"issuer":"https://i.example","jwks_uri":"https://i.example/keys"}"#),
+            Err(DiscoveryError::OtherIssuer)
+        );
+        assert_eq!(find(r#"{"jwks_uri":"https://i.example/keys"}"#), Err(DiscoveryError::OtherIssuer));
+        assert_eq!(find(r#"{"issuer":"https://i.example/realm"}"#), Err(DiscoveryError::NoJwksUri));
+        assert_eq!(find("<html>"), Err(DiscoveryError::NotJson));
+        assert_eq!(
+            find(r#"{"issuer":"https://i.example/realm","issuer":"x","jwks_uri":"https://i.example/keys"}"#),
+            Err(DiscoveryError::NotJson)
+        );
+    }
+
+    #[test]
+    fn finds_the_document() {
+        assert_eq!(well_known_path(""), "/.well-known/openid-configuration");
+        assert_eq!(well_known_path("/realms/a/"), "/realms/a/.well-known/openid-configuration");
+    }
+}

@@ -1,0 +1,15 @@
+//! OAuth as a protected resource speaks it: the bearer token that comes in (RFC 6750), the challenge
+//! and the metadata document that go out (RFC 6750, RFC 9728), and the issuer's discovery document
+//! (OpenID Connect Discovery 1.0, RFC 8414).
+//!
+//! No token is issued or verified here.
+
+mod bearer;
+mod challenge;
+mod discovery;
+mod protected_resource;
+
+pub use bearer::BearerToken;
+pub use challenge::Challenge;
+pub use discovery::{DiscoveryError, jwks_uri, well_known_path};
+pub use protected_resource::{ProtectedResource, ResourceError};

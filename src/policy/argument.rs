@@ -1,0 +1,143 @@
+//! Conditions on one argument, on its JSON as it is written.
+
+use crate::config::Scalar;
+use crate::json::{Kind, Reader};
+use crate::reason::Reason;
+
+/// How much of a value is told back to the caller.
+const MAX_SHOWN: usize = 64;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    OneOf(Vec<Scalar>),
+    Integer { min: i64, max: i64 },
+}
+
+/// Why an argument does not meet a condition; `text` is for the caller, who sent the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unmet {
+    pub(super) reason: Reason,
+    pub(super) text: String,
+}
+
+impl Condition {
+    /// Whether the argument meets the condition.
+    pub(super) fn check(&self, raw: Option<&str>) -> Result<(), Unmet> {
+        let unmet = |reason, text: String| Err(Unmet { reason, text });
+        let Some(raw) = raw else {
+            return unmet(Reason::ArgumentMissing, "is needed".to_owned());
+        };
+        match (self, read(raw)) {
+            (Self::OneOf(values), Some(Given::Scalar(given))) if values.contains(&given) => Ok(()),
+            (Self::OneOf(values), Some(given)) => {
+                if values.iter().any(|value| given.is_like(value)) {
+                    unmet(Reason::ArgumentNotInList, format!("{} is not an accepted value", shown(raw)))
+                } else {
+                    unmet(Reason::ArgumentType, "has the wrong type".to_owned())
+                }
+            }
+            (Self::Integer { min, max }, Some(Given::Scalar(Scalar::Integer(number)))) => {
+                if number < *min {
+                    unmet(Reason::ArgumentOutOfRange, format!("{number} is below {min}"))
+                } else if number > *max {
+                    unmet(Reason::ArgumentOutOfRange, format!("{number} is above {max}"))
+                } else {
+                    Ok(())
+                }
+            }
+            (Self::Integer { min, max }, Some(Given::LargeInteger)) => {
+                let text =
+                    if raw.starts_with('-') { format!("is below {min}") } else { format!("is above {max}") };
+                unmet(Reason::ArgumentOutOfRange, text)
+            }
+            (Self::Integer { .. }, Some(_)) => unmet(Reason::ArgumentType, "must be an integer".to_owned()),
+            (_, None) => unmet(Reason::ArgumentType, "has the wrong type".to_owned()),
+        }
+    }
+}
+
+enum Given {
+    Scalar(Scalar),
+    /// An integer that does not fit 64 bits.
+    LargeInteger,
+}
+
+impl Given {
+    fn is_like(&self, value: &Scalar) -> bool {
+        matches!(
+            (self, value),
+            (Self::Scalar(Scalar::Text(_)), Scalar::Text(_))
+                | (Self::Scalar(Scalar::Bool(_)), Scalar::Bool(_))
+                | (Self::Scalar(Scalar::Integer(_)) | Self::LargeInteger, Scalar::Integer(_))
+        )
+    }
+}
+
+/// A scalar as it is written. A number with a fraction or an exponent is none: servers differ in
+/// whether `5.0` and `5e0` are the integer 5.
+fn read(raw: &str) -> Option<Given> {
+    let mut reader = Reader::new(raw);
+    match reader.kind().ok()? {
+        Kind::String => Some(Given::Scalar(Scalar::Text(reader.string().ok()?.into_owned()))),
+        Kind::Bool => Some(Given::Scalar(Scalar::Bool(reader.bool().ok()?))),
+        Kind::Number => {
+            let number = reader.number().ok()?;
+            if number.contains(['.', 'e', 'E']) {
+                return None;
+            }
+            Some(number.parse().map_or(Given::LargeInteger, |number| Given::Scalar(Scalar::Integer(number))))
+        }
+        Kind::Null | Kind::Array | Kind::Object => None,
+    }
+}
+
+fn shown(raw: &str) -> String {
+    if raw.len() <= MAX_SHOWN { raw.to_owned() } else { "the value".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_integers_as_written() {
+        let condition = Condition::Integer { min: 0, max: 10 };
+        for raw in ["0", "10", "-0", "3"] {
+            assert_eq!(condition.check(Some(raw)), Ok(()), "{raw}");
+        }
+        for (raw, reason, text) in [
+            ("50", Reason::ArgumentOutOfRange, "50 is above 10"),
+            ("-1", Reason::ArgumentOutOfRange, "-1 is below 0"),
+            ("99999999999999999999", Reason::ArgumentOutOfRange, "is above 10"),
+            ("-99999999999999999999", Reason::ArgumentOutOfRange, "is below 0"),
+            ("5.0", Reason::ArgumentType, "has the wrong type"),
+            ("5e0", Reason::ArgumentType, "has the wrong type"),
+            ("\"5\"", Reason::ArgumentType, "must be an integer"),
+            ("true", Reason::ArgumentType, "must be an integer"),
+            ("null", Reason::ArgumentType, "has the wrong type"),
+            ("[5]", Reason::ArgumentType, "has the wrong type"),
+        ] {
+            assert_eq!(condition.check(Some(raw)), Err(Unmet { reason, text: text.into() }), "{raw}");
+        }
+        assert_eq!(condition.check(None).unwrap_err().reason, Reason::ArgumentMissing);
+    }
+
+    #[test]
+    fn values_are_compared_with_their_type() {
+        let condition = Condition::OneOf(vec![Scalar::Text("web".into()), Scalar::Integer(7)]);
+        for raw in ["\"web\"", "\"w\\u0065b\"", "7"] {
+            assert_eq!(condition.check(Some(raw)), Ok(()), "{raw}");
+        }
+        for (raw, reason) in [
+            ("\"Web\"", Reason::ArgumentNotInList),
+            ("\"7\"", Reason::ArgumentNotInList),
+            ("8", Reason::ArgumentNotInList),
+            ("99999999999999999999", Reason::ArgumentNotInList),
+            ("7.0", Reason::ArgumentType),
+            ("true", Reason::ArgumentType),
+            ("{\"web\":1}", Reason::ArgumentType),
+        ] {
+            assert_eq!(condition.check(Some(raw)).unwrap_err().reason, reason, "{raw}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! From the document's rules to compiled ones; what is ambiguous or can't hold is refused.
+
+use super::argument::Condition;
+use super::pattern::Pattern;
+use super::{Effect, PolicySet, Rule, Subjects};
+use crate::config::{self, ConfigError};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+const MAX_ID: usize = 64;
+const MAX_MESSAGE: usize = 500;
+
+impl PolicySet {
+    /// Compiles the rules of a document. Faults are added to `errors`, with their paths.
+    #[must_use]
+    pub fn compile(config: &config::Config, errors: &mut Vec<ConfigError>) -> Self {
+        let mut ids = BTreeSet::new();
+        let issuers: Vec<&str> = config.issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
+        let mut rules = Vec::new();
+        for (index, rule) in config.rules.iter().enumerate() {
+            let path = format!("rules[{index}]");
+            if !ids.insert(rule.id.as_str()) {
+                errors.push(
+                    fault(&path, "id", "is the id of another rule as well", "give each rule its own")
+                        .value(rule.id.as_str()),
+                );
+            }
+            rules.extend(compile_rule(rule, &path, &issuers, errors));
+        }
+        Self { rules }
+    }
+}
+
+fn fault(path: &str, field: &str, reason: &str, fix: &str) -> ConfigError {
+    ConfigError::new(format!("{path}.{field}"), reason, fix)
+}
+
+fn compile_rule(
+    rule: &config::Rule,
+    path: &str,
+    issuers: &[&str],
+    errors: &mut Vec<ConfigError>,
+) -> Option<Rule> {
+    // Every field is named, so that a new one can't be forgotten here.
+    let config::Rule { id, allow, deny, to, arguments, message } = rule;
+    let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if id.is_empty() || id.len() > MAX_ID || !plain {
+        errors.push(
+            fault(path, "id", "is no usable name", "use 1 to 64 letters, digits, `-`, `_` and `.`")
+                .value(id.as_str()),
+        );
+    }
+    let (effect, field, operations) = match (allow, deny) {
+        (Some(operations), None) => (Effect::Allow, "allow", operations),
+        (None, Some(operations)) => (Effect::Deny, "deny", operations),
+        (None, None) => {
+            errors.push(ConfigError::new(
+                path,
+                "neither allows nor denies anything",
+                "give `allow` or `deny`",
+            ));
+            return None;
+        }
+        (Some(_), Some(_)) => {
+            errors.push(ConfigError::new(path, "both allows and denies", "make two rules of it"));
+            return None;
+        }
+    };
+    let config::Operations { tools, prompts, resources } = operations;
+    if tools.is_empty() && prompts.is_empty() && resources.is_empty() {
+        errors.push(fault(
+            path,
+            field,
+            "names no operation",
+            "give `tools`, `prompts` or `resources`; `[\"*\"]` means all",
+        ));
+    }
+    for (kind, names) in [("tools", tools), ("prompts", prompts), ("resources", resources)] {
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| name.is_empty()) {
+            let field = format!("{field}.{kind}[{index}]");
+            errors.push(
+                fault(path, &field, "matches no name", "write a name, or `*` for all").value(name.as_str()),
+            );
+        }
+    }
+    if !arguments.is_empty() && tools.is_empty() && prompts.is_empty() {
+        errors.push(fault(
+            path,
+            "arguments",
+            "can't hold: only tools and prompts have arguments",
+            "remove it or name tools",
+        ));
+    }
+    if message
+        .as_ref()
+        .is_some_and(|message| message.len() > MAX_MESSAGE || message.chars().any(char::is_control))
+    {
+        errors.push(fault(
+            path,
+            "message",
+            "is too long or has control characters",
+            "write one line of at most 500 bytes",
+        ));
+    }
+    let patterns = |names: &[String]| names.iter().map(|name| Pattern::new(name)).collect();
+    Some(Rule {
+        id: Rc::from(id.as_str()),
+        effect,
+        tools: patterns(tools),
+        prompts: patterns(prompts),
+        resources: patterns(resources),
+        subjects: compile_subjects(to.as_ref(), path, issuers, errors),
+        arguments: arguments
+            .iter()
+            .filter_map(|(name, condition)| {
+                let path = format!("{path}.arguments.{name}");
+                Some((Rc::from(name.as_str()), compile_condition(condition, &path, errors)?))
+            })
+            .collect(),
+        message: message.as_deref().map(Rc::from),
+    })
+}
+
+fn compile_subjects(
+    to: Option<&config::Subjects>,
+    path: &str,
+    issuers: &[&str],
+    errors: &mut Vec<ConfigError>,
+) -> Subjects {
+    let Some(config::Subjects { issuer, subjects, client_ids, groups }) = to else {
+        return Subjects::default();
+    };
+    if issuer.is_none() && subjects.is_none() && client_ids.is_none() && groups.is_none() {
+        errors.push(fault(path, "to", "names nobody", "name groups, subjects, client_ids or an issuer, or leave `to` out for every authenticated caller"));
+    }
+    if let Some(issuer) = issuer.as_deref().filter(|issuer| !issuers.contains(issuer)) {
+        errors.push(
+            fault(path, "to.issuer", "is none of `issuers`", "use one of them, to the letter").value(issuer),
+        );
+    }
+    for (field, list) in [("subjects", subjects), ("client_ids", client_ids), ("groups", groups)] {
+        if list.as_ref().is_some_and(|list| list.is_empty() || list.iter().any(String::is_empty)) {
+            errors.push(fault(
+                path,
+                &format!("to.{field}"),
+                "can't hold: it is empty or has an empty entry",
+                "name at least one, or leave it out",
+            ));
+        }
+    }
+    Subjects {
+        issuer: issuer.clone(),
+        subjects: subjects.clone(),
+        client_ids: client_ids.clone(),
+        groups: groups.clone(),
+    }
+}
+
+fn compile_condition(
+    condition: &config::ArgumentCondition,
+    path: &str,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Condition> {
+    let config::ArgumentCondition { one_of, integer } = condition;
+    match (one_of, integer) {
+        (Some(values), None) if values.is_empty() => {
+            errors.push(fault(path, "in", "can't hold: the list is empty", "name at least one value"));
+            None
+        }
+        (Some(values), None) => Some(Condition::OneOf(values.clone())),
+        (None, Some(config::IntegerRange { min: None, max: None })) => {
+            errors.push(fault(path, "integer", "sets no bound", "give `min` or `max`"));
+            None
+        }
+        (None, Some(config::IntegerRange { min, max })) => {
+            let (min, max) = (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX));
+            if min > max {
+                errors.push(fault(path, "integer", "can't hold: `min` is above `max`", "exchange them"));
+                return None;
+            }
+            Some(Condition::Integer { min, max })
+        }
+        (None, None) => {
+            errors.push(ConfigError::new(path, "is no condition", "give `in` or `integer`"));
+            None
+        }
+        (Some(_), Some(_)) => {
+            errors.push(ConfigError::new(path, "has two conditions", "give `in` or `integer`, not both"));
+            None
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The decision: deny rules first, then the first allow rule that matches, else the reason of the
+//! nearest one.
+
+use super::{Effect, PolicySet, Rule, Subjects, argument::Unmet};
+use crate::identity::Caller;
+use crate::mcp::{Arguments, Operation};
+use crate::reason::Reason;
+use std::rc::Rc;
+
+/// Proof that the rules allow a request. Only [`PolicySet::decide`] makes one.
+#[derive(Debug)]
+pub struct Permit {
+    rule: Option<Rc<str>>,
+}
+
+impl Permit {
+    /// The rule that allowed it; `None` for what is open to every authenticated caller.
+    #[must_use]
+    pub fn rule(&self) -> Option<&Rc<str>> {
+        self.rule.as_ref()
+    }
+}
+
+/// Proof that a request's head may go on before its body is decided, without any credential. Only
+/// [`PolicySet::decide_head`] makes one.
+#[derive(Debug)]
+pub struct HeadPermit(());
+
+/// Why a request is refused, with what its author may be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The code.
+    pub reason: Reason,
+    /// The rule that denied, or the allow rule that came nearest.
+    pub rule: Option<Rc<str>>,
+    /// The argument that failed.
+    pub argument: Option<Rc<str>>,
+    /// For the caller; may hold what the caller sent, so it is never logged.
+    pub message: Option<String>,
+}
+
+impl From<Reason> for Denial {
+    fn from(reason: Reason) -> Self {
+        Self { reason, rule: None, argument: None, message: None }
+    }
+}
+
+impl PolicySet {
+    /// Decides whether `caller` may do all of `operations` with `arguments`.
+    ///
+    /// # Errors
+    /// The denial of the first operation that is not allowed.
+    pub fn decide(
+        &self,
+        caller: &Caller,
+        operations: &[Operation<'_>],
+        arguments: &Arguments<'_>,
+    ) -> Result<Permit, Denial> {
+        let mut permit = Permit { rule: None };
+        for operation in operations {
+            if *operation != Operation::Open {
+                permit = self.decide_one(caller, *operation, arguments)?;
+            }
+        }
+        Ok(permit)
+    }
+
+    /// Decides by what a head tells (`Mcp-Method`, `Mcp-Name`), where arguments are not known yet:
+    /// refuses only what no arguments could make allowed. `operations` is `None` for a client that
+    /// sends no such headers.
+    ///
+    /// # Errors
+    /// The denial of the first operation that can't be allowed.
+    pub fn decide_head(
+        &self,
+        caller: &Caller,
+        operations: Option<&[Operation<'_>]>,
+    ) -> Result<HeadPermit, Denial> {
+        for operation in operations.unwrap_or_default() {
+            if *operation == Operation::Open {
+                continue;
+            }
+            let mut about = self.rules.iter().filter(|rule| rule.is_about(caller, *operation));
+            if let Some(rule) =
+                about.clone().find(|rule| rule.effect == Effect::Deny && rule.arguments.is_empty())
+            {
+                return Err(rule.denies());
+            }
+            if !about.any(|rule| rule.effect == Effect::Allow) {
+                return Err(Reason::NoRuleAllows.into());
+            }
+        }
+        Ok(HeadPermit(()))
+    }
+
+    fn decide_one(
+        &self,
+        caller: &Caller,
+        operation: Operation<'_>,
+        arguments: &Arguments<'_>,
+    ) -> Result<Permit, Denial> {
+        let mut allowed_by = None;
+        let mut nearest: Option<Denial> = None;
+        for rule in self.rules.iter().filter(|rule| rule.is_about(caller, operation)) {
+            match rule.effect {
+                Effect::Deny if rule.meets_every_deny_condition(arguments) => return Err(rule.denies()),
+                Effect::Deny => {}
+                Effect::Allow if allowed_by.is_some() => {}
+                Effect::Allow => match rule.first_unmet(arguments) {
+                    None => allowed_by = Some(Rc::clone(&rule.id)),
+                    Some((name, unmet)) => {
+                        nearest.get_or_insert_with(|| rule.unmet(&name, &unmet));
+                    }
+                },
+            }
+        }
+        match (allowed_by, nearest) {
+            (Some(rule), _) => Ok(Permit { rule: Some(rule) }),
+            (None, Some(denial)) => Err(denial),
+            (None, None) => Err(Reason::NoRuleAllows.into()),
+        }
+    }
+}
+
+impl Rule {
+    fn is_about(&self, caller: &Caller, operation: Operation<'_>) -> bool {
+        let (patterns, name) = match operation {
+            Operation::Tool(name) => (&self.tools, name),
+            Operation::Prompt(name) => (&self.prompts, name),
+            Operation::Resource(uri) => (&self.resources, uri),
+            Operation::Task(_) | Operation::Open => return false,
+        };
+        patterns.iter().any(|pattern| pattern.matches(name)) && self.subjects.include(caller)
+    }
+
+    /// A condition that can't be evaluated counts as met.
+    fn meets_every_deny_condition(&self, arguments: &Arguments<'_>) -> bool {
+        self.arguments.iter().all(|(name, condition)| match condition.check(arguments.get(name)) {
+            Ok(()) => true,
+            Err(unmet) => matches!(unmet.reason, Reason::ArgumentMissing | Reason::ArgumentType),
+        })
+    }
+
+    fn first_unmet(&self, arguments: &Arguments<'_>) -> Option<(Rc<str>, Unmet)> {
+        self.arguments.iter().find_map(|(name, condition)| {
+            condition.check(arguments.get(name)).err().map(|unmet| (Rc::clone(name), unmet))
+        })
+    }
+
+    fn denies(&self) -> Denial {
+        Denial {
+            reason: Reason::DeniedByRule,
+            rule: Some(Rc::clone(&self.id)),
+            argument: None,
+            message: self.message.as_deref().map(str::to_owned),
+        }
+    }
+
+    fn unmet(&self, name: &Rc<str>, unmet: &Unmet) -> Denial {
+        let own = self.message.as_deref().map(str::to_owned);
+        Denial {
+            reason: unmet.reason,
+            rule: Some(Rc::clone(&self.id)),
+            argument: Some(Rc::clone(name)),
+            message: Some(own.unwrap_or_else(|| format!("{name}: {}", unmet.text))),
+        }
+    }
+}
+
+impl Subjects {
+    fn include(&self, caller: &Caller) -> bool {
+        let Self { issuer, subjects, client_ids, groups } = self;
+        let holds = |list: &Option<Vec<String>>, value: &str| {
+            list.as_ref().is_none_or(|list| list.iter().any(|entry| entry == value))
+        };
+        issuer.as_ref().is_none_or(|issuer| *issuer == caller.issuer)
+            && holds(subjects, &caller.subject)
+            && (client_ids.is_none() || caller.client_id.as_deref().is_some_and(|id| holds(client_ids, id)))
+            && groups.as_ref().is_none_or(|groups| groups.iter().any(|group| caller.groups.contains(group)))
+    }
+}

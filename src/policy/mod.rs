@@ -1,0 +1,49 @@
+//! Who may do what: the rules, compiled, and the decision.
+//!
+//! Pure: no clock, no host. Default deny; a deny rule beats every allow rule; what can't be evaluated
+//! meets no allow rule and every deny rule. [`Permit`] and [`HeadPermit`] have one maker each, so that
+//! nothing is forwarded without a decision.
+
+mod argument;
+mod compile;
+mod decide;
+mod pattern;
+
+pub use decide::{Denial, HeadPermit, Permit};
+
+use argument::Condition;
+use pattern::Pattern;
+use std::rc::Rc;
+
+/// All rules of one configuration.
+#[derive(Debug, Default)]
+pub struct PolicySet {
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    id: Rc<str>,
+    effect: Effect,
+    tools: Vec<Pattern>,
+    prompts: Vec<Pattern>,
+    resources: Vec<Pattern>,
+    subjects: Subjects,
+    arguments: Vec<(Rc<str>, Condition)>,
+    message: Option<Rc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Allow,
+    Deny,
+}
+
+/// Everything that is given must hold.
+#[derive(Debug, Default)]
+struct Subjects {
+    issuer: Option<String>,
+    subjects: Option<Vec<String>>,
+    client_ids: Option<Vec<String>>,
+    groups: Option<Vec<String>>,
+}

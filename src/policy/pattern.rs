@@ -1,0 +1,57 @@
+//! Names with `*` for any text, matched byte for byte: tool names are case-sensitive (MCP, "Tools").
+
+/// A compiled pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    first: String,
+    /// What must come after each `*`, in order; the last one ends the name.
+    after: Vec<String>,
+}
+
+impl Pattern {
+    pub(super) fn new(text: &str) -> Self {
+        let mut pieces = text.split('*').map(str::to_owned);
+        Self { first: pieces.next().unwrap_or_default(), after: pieces.collect() }
+    }
+
+    pub(super) fn matches(&self, name: &str) -> bool {
+        let Some((last, middle)) = self.after.split_last() else { return name == self.first };
+        let Some(mut rest) = name.strip_prefix(&self.first) else { return false };
+        for piece in middle {
+            // The earliest place leaves the most for what follows.
+            let Some((_, behind)) = rest.split_once(piece.as_str()) else { return false };
+            rest = behind;
+        }
+        rest.ends_with(last.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_names() {
+        for (pattern, name, expected) in [
+            ("get_x", "get_x", true),
+            ("get_x", "get_xy", false),
+            ("get_x", "GET_X", false),
+            ("get_*", "get_", true),
+            ("get_*", "get_pods", true),
+            ("get_*", "xget_", false),
+            ("*", "", true),
+            ("*", "anything", true),
+            ("*_pods", "list_pods", true),
+            ("*_pods", "list_pods2", false),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "acb", false),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("**", "x", true),
+            ("file:///srv/*", "file:///srv/../etc", true),
+        ] {
+            assert_eq!(Pattern::new(pattern).matches(name), expected, "{pattern} {name}");
+        }
+    }
+}

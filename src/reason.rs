@@ -1,0 +1,141 @@
+//! Why a request ended as it did: the closed list of reason codes.
+//!
+//! A code is part of the product's interface: it stands in refusals, audit records and counters, and
+//! `docs/reason-codes.md` gives cause and fix of each. What goes on the wire for it is
+//! [`crate::gate::refusal`]'s business.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal,)+) => {
+        /// Why a request was answered as it was.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The stable code, in `snake_case`.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A rule, or the default for lifecycle and listing methods, allowed the request.
+    Allowed = "allowed",
+    /// The RFC 9728 document was asked for and given.
+    Metadata = "metadata",
+
+    /// The path is neither the resource's nor one that is answered here.
+    UnknownPath = "unknown_path",
+    /// The HTTP method is not one of Streamable HTTP's.
+    MethodNotAllowed = "method_not_allowed",
+    /// The head has no path or method, or is larger than can be read.
+    MalformedHead = "malformed_head",
+
+    /// No bearer token was sent.
+    MissingToken = "missing_token",
+    /// `Authorization` is repeated, or what follows `Bearer` is no token.
+    MalformedAuthorization = "malformed_authorization",
+    /// An access token stands in the query string.
+    TokenInQuery = "token_in_query",
+    /// The token is no JWS in compact form with strict JSON inside.
+    MalformedToken = "malformed_token",
+    /// The token's `alg` is not accepted, or not the key's.
+    AlgorithmNotAccepted = "algorithm_not_accepted",
+    /// The token's `typ` says that it is no access token, or it carries an ID token's claims.
+    NotAnAccessToken = "not_an_access_token",
+    /// The token's `iss` is none of the configured issuers.
+    UnknownIssuer = "unknown_issuer",
+    /// The issuer has no usable key that fits the token.
+    UnknownKey = "unknown_key",
+    /// The signature is not the key's.
+    BadSignature = "bad_signature",
+    /// `exp` is past.
+    TokenExpired = "token_expired",
+    /// `nbf` or `iat` lies in the future.
+    TokenNotYetValid = "token_not_yet_valid",
+    /// `aud` does not name this resource.
+    WrongAudience = "wrong_audience",
+    /// A required claim is absent or of a wrong type.
+    InvalidClaim = "invalid_claim",
+    /// The token is bound to a key or certificate (`cnf`), which is not verified yet.
+    SenderConstraintUnsupported = "sender_constraint_unsupported",
+    /// The issuer's discovery document or keys can't be had.
+    IdentityProviderUnavailable = "identity_provider_unavailable",
+
+    /// The body is larger than the limit.
+    BodyTooLarge = "body_too_large",
+    /// The body came with a `Content-Encoding`.
+    ContentEncoding = "content_encoding",
+    /// The body is not announced as `application/json` in UTF-8.
+    ContentType = "content_type",
+    /// The body is no JSON text in UTF-8.
+    InvalidJson = "invalid_json",
+    /// The body nests deeper than the limit.
+    TooDeep = "too_deep",
+    /// An object that is read has more members than the limit.
+    TooManyMembers = "too_many_members",
+    /// An object that is read has two members with one name.
+    DuplicateKey = "duplicate_key",
+    /// A member's name differs from one that is read only by case or by a character that parsers fold.
+    KeyVariant = "key_variant",
+    /// The body is a JSON-RPC batch.
+    Batch = "batch",
+    /// The body is no JSON-RPC 2.0 message of MCP.
+    InvalidMessage = "invalid_message",
+    /// A GET or DELETE carries a body.
+    UnexpectedBody = "unexpected_body",
+    /// An `Mcp-*` header is absent, repeated, or differs from the body.
+    HeaderMismatch = "header_mismatch",
+    /// A modern request lacks a required member of `_meta`.
+    MissingMeta = "missing_meta",
+    /// The protocol version is not one that is known here.
+    UnsupportedProtocolVersion = "unsupported_protocol_version",
+    /// The method is none of MCP's.
+    UnknownMethod = "unknown_method",
+
+    /// No rule allows this operation to this caller.
+    NoRuleAllows = "no_rule_allows",
+    /// A deny rule matched.
+    DeniedByRule = "denied_by_rule",
+    /// An argument that the rule needs is absent.
+    ArgumentMissing = "argument_missing",
+    /// An argument has another type than the rule's.
+    ArgumentType = "argument_type",
+    /// An argument is not one of the rule's values.
+    ArgumentNotInList = "argument_not_in_list",
+    /// A number is above the rule's maximum or below its minimum.
+    ArgumentOutOfRange = "argument_out_of_range",
+
+    /// The client went away before a decision.
+    ClientGone = "client_gone",
+    /// Envoy ended the request before the filter saw its head.
+    NotSeen = "not_seen",
+    /// A bound of this worker is reached.
+    Overloaded = "overloaded",
+    /// The filter can't go on; a defect.
+    Internal = "internal",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_unique_snake_case() {
+        let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for code in codes {
+            assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Seconds since the epoch and durations as the configuration writes them (`30s`, `5m`).
+//!
+//! Plain data: no clock is read here; whoever decides by time is given the time.
+
+use std::time::Duration;
+
+/// A point in time in whole seconds since 1970-01-01T00:00:00Z (RFC 7519 section 2, NumericDate).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixTime(pub u64);
+
+impl UnixTime {
+    /// This time plus `duration`, at most the end of time.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_secs()))
+    }
+
+    /// This time minus `duration`, at least the epoch.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration.as_secs()))
+    }
+}
+
+/// Reads a duration like `500ms`, `30s`, `5m` or `1h`.
+///
+/// # Errors
+/// A text that says which form is wanted.
+pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    const WANTED: &str = "a whole number with a unit: `500ms`, `30s`, `5m` or `1h`";
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).ok_or(WANTED)?;
+    let number: u64 = number.parse().map_err(|_| WANTED)?;
+    let millis = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    millis.map(Duration::from_millis).ok_or(WANTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn refuses_what_is_no_duration() {
+        for text in ["", "30", "s", "-1s", "1.5s", "30 s", "1d", "99999999999999999h", "３s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn time_does_not_wrap() {
+        assert_eq!(UnixTime(u64::MAX).plus(Duration::from_secs(1)), UnixTime(u64::MAX));
+        assert_eq!(UnixTime(1).minus(Duration::from_secs(2)), UnixTime(0));
+    }
+}

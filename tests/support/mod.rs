@@ -1,0 +1,3 @@
+//! What tests share. Each test binary uses a part of it.
+
+pub mod issuer;
