@@ -17,6 +17,28 @@
 //! head json reason time               plain data
 //! ```
 
+// One panic kills a worker's VM and every request on it, so nothing that can panic compiles.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::panic_in_result_fn
+)]
+#![deny(clippy::indexing_slicing, reason = "panics out of bounds: use get()")]
+#![deny(clippy::string_slice, reason = "panics inside a character: use get()")]
+#![deny(clippy::arithmetic_side_effects, reason = "overflow panics or wraps: say which you mean")]
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::exit,
+    reason = "the filter logs through the host"
+)]
+#![deny(clippy::allow_attributes, reason = "exceptions are #[expect(..., reason)]")]
+#![warn(unreachable_pub)]
+
 pub mod audit;
 pub mod cache;
 pub mod callout;

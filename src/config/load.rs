@@ -2,6 +2,7 @@
 
 use super::document::Config;
 use super::error::{ConfigError, Errors};
+use super::node::Node;
 use serde_json::Value;
 
 /// Larger documents are refused unread.
@@ -13,12 +14,7 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The first fault of its form. What it means is checked by those who compile it.
 pub fn load(text: &[u8]) -> Result<Config, Errors> {
     if text.iter().all(u8::is_ascii_whitespace) {
-        return Err(ConfigError::new(
-            "",
-            "there is no configuration",
-            "give the document as text in a `google.protobuf.StringValue`",
-        )
-        .into());
+        return Err(nothing().into());
     }
     if text.len() > MAX_BYTES {
         return Err(ConfigError::new("", "is larger than 4 MiB", "split it over several filters").into());
@@ -36,17 +32,27 @@ pub fn load(text: &[u8]) -> Result<Config, Errors> {
         }
     };
     let value: Value = serde_saphyr::from_str(text).map_err(|error| {
-        let first = error.to_string();
-        let first = first.lines().next().unwrap_or_default().trim().to_owned();
+        let error = error.to_string();
+        let first = error.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        // The library's advice on its own options is not for the document's author.
+        let first = first.split(", set ").next().unwrap_or_default();
         ConfigError::new("", format!("is no YAML or JSON: {first}"), "mend its syntax")
     })?;
-    serde_path_to_error::deserialize(&value).map_err(|error| {
+    if value.is_null() {
+        return Err(nothing().into());
+    }
+    serde_path_to_error::deserialize(Node(&value)).map_err(|error| {
         let path = match error.path().to_string() {
             path if path == "." => String::new(),
             path => path,
         };
         explain(&value, path, &error.into_inner().to_string()).into()
     })
+}
+
+fn nothing() -> ConfigError {
+    let fix = "give the document as text in a `google.protobuf.StringValue`";
+    ConfigError::new("", "there is no configuration", fix)
 }
 
 /// Turns serde's sentence into a path, a value, a reason and a fix.
@@ -68,7 +74,8 @@ fn explain(document: &Value, path: String, message: &str) -> ConfigError {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         return ConfigError::new(path, "is absent", format!("give `{name}`"));
     }
-    let error = match message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
+    let typed = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let error = match typed.and_then(|rest| rest.split_once(", expected ")) {
         Some((_, expected)) => {
             ConfigError::new(path.clone(), "has the wrong type", format!("write {}", plain(expected)))
         }

@@ -7,6 +7,7 @@
 mod document;
 mod error;
 mod load;
+mod node;
 
 pub use document::{
     ArgumentCondition, Config, IntegerRange, Issuer, Limits, Operations, Rule, Scalar, Subjects,

@@ -74,11 +74,8 @@ impl Context for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, _: usize) -> bool {
-        let text = match host::configuration() {
-            Ok(text) => text,
-            // Envoy has nothing to give where the configuration is empty.
-            Err(_) => Vec::new(),
-        };
+        // Envoy has nothing to give where the configuration is empty.
+        let text = host::configuration().unwrap_or_default();
         let settings = match Settings::load(&text) {
             Ok(settings) => settings,
             Err(errors) => {

@@ -1,3 +1,4 @@
-//! What tests share. Each test binary uses a part of it.
+//! What tests share.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod issuer;

@@ -1,2 +1,50 @@
-//! The command line.
-fn main() {}
+//! The command line of mcp-iap: the filter's own code, run on files.
+//!
+//! Exit codes: 0 all is well; 1 the document is refused; 2 the command can't be carried out (usage,
+//! a file that can't be read).
+
+mod check;
+mod schema;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Identity-aware proxy for MCP: the filter's own code on the command line.
+#[derive(Parser)]
+#[command(name = "mcp-iap", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks a configuration as the filter does when Envoy loads it.
+    Check {
+        /// The configuration, YAML or JSON; `-` for standard input.
+        file: PathBuf,
+        /// How the result is written.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Prints the JSON Schema of the configuration.
+    Schema,
+}
+
+/// How a result is written.
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object.
+    Json,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Check { file, output } => check::run(&file, output),
+        Command::Schema => schema::run(),
+    }
+}

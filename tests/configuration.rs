@@ -1,0 +1,84 @@
+//! The configuration's errors, its schema and its examples, against golden files.
+//!
+//! `UPDATE_GOLDEN=1` writes them anew: read the difference before you commit it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn mcp_iap(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mcp-iap")).args(arguments).current_dir(root()).output().unwrap()
+}
+
+fn same_as_golden(path: &Path, seen: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, seen).unwrap();
+    }
+    let wanted = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(seen, wanted, "{} is not current; `make golden` writes it", path.display());
+}
+
+#[test]
+fn each_fault_is_told_with_path_value_reason_and_fix() {
+    let folder = "tests/golden/configuration";
+    let mut names: Vec<_> = std::fs::read_dir(root().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".yaml"))
+        .collect();
+    names.sort();
+    assert!(names.len() >= 30, "only {} cases", names.len());
+    for name in names {
+        let file = format!("{folder}/{name}");
+        let seen = mcp_iap(&["check", &file]);
+        assert_eq!(seen.status.code(), Some(1), "{file}");
+        let text = String::from_utf8(seen.stdout).unwrap();
+        for part in ["reason ", "fix "] {
+            assert!(text.contains(part), "{file}: no {part}");
+        }
+        same_as_golden(&root().join(&file).with_extension("txt"), &text);
+    }
+}
+
+#[test]
+fn the_examples_are_accepted() {
+    let seen = mcp_iap(&["check", "examples/smallest.yaml"]);
+    assert_eq!(seen.status.code(), Some(0), "{}", String::from_utf8_lossy(&seen.stdout));
+    let json = mcp_iap(&["check", "--output", "json", "examples/smallest.yaml"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["ok"], &json["errors"]), (&true.into(), &serde_json::json!([])));
+}
+
+#[test]
+fn the_shipped_envoy_file_holds_an_accepted_configuration() {
+    let text = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let bootstrap: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let filters = bootstrap
+        .pointer("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters")
+        .unwrap();
+    let plugin = &filters[0]["typed_config"]["config"];
+    let configuration = plugin["configuration"]["value"].as_str().unwrap();
+    let settings = mcp_iap::gate::Settings::load(configuration.as_bytes()).unwrap();
+    assert_eq!(plugin["allow_on_headers_stop_iteration"], settings.allow_on_headers_stop_iteration);
+    assert_eq!(plugin["failure_policy"], "FAIL_RELOAD");
+    let buffer =
+        bootstrap.pointer("/static_resources/listeners/0/per_connection_buffer_limit_bytes").unwrap();
+    assert!(buffer.as_u64().unwrap() >= settings.limits.body_bytes as u64);
+}
+
+#[test]
+fn the_schema_is_current() {
+    let seen = mcp_iap(&["schema"]);
+    assert_eq!(seen.status.code(), Some(0));
+    same_as_golden(&root().join("docs/configuration.schema.json"), &String::from_utf8(seen.stdout).unwrap());
+}
+
+#[test]
+fn exit_codes_tell_a_fault_from_a_mistake() {
+    assert_eq!(mcp_iap(&["check", "no-such-file.yaml"]).status.code(), Some(2));
+    assert_eq!(mcp_iap(&["check"]).status.code(), Some(2));
+    assert_eq!(mcp_iap(&["chekc"]).status.code(), Some(2));
+}
