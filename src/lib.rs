@@ -11,10 +11,13 @@
 //!          gate      the one flow; Reason -> Refusal
 //!         callout    a request out, a typed reply back, awaited; single-flight
 //!          cache     bounded, clock passed in
-//! policy audit identity upstream      decisions and records, pure
-//!          config    the user's document, as written
+//!  audit, upstream   records, and the credentials that can be forwarded
+//!         policy     rules, compiled; the decision
+//!        identity    the caller
+//!         config     the user's document, as written
 //!     mcp oauth jose one standard each, pure
-//! head json reason time               plain data
+//!       head, json   what comes over the wire
+//!      reason, time  plain data
 //! ```
 
 // One panic kills a worker's VM and every request on it, so nothing that can panic compiles.

@@ -1,0 +1,90 @@
+//! The gate without a host: one request at a time against scripted callouts.
+
+use mcp_iap::callout::{CalloutError, Reply, StreamId};
+use mcp_iap::gate::{Answer, Exit, Request, Settings, Shared};
+use mcp_iap::head::Head;
+use mcp_iap::reason::Reason;
+use mcp_iap::time::UnixTime;
+use serde_json::Value;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// The time at which requests arrive.
+pub const NOW: u64 = 1_800_000_000;
+
+/// What a callout to this path is answered with.
+pub type Script<'a> = &'a dyn Fn(&str) -> Result<Reply, CalloutError>;
+
+/// A worker: one configuration and what its requests share.
+pub struct Worker {
+    pub settings: Rc<Settings>,
+    pub shared: Rc<Shared>,
+}
+
+/// How one request ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The answer given here; `None` where the request was forwarded.
+    pub answer: Option<Answer>,
+    /// The audit record.
+    pub record: Value,
+    /// Whether the head went on before the body was decided.
+    pub head_released: bool,
+    /// The callouts that were made, by path.
+    pub callouts: Vec<String>,
+}
+
+impl Worker {
+    pub fn new(configuration: &str) -> Self {
+        let settings = Settings::load(configuration.as_bytes()).unwrap();
+        let shared = Rc::new(Shared::default());
+        shared.set_now(UnixTime(NOW));
+        Self { settings: Rc::new(settings), shared }
+    }
+
+    /// Runs one request to its end. The body comes after the first callouts were made.
+    pub fn run(&self, head: &[(&str, &str)], body: Result<&[u8], Reason>, script: Script<'_>) -> Ended {
+        let head = Head::from_pairs(head.iter().copied());
+        let request =
+            Rc::new(Request::new(Rc::clone(&self.settings), Rc::clone(&self.shared), StreamId(1), head));
+        let mut flow = pin!(Rc::clone(&request).run());
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut head_released, mut callouts) = (false, Vec::new());
+        for _ in 0..8 {
+            if let Poll::Ready(exit) = flow.as_mut().poll(&mut context) {
+                let answer = match exit {
+                    Exit::Forward(_) => None,
+                    Exit::Answer(answer) => Some(answer),
+                };
+                let record = serde_json::from_str(&request.note(|record| record.to_json())).unwrap();
+                return Ended { answer, record, head_released, callouts };
+            }
+            head_released |= request.take_released_head().is_some();
+            let mut sent = Vec::new();
+            self.shared.callouts.run(|callout| {
+                callouts.push(callout.path.clone());
+                match script(&callout.path) {
+                    Err(error @ (CalloutError::UnknownCluster | CalloutError::NotSent)) => Err(error),
+                    reply => {
+                        sent.push(reply);
+                        Ok(sent.len() as u32)
+                    }
+                }
+            });
+            let woken = !self.shared.callouts.take_woken().is_empty();
+            if sent.is_empty() && !woken {
+                request.complete_body(body.map(<[u8]>::to_vec));
+            }
+            for (token, reply) in (1..).zip(sent) {
+                self.shared.callouts.deliver(token, reply);
+            }
+        }
+        panic!("the request does not end");
+    }
+}
+
+/// A reply with this status and body.
+pub fn reply(status: &str, body: &[u8]) -> Result<Reply, CalloutError> {
+    Ok(Reply { head: Head::from_pairs([(":status", status)]), body: body.to_vec() })
+}
