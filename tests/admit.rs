@@ -61,7 +61,7 @@ fn providers(path: &str) -> Result<Reply, CalloutError> {
     }
 }
 
-fn post<'a>(authorization: &'a str) -> Vec<(&'a str, &'a str)> {
+fn post(authorization: &str) -> Vec<(&str, &str)> {
     vec![
         (":method", "POST"),
         (":path", "/mcp"),
@@ -111,7 +111,7 @@ fn each_issuer_has_its_own_keys_and_audience() {
     assert_eq!(run(&PARTNER.es256(&stolen)), "unknown_key");
     let header = json!({"alg": "ES256", "kid": ISSUER.ec_id()});
     assert_eq!(run(&PARTNER.token(&header, &stolen)), "bad_signature");
-    let mut other = partner.clone();
+    let mut other = partner;
     other["aud"] = json!("https://mcp.example.com/mcp");
     assert_eq!(run(&PARTNER.es256(&other)), "wrong_audience");
     other["iss"] = json!("https://partner.example.org");

@@ -24,6 +24,7 @@ const HOST: &[&str] = &[
 
 /// What the SDK's context traits link, called or not; all of ABI 0.2.1.
 const SDK: &[&str] = &[
+    "env.proxy_call_foreign_function",
     "env.proxy_add_header_map_value",
     "env.proxy_close_stream",
     "env.proxy_dequeue_shared_queue",

@@ -1,0 +1,176 @@
+//! A real Envoy on the shipped bootstrap: ports changed, everything else as users copy it.
+
+use crate::client::Request;
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a scenario changes of the shipped file.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// The filter's configuration instead of the shipped one.
+    pub configuration: Option<String>,
+    /// Texts to be replaced; each must be there.
+    pub replace: Vec<(&'static str, String)>,
+    /// The binary instead of `$ENVOY`.
+    pub binary: Option<PathBuf>,
+    /// Worker threads; two unless given.
+    pub concurrency: Option<u32>,
+}
+
+/// A running Envoy; ends when dropped.
+pub struct Envoy {
+    pub port: u16,
+    admin: u16,
+    process: Child,
+    folder: PathBuf,
+}
+
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The Envoy that an environment variable names.
+pub fn binary(variable: &str) -> PathBuf {
+    let path = std::env::var_os(variable).map(PathBuf::from).unwrap_or_default();
+    assert!(path.is_file(), "${variable} names no Envoy: run these tests by `make integration`");
+    path
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The shipped bootstrap with changes, and with ports of this run.
+pub fn bootstrap(changes: &Changes, listener: u16, admin: u16, upstream: u16, provider: u16) -> String {
+    let mut text = fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let wasm = root().join("dist/mcp_iap.wasm");
+    assert!(wasm.is_file(), "dist/mcp_iap.wasm is missing: run `make build`");
+    if let Some(configuration) = &changes.configuration {
+        text = with_configuration(&text, configuration);
+    }
+    let own = [
+        ("port_value: 10000", format!("port_value: {listener}")),
+        ("port_value: 9901", format!("port_value: {admin}")),
+        ("port_value: 8000", format!("port_value: {upstream}")),
+        ("port_value: 9400", format!("port_value: {provider}")),
+        ("filename: dist/mcp_iap.wasm", format!("filename: {}", wasm.display())),
+    ];
+    for (from, to) in changes.replace.iter().chain(&own) {
+        let is_changed = changes.replace.iter().any(|(changed, _)| changed == from);
+        assert!(is_changed || text.contains(from), "the shipped file has no `{from}`");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+/// Puts another text in the place of the block below the StringValue.
+fn with_configuration(text: &str, configuration: &str) -> String {
+    let (before, rest) =
+        text.split_once("                  value: |\n").expect("the configuration's StringValue");
+    let is_inside = |line: &&str| line.starts_with("                    ") || line.trim().is_empty();
+    let inside: usize = rest.split_inclusive('\n').take_while(is_inside).map(str::len).sum();
+    let indented: String =
+        configuration.lines().map(|line| format!("                    {line}\n")).collect();
+    format!("{before}                  value: |\n{indented}{}", &rest[inside..])
+}
+
+impl Envoy {
+    /// Starts Envoy and waits until it is ready.
+    pub fn start(changes: &Changes, upstream: u16, provider: u16) -> Self {
+        let (port, admin) = (free_port(), free_port());
+        let text = bootstrap(changes, port, admin, upstream, provider);
+        let folder = scratch();
+        fs::write(folder.join("envoy.yaml"), text).unwrap();
+        let binary = changes.binary.clone().unwrap_or_else(|| binary("ENVOY"));
+        let process = Command::new(binary)
+            .arg("-c")
+            .arg(folder.join("envoy.yaml"))
+            .args(["--use-dynamic-base-id", "-l", "warning", "--component-log-level", "wasm:info"])
+            .args(["--file-flush-interval-msec", "20", "--concurrency"])
+            .arg(changes.concurrency.unwrap_or(2).to_string())
+            .stdout(File::create(folder.join("access.jsonl")).unwrap())
+            .stderr(File::create(folder.join("envoy.log")).unwrap())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut envoy = Self { port, admin, process, folder };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while envoy.admin("/ready").is_none_or(|answer| !answer.contains("LIVE")) {
+            let ended = envoy.process.try_wait().unwrap();
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "Envoy is not ready: {ended:?}\n{}",
+                envoy.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        envoy
+    }
+
+    /// Loads a bootstrap without serving.
+    pub fn validate(changes: &Changes) -> Output {
+        let folder = scratch();
+        fs::write(folder.join("envoy.yaml"), bootstrap(changes, free_port(), free_port(), 1, 1)).unwrap();
+        let binary = changes.binary.clone().unwrap_or_else(|| binary("ENVOY"));
+        Command::new(binary)
+            .args(["--mode", "validate", "-l", "info", "-c"])
+            .arg(folder.join("envoy.yaml"))
+            .output()
+            .unwrap()
+    }
+
+    /// An answer of the admin interface; `None` while it does not listen.
+    pub fn admin(&self, path: &str) -> Option<String> {
+        TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
+        let answer = Request::new("GET", path).send(self.admin);
+        Some(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    /// Envoy's own log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("envoy.log")).unwrap_or_default()
+    }
+
+    /// The access log as text so far.
+    pub fn access_log(&self) -> String {
+        fs::read_to_string(self.folder.join("access.jsonl")).unwrap_or_default()
+    }
+
+    /// The lines of the access log, once there are at least `count`; a moment longer, for one too many.
+    pub fn access_lines(&self, count: usize) -> Vec<serde_json::Value> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let read = || -> Vec<String> { self.access_log().lines().map(str::to_owned).collect() };
+        while read().len() < count && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(60));
+        read()
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect()
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("Envoy's log and access log are in {}", self.folder.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// A new folder below the build's own.
+fn scratch() -> PathBuf {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{count}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}

@@ -1,0 +1,200 @@
+//! When something fails: the identity provider, a client that leaves, bytes that are no text.
+
+use crate::client::{Request, finish};
+use crate::envoy::{Changes, free_port};
+use crate::stub::{Reply, Seen};
+use crate::support::issuer::Issuer;
+use crate::world::{ISSUER, KEYS, World, call, claims, post, provide};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+fn good_call() -> Request {
+    post(&KEYS.rs256(&claims(&["dev"])), call("get_pods", &json!({})))
+}
+
+fn on_a_closed_port(port: &'static str) -> (&'static str, String) {
+    (port, format!("port_value: {}", free_port()))
+}
+
+fn without_flag() -> Changes {
+    Changes {
+        replace: vec![
+            ("allow_on_headers_stop_iteration: true", "allow_on_headers_stop_iteration: false".into()),
+            (
+                "                    rules:\n",
+                "                    allow_on_headers_stop_iteration: false\n                    rules:\n"
+                    .into(),
+            ),
+        ],
+        ..Changes::default()
+    }
+}
+
+/// Waits until `done`.
+fn eventually(what: &str, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn refuses_as_unavailable(world: &World, what: &str) {
+    let answer = good_call().send(world.envoy.port);
+    assert_eq!(answer.status, 503, "{what}: {answer:?}");
+    assert_eq!(answer.reason().as_deref(), Some("identity_provider_unavailable"), "{what}");
+    assert!(answer.header("retry-after").is_some() && answer.header("www-authenticate").is_none(), "{what}");
+    assert_eq!(world.record(1)["reason"], "identity_provider_unavailable", "{what}");
+    assert!(world.upstream.seen().is_empty(), "{what}");
+}
+
+/// Nobody listens: Envoy answers the callout with a 503 page of its own.
+#[test]
+fn a_provider_that_is_down_on_envoy() {
+    for changes in [Changes::default(), without_flag()] {
+        let mut changes = changes;
+        changes.replace.push(on_a_closed_port("port_value: 9400"));
+        let world = World::new(&changes);
+        refuses_as_unavailable(&world, "down");
+        eventually("a line in the log", || world.envoy.log().contains("was answered with status 503"));
+    }
+}
+
+#[test]
+fn a_provider_that_answers_rubbish_on_envoy() {
+    let rubbish: Vec<(&str, fn(&Seen) -> Reply)> = vec![
+        ("an error", |_| Reply::new(500, "{}")),
+        ("a page", |_| Reply::new(200, "<html>")),
+        ("no bytes", |_| Reply::new(200, "")),
+        ("no UTF-8", |_| Reply::new(200, b"\xff\xfe\x00".to_vec())),
+        ("another issuer", |_| {
+            Reply::new(200, r#"{"issuer":"http://evil.example","jwks_uri":"http://evil.example/jwks"}"#)
+        }),
+        ("keys elsewhere", |_| {
+            Reply::new(200, json!({"issuer": ISSUER, "jwks_uri": "http://evil.example/jwks"}).to_string())
+        }),
+        ("too much", |_| Reply::new(200, "x".repeat(2_000_000))),
+        ("an empty set", |seen| {
+            if seen.path == "/jwks" { Reply::new(200, r#"{"keys":[]}"#) } else { provide(seen) }
+        }),
+    ];
+    for (what, script) in rubbish {
+        let world = World::with_provider(&Changes { concurrency: Some(1), ..Changes::default() }, script);
+        refuses_as_unavailable(&world, what);
+    }
+}
+
+#[test]
+fn a_slow_provider_on_envoy() {
+    let world =
+        World::with_provider(&Changes::default(), |seen| provide(seen).after(Duration::from_secs(30)));
+    let started = Instant::now();
+    refuses_as_unavailable(&world, "slow");
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_cluster_that_envoy_does_not_know() {
+    let from = "cluster: identity_provider\n                        clock_skew";
+    let to = "cluster: nowhere\n                        clock_skew".to_owned();
+    let changes = Changes { replace: vec![(from, to)], ..Changes::default() };
+    let world = World::new(&changes);
+    refuses_as_unavailable(&world, "no cluster");
+    assert!(world.envoy.log().contains("Envoy has no such cluster"), "{}", world.envoy.log());
+}
+
+#[test]
+fn many_requests_on_a_cold_cache_on_envoy() {
+    let world =
+        World::with_provider(&Changes::default(), |seen| provide(seen).after(Duration::from_millis(300)));
+    let request = good_call();
+    let streams: Vec<_> = (0..200).map(|_| request.start(world.envoy.port)).collect();
+    for stream in streams {
+        assert_eq!(finish(stream).status, 200);
+    }
+    assert_eq!(world.envoy.access_lines(200).len(), 200);
+    assert_eq!(world.upstream.seen().len(), 200);
+    // Two configurations on the main thread and one in each of two workers ask for themselves; none twice.
+    let asked = world.provider.seen().iter().filter(|seen| seen.path == "/jwks").count();
+    assert!((1..=4).contains(&asked), "{asked} fetches of the keys");
+}
+
+#[test]
+fn a_client_that_leaves_during_a_callout_on_envoy() {
+    let changes = Changes { concurrency: Some(1), ..Changes::default() };
+    let world = World::with_provider(&changes, |seen| provide(seen).after(Duration::from_millis(700)));
+    let leader = good_call().start(world.envoy.port);
+    std::thread::sleep(Duration::from_millis(200));
+    let follower = good_call().start(world.envoy.port);
+    std::thread::sleep(Duration::from_millis(200));
+    drop(leader);
+    assert_eq!(finish(follower).status, 200, "the one who stays is served");
+    let lines = world.envoy.access_lines(2);
+    assert_eq!(lines.len(), 2);
+    let mut reasons: Vec<_> =
+        lines.iter().map(|line| line["mcp_iap"][0]["reason"].as_str().unwrap()).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["allowed", "client_gone"]);
+    assert_eq!(world.upstream.seen().len(), 1);
+}
+
+#[test]
+fn a_rotation_of_keys_on_envoy() {
+    let world = World::new(&Changes::default());
+    let old = good_call();
+    assert_eq!(old.send(world.envoy.port).status, 200);
+    let new = Issuer::new("new");
+    let jwks = new.jwks().to_string();
+    let new_call = post(&new.rs256(&claims(&["dev"])), call("get_pods", &json!({})));
+    assert_eq!(new_call.send(world.envoy.port).reason().as_deref(), Some("unknown_key"));
+    let world = World::new(&Changes::default());
+    assert_eq!(old.send(world.envoy.port).status, 200);
+    world
+        .provider
+        .script(move |seen| if seen.path == "/jwks" { Reply::new(200, jwks.clone()) } else { provide(seen) });
+    for _ in 0..20 {
+        assert_eq!(new_call.send(world.envoy.port).status, 200, "a rotation loses no request");
+    }
+    assert_eq!(
+        old.send(world.envoy.port).reason().as_deref(),
+        Some("unknown_key"),
+        "a key that is gone does not count"
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_on_envoy() {
+    let world =
+        World::with_provider(&Changes::default(), |seen| provide(seen).header(b"x-bin: \xff\xfe".to_vec()));
+    world.upstream.script(|_| Reply::new(200, b"\xff\xfe".to_vec()).header(b"x-bin: \xff\xfe".to_vec()));
+    let request = good_call()
+        .header("x-bin", b"\xff\xfe".to_vec())
+        .header("user-agent", b"\xff\"}\r".to_vec()[..3].to_vec());
+    for count in 1..4 {
+        let answer = request.send(world.envoy.port);
+        assert_eq!((answer.status, answer.body.as_slice()), (200, &b"\xff\xfe"[..]));
+        assert_eq!(world.record(count)["reason"], "allowed");
+    }
+    assert!(!world.envoy.log().contains("panicked"), "{}", world.envoy.log());
+}
+
+#[test]
+fn an_upstream_that_is_down_is_recorded_on_envoy() {
+    let changes = Changes { replace: vec![on_a_closed_port("port_value: 8000")], ..Changes::default() };
+    let world = World::new(&changes);
+    assert_eq!(good_call().send(world.envoy.port).status, 503);
+    let record = world.record(1);
+    assert_eq!((&record["outcome"], &record["reason"]), (&json!("allowed"), &json!("allowed")));
+}
+
+/// Envoy ends what is no HTTP before the filter sees a head: recorded all the same.
+#[test]
+fn what_is_no_http_is_recorded_on_envoy() {
+    let world = World::new(&Changes::default());
+    let bad = Request::new("POST", "/mcp").header("content-length", "1, 2").body("x");
+    assert_eq!(bad.send(world.envoy.port).status, 400);
+    assert_eq!(world.record(1)["reason"], "not_seen");
+    let huge = good_call().header("x-huge", "x".repeat(100_000));
+    assert_eq!(huge.send(world.envoy.port).status, 431);
+    assert_eq!(world.record(2)["reason"], "not_seen");
+}

@@ -1,0 +1,186 @@
+//! A stand-in HTTP/1.1 server: answers as scripted, records what it sees as it comes, also of requests
+//! that never end.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// One request as it came; the body may be partial.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub path: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Vec<u8>,
+    pub is_complete: bool,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// What a request is answered with.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: u16,
+    /// Raw header lines without line end.
+    pub headers: Vec<Vec<u8>>,
+    pub body: Vec<u8>,
+    pub delay: Duration,
+}
+
+impl Reply {
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into(), delay: Duration::ZERO }
+    }
+
+    pub fn header(mut self, line: impl Into<Vec<u8>>) -> Self {
+        self.headers.push(line.into());
+        self
+    }
+
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+}
+
+type Script = Box<dyn Fn(&Seen) -> Reply + Send + Sync>;
+
+/// A server on a port of its own. It ends with the process.
+#[derive(Clone)]
+pub struct Stub {
+    pub port: u16,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    script: Arc<Mutex<Arc<Script>>>,
+}
+
+impl Stub {
+    pub fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let boxed: Script = Box::new(script);
+        let stub = Self {
+            port: listener.local_addr().unwrap().port(),
+            seen: Arc::default(),
+            script: Arc::new(Mutex::new(Arc::new(boxed))),
+        };
+        let server = stub.clone();
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let server = server.clone();
+                std::thread::spawn(move || {
+                    // A connection that breaks is part of the scenarios.
+                    let _ = server.serve(connection);
+                });
+            }
+        });
+        stub
+    }
+
+    pub fn script(&self, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
+        let boxed: Script = Box::new(script);
+        *self.script.lock().unwrap() = Arc::new(boxed);
+    }
+
+    /// What came so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn forget(&self) {
+        self.seen.lock().unwrap().clear();
+    }
+
+    fn serve(&self, connection: TcpStream) -> std::io::Result<()> {
+        let mut writer = connection.try_clone()?;
+        let mut reader = BufReader::new(connection);
+        loop {
+            let Some(seen) = self.read_request(&mut reader)? else { return Ok(()) };
+            let script = Arc::clone(&self.script.lock().unwrap());
+            let reply = script(&seen);
+            std::thread::sleep(reply.delay);
+            write!(writer, "HTTP/1.1 {} X\r\ncontent-length: {}\r\n", reply.status, reply.body.len())?;
+            for line in &reply.headers {
+                writer.write_all(line)?;
+                writer.write_all(b"\r\n")?;
+            }
+            writer.write_all(b"\r\n")?;
+            writer.write_all(&reply.body)?;
+        }
+    }
+
+    fn read_request(&self, reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Seen>> {
+        let mut line = Vec::new();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            return Ok(None);
+        }
+        let first = String::from_utf8_lossy(&line).into_owned();
+        let path = first.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        let mut seen = Seen { path, ..Seen::default() };
+        loop {
+            line.clear();
+            reader.read_until(b'\n', &mut line)?;
+            let text = line.trim_ascii();
+            if text.is_empty() {
+                break;
+            }
+            let colon = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
+            let name = String::from_utf8_lossy(&text[..colon]).to_lowercase();
+            seen.headers.push((name, text[(colon + 1).min(text.len())..].trim_ascii().to_vec()));
+        }
+        let index = {
+            let mut all = self.seen.lock().unwrap();
+            all.push(seen.clone());
+            all.len() - 1
+        };
+        let note = |bytes: &[u8], is_complete: bool| {
+            if let Some(seen) = self.seen.lock().unwrap().get_mut(index) {
+                seen.body.extend_from_slice(bytes);
+                seen.is_complete = is_complete;
+            }
+        };
+        let number =
+            |name: &str| seen.header(name).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+        let mut read = |mut left: usize, is_body: bool| -> std::io::Result<Vec<u8>> {
+            let (mut buffer, mut all) = ([0; 16 * 1024], Vec::new());
+            while left > 0 {
+                let size = left.min(buffer.len());
+                let got = reader.read(&mut buffer[..size])?;
+                if got == 0 {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+                if is_body {
+                    note(&buffer[..got], false);
+                }
+                all.extend_from_slice(&buffer[..got]);
+                left -= got;
+            }
+            Ok(all)
+        };
+        let mut body = Vec::new();
+        if seen.header("transfer-encoding").is_some() {
+            loop {
+                let mut size = Vec::new();
+                while !size.ends_with(b"\n") {
+                    size.extend(read(1, false)?);
+                }
+                let size = String::from_utf8_lossy(size.trim_ascii()).into_owned();
+                let size = usize::from_str_radix(&size, 16).unwrap_or(0);
+                body.extend(read(size, true)?);
+                read(2, false)?;
+                if size == 0 {
+                    break;
+                }
+            }
+        } else {
+            body = read(number("content-length").unwrap_or(0), true)?;
+        }
+        note(b"", true);
+        seen.body = body;
+        seen.is_complete = true;
+        Ok(Some(seen))
+    }
+}
