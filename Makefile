@@ -38,7 +38,7 @@ golden: $(WASM) deps-demo ## writes the golden files anew: read the difference b
 test: test-unit integration ## everything: native tests, then a real Envoy over the shipped files
 
 test-unit: $(WASM) ## native tests, in seconds
-	@cargo test --quiet --lib --bins --tests -- --skip on_envoy
+	@cargo test --quiet
 
 integration: $(WASM) deps-envoy ## scenarios on a real Envoy
 	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null

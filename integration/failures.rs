@@ -50,7 +50,7 @@ fn refuses_as_unavailable(world: &World, what: &str) {
 
 /// Nobody listens: Envoy answers the callout with a 503 page of its own.
 #[test]
-fn a_provider_that_is_down_on_envoy() {
+fn a_provider_that_is_down() {
     for changes in [Changes::default(), without_flag()] {
         let mut changes = changes;
         changes.replace.push(on_a_closed_port("port_value: 9400"));
@@ -61,7 +61,7 @@ fn a_provider_that_is_down_on_envoy() {
 }
 
 #[test]
-fn a_provider_that_answers_rubbish_on_envoy() {
+fn a_provider_that_answers_rubbish() {
     let rubbish: Vec<(&str, fn(&Seen) -> Reply)> = vec![
         ("an error", |_| Reply::new(500, "{}")),
         ("a page", |_| Reply::new(200, "<html>")),
@@ -85,7 +85,7 @@ fn a_provider_that_answers_rubbish_on_envoy() {
 }
 
 #[test]
-fn a_slow_provider_on_envoy() {
+fn a_slow_provider() {
     let world =
         World::with_provider(&Changes::default(), |seen| provide(seen).after(Duration::from_secs(30)));
     let started = Instant::now();
@@ -104,7 +104,7 @@ fn a_cluster_that_envoy_does_not_know() {
 }
 
 #[test]
-fn many_requests_on_a_cold_cache_on_envoy() {
+fn many_requests_on_a_cold_cache() {
     let world =
         World::with_provider(&Changes::default(), |seen| provide(seen).after(Duration::from_millis(300)));
     let request = good_call();
@@ -120,7 +120,7 @@ fn many_requests_on_a_cold_cache_on_envoy() {
 }
 
 #[test]
-fn a_client_that_leaves_during_a_callout_on_envoy() {
+fn a_client_that_leaves_during_a_callout() {
     let changes = Changes { concurrency: Some(1), ..Changes::default() };
     let world = World::with_provider(&changes, |seen| provide(seen).after(Duration::from_millis(700)));
     let leader = good_call().start(world.envoy.port);
@@ -139,7 +139,7 @@ fn a_client_that_leaves_during_a_callout_on_envoy() {
 }
 
 #[test]
-fn a_rotation_of_keys_on_envoy() {
+fn a_rotation_of_keys() {
     let world = World::new(&Changes::default());
     let old = good_call();
     assert_eq!(old.send(world.envoy.port).status, 200);
@@ -163,7 +163,7 @@ fn a_rotation_of_keys_on_envoy() {
 }
 
 #[test]
-fn bytes_that_are_no_text_on_envoy() {
+fn bytes_that_are_no_text() {
     let world =
         World::with_provider(&Changes::default(), |seen| provide(seen).header(b"x-bin: \xff\xfe".to_vec()));
     world.upstream.script(|_| Reply::new(200, b"\xff\xfe".to_vec()).header(b"x-bin: \xff\xfe".to_vec()));
@@ -179,7 +179,7 @@ fn bytes_that_are_no_text_on_envoy() {
 }
 
 #[test]
-fn an_upstream_that_is_down_is_recorded_on_envoy() {
+fn an_upstream_that_is_down_is_recorded() {
     let changes = Changes { replace: vec![on_a_closed_port("port_value: 8000")], ..Changes::default() };
     let world = World::new(&changes);
     assert_eq!(good_call().send(world.envoy.port).status, 503);
@@ -189,7 +189,7 @@ fn an_upstream_that_is_down_is_recorded_on_envoy() {
 
 /// Envoy ends what is no HTTP before the filter sees a head: recorded all the same.
 #[test]
-fn what_is_no_http_is_recorded_on_envoy() {
+fn what_is_no_http_is_recorded() {
     let world = World::new(&Changes::default());
     let bad = Request::new("POST", "/mcp").header("content-length", "1, 2").body("x");
     assert_eq!(bad.send(world.envoy.port).status, 400);

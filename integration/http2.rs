@@ -42,7 +42,7 @@ fn post(port: u16, token: Option<&str>, body: &str, trailers: bool) -> (u16, Vec
 }
 
 #[test]
-fn trailers_end_a_body_on_envoy() {
+fn trailers_end_a_body() {
     let world = World::new(&Changes::default());
     let dev = KEYS.rs256(&claims(&["dev"]));
     let allowed = call("get_pods", &json!({}));

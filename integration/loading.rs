@@ -44,7 +44,7 @@ fn a_struct_is_refused_with_advice() {
 
 /// `examples/smallest.yaml` to the letter; its issuer's cluster is the one of its host.
 #[test]
-fn the_smallest_example_as_it_stands_on_envoy() {
+fn the_smallest_example_as_it_stands() {
     let provider = Stub::start(|seen| match seen.path.as_str() {
         "/.well-known/openid-configuration" => {
             assert_eq!(seen.header("host"), Some(&b"login.example.com"[..]));
@@ -75,7 +75,7 @@ fn the_smallest_example_as_it_stands_on_envoy() {
 }
 
 #[test]
-fn the_oldest_envoy_serves_too_on_envoy() {
+fn the_oldest_envoy_serves_too() {
     let changes = Changes { binary: Some(binary("ENVOY_OLDEST")), ..Changes::default() };
     let world = World::new(&changes);
     let token = KEYS.es256(&claims(&["dev"]));

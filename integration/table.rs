@@ -419,7 +419,7 @@ fn run(world: &World, rows: Vec<(Row, Sees)>) {
 }
 
 #[test]
-fn the_table_on_envoy() {
+fn the_table() {
     let world = World::new(&Changes::default());
     let rows: Vec<_> = rows()
         .into_iter()
@@ -442,7 +442,7 @@ fn the_table_on_envoy() {
 }
 
 #[test]
-fn the_table_without_the_flag_on_envoy() {
+fn the_table_without_the_flag() {
     let changes = Changes {
         replace: vec![
             ("allow_on_headers_stop_iteration: true", "allow_on_headers_stop_iteration: false".into()),
