@@ -99,6 +99,15 @@ impl Request {
         finish(stream)
     }
 
+    /// Sends the head and half of the body, and leaves the rest to the caller.
+    pub fn start_with_half_a_body(&self, port: u16) -> TcpStream {
+        let bytes = self.bytes();
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(&bytes[..bytes.len() - self.body.len() / 2]).unwrap();
+        stream
+    }
+
     /// Sends the request and leaves the answer to the caller.
     pub fn start(&self, port: u16) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

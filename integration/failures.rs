@@ -185,6 +185,7 @@ fn an_upstream_that_is_down_is_recorded() {
     assert_eq!(good_call().send(world.envoy.port).status, 503);
     let record = world.record(1);
     assert_eq!((&record["outcome"], &record["reason"]), (&json!("allowed"), &json!("allowed")));
+    assert_eq!(record.get("upstream_status"), None, "the 503 is Envoy's own");
 }
 
 /// Envoy ends what is no HTTP before the filter sees a head: recorded all the same.
@@ -197,4 +198,38 @@ fn what_is_no_http_is_recorded() {
     let huge = good_call().header("x-huge", "x".repeat(100_000));
     assert_eq!(huge.send(world.envoy.port).status, 431);
     assert_eq!(world.record(2)["reason"], "not_seen");
+}
+
+/// Above the listener's buffer limit Envoy answers by itself while the filter waits for the body.
+#[test]
+fn what_envoy_ends_is_recorded_as_that() {
+    let small =
+        ("per_connection_buffer_limit_bytes: 1048576", "per_connection_buffer_limit_bytes: 32768".into());
+    let world = World::new(&Changes { replace: vec![small], ..Changes::default() });
+    let long = post(&KEYS.rs256(&claims(&["dev"])), "x".repeat(500_000)).chunked(1000);
+    assert_eq!(long.send(world.envoy.port).status, 413);
+    assert_eq!(world.record(1)["reason"], "ended_by_envoy");
+    assert!(world.upstream.seen().is_empty());
+}
+
+/// Without the flag the upstream has the head of a call that is not decided yet: its answer must wait
+/// for the decision, and can't, so it does not count.
+#[test]
+fn an_upstream_that_answers_early_is_not_believed() {
+    let world = World::new(&without_flag());
+    world.upstream.script_at_head(|_| Reply::new(200, "EARLY"));
+    let call = call("delete_namespace", &json!({}));
+    let mut stream = post(&KEYS.rs256(&claims(&["dev"])), call).start_with_half_a_body(world.envoy.port);
+    let answer = finish(stream.try_clone().unwrap());
+    assert_eq!(
+        (answer.status, answer.reason().as_deref()),
+        (502, Some("upstream_answered_early")),
+        "{answer:?}"
+    );
+    let record = world.record(1);
+    assert_eq!(
+        (&record["reason"], &record["upstream_status"]),
+        (&json!("upstream_answered_early"), &json!(200))
+    );
+    let _ = std::io::Write::write_all(&mut stream, b"x");
 }

@@ -56,6 +56,7 @@ pub struct Stub {
     pub port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
     script: Arc<Mutex<Arc<Script>>>,
+    at_head: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Stub {
@@ -66,6 +67,7 @@ impl Stub {
             port: listener.local_addr().unwrap().port(),
             seen: Arc::default(),
             script: Arc::new(Mutex::new(Arc::new(boxed))),
+            at_head: Arc::default(),
         };
         let server = stub.clone();
         std::thread::spawn(move || {
@@ -83,6 +85,12 @@ impl Stub {
     pub fn script(&self, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
         let boxed: Script = Box::new(script);
         *self.script.lock().unwrap() = Arc::new(boxed);
+    }
+
+    /// Answers requests when their heads are here, whatever their bodies.
+    pub fn script_at_head(&self, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
+        self.script(script);
+        self.at_head.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// What came so far.
@@ -130,6 +138,9 @@ impl Stub {
             let colon = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
             let name = String::from_utf8_lossy(&text[..colon]).to_lowercase();
             seen.headers.push((name, text[(colon + 1).min(text.len())..].trim_ascii().to_vec()));
+        }
+        if self.at_head.load(std::sync::atomic::Ordering::Relaxed) {
+            return Ok(Some(seen));
         }
         let index = {
             let mut all = self.seen.lock().unwrap();

@@ -24,10 +24,14 @@ impl Caller {
     /// The caller that a verified token names.
     ///
     /// # Errors
-    /// [`Reason::InvalidClaim`] where the groups claim is neither a text nor a list of texts: a deny
-    /// rule for a group must not be escaped by it.
+    /// [`Reason::InvalidClaim`] where the groups claim is neither a text nor a list of texts, or the
+    /// client's id no text: a deny rule for a group or a client must not be escaped by that.
     pub fn from_claims(claims: &VerifiedClaims, groups_claim: &str) -> Result<Self, Reason> {
-        let text = |name: &str| claims.text(name).map(str::to_owned);
+        let text = |name: &str| match claims.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(Reason::InvalidClaim),
+        };
         let groups = match claims.get(groups_claim) {
             None => Vec::new(),
             Some(Value::String(group)) => vec![group.clone()],
@@ -39,9 +43,9 @@ impl Caller {
             Some(_) => return Err(Reason::InvalidClaim),
         };
         Ok(Self {
-            issuer: text("iss").unwrap_or_default(),
-            subject: text("sub").unwrap_or_default(),
-            client_id: text("client_id").or_else(|| text("azp")),
+            issuer: text("iss")?.unwrap_or_default(),
+            subject: text("sub")?.unwrap_or_default(),
+            client_id: text("client_id")?.or(text("azp")?),
             groups,
         })
     }

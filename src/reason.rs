@@ -117,8 +117,12 @@ reasons! {
 
     /// The client went away before a decision.
     ClientGone = "client_gone",
+    /// Envoy ended the request before a decision: a time or a size of its own was passed.
+    EndedByEnvoy = "ended_by_envoy",
     /// Envoy ended the request before the filter saw its head.
     NotSeen = "not_seen",
+    /// The upstream answered a head whose body was not decided yet.
+    UpstreamAnsweredEarly = "upstream_answered_early",
     /// A bound of this worker is reached.
     Overloaded = "overloaded",
     /// The filter can't go on; a defect.

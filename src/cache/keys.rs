@@ -9,7 +9,7 @@ use crate::time::UnixTime;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// For so long keys are used without asking again.
+/// For so long keys are used without asking again; then they are fetched anew while they are used.
 const TIME_TO_LIVE: Duration = Duration::from_secs(600);
 /// For so long beyond that they are used while the provider can't be asked.
 const STALE: Duration = Duration::from_secs(3600);
@@ -31,6 +31,8 @@ pub struct KeyCache {
 pub enum Lookup {
     /// Take these.
     Keys(Rc<KeySet>),
+    /// Take these, and fetch for those who come later.
+    Refresh(Rc<KeySet>),
     /// Fetch; if that fails, take these, if there are any.
     Fetch(Option<Rc<KeySet>>),
     /// There are none, and it is too early to try again.
@@ -44,24 +46,20 @@ impl KeyCache {
         let over =
             |since: Option<UnixTime>, pause: Duration| since.is_none_or(|since| since.plus(pause) <= now);
         let retry = over(self.failed_at, RETRY);
-        match &self.keys {
-            Some((keys, fetched)) if now < fetched.plus(TIME_TO_LIVE) => {
-                let known = kid.is_none_or(|kid| keys.has_id(kid));
-                if !known && retry && over(self.missed_at, UNKNOWN_KEY_COOLDOWN) {
-                    Lookup::Fetch(Some(Rc::clone(keys)))
-                } else {
-                    Lookup::Keys(Rc::clone(keys))
-                }
-            }
-            Some((keys, fetched)) if now < fetched.plus(TIME_TO_LIVE).plus(STALE) => {
-                if retry {
-                    Lookup::Fetch(Some(Rc::clone(keys)))
-                } else {
-                    Lookup::Keys(Rc::clone(keys))
-                }
-            }
-            _ if retry => Lookup::Fetch(None),
-            _ => Lookup::Unavailable,
+        let Some((keys, fetched)) = &self.keys else {
+            return if retry { Lookup::Fetch(None) } else { Lookup::Unavailable };
+        };
+        if now >= fetched.plus(TIME_TO_LIVE).plus(STALE) {
+            return if retry { Lookup::Fetch(None) } else { Lookup::Unavailable };
+        }
+        let keys = Rc::clone(keys);
+        let is_known = kid.is_none_or(|kid| keys.has_id(kid));
+        if !is_known && retry && over(self.missed_at, UNKNOWN_KEY_COOLDOWN) {
+            Lookup::Fetch(Some(keys))
+        } else if retry && now >= fetched.plus(TIME_TO_LIVE) {
+            Lookup::Refresh(keys)
+        } else {
+            Lookup::Keys(keys)
         }
     }
 
@@ -90,6 +88,7 @@ mod tests {
     fn says(cache: &KeyCache, kid: &str, now: u64) -> &'static str {
         match cache.lookup(Some(kid), UnixTime(now)) {
             Lookup::Keys(_) => "keys",
+            Lookup::Refresh(_) => "refresh",
             Lookup::Fetch(Some(_)) => "fetch or keys",
             Lookup::Fetch(None) => "fetch",
             Lookup::Unavailable => "unavailable",
@@ -102,10 +101,12 @@ mod tests {
         assert_eq!(says(&cache, "a", 1000), "fetch");
         cache.store(keys(), Some("a"), UnixTime(1000));
         assert_eq!(says(&cache, "a", 1599), "keys");
-        assert_eq!(says(&cache, "a", 1600), "fetch or keys");
+        assert_eq!(says(&cache, "a", 1600), "refresh");
+        assert_eq!(says(&cache, "b", 1600), "fetch or keys");
         cache.store(None, None, UnixTime(1600));
         assert_eq!(says(&cache, "a", 1600), "keys");
-        assert_eq!(says(&cache, "a", 1601), "fetch or keys");
+        assert_eq!(says(&cache, "b", 1600), "keys");
+        assert_eq!(says(&cache, "a", 1601), "refresh");
         assert_eq!(says(&cache, "a", 5200), "fetch");
     }
 

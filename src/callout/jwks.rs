@@ -56,6 +56,7 @@ pub async fn fetch_keys(outbox: Outbox, source: Rc<KeySource>) -> Result<Rc<KeyS
         timeout: source.timeout,
     };
     let path = match &source.jwks_path {
+        Some(path) if path.is_empty() => "/".to_owned(),
         Some(path) => path.clone(),
         None => {
             let reply = outbox.call(callout(oauth::well_known_path(&source.path))).await;

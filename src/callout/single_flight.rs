@@ -2,7 +2,7 @@
 
 use super::tasks::{Callouts, Full, Outbox, StreamId};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -21,17 +21,28 @@ pub struct SingleFlight<K, T> {
 
 struct Flight<T> {
     outcome: RefCell<Option<Result<T, Lost>>>,
-    waiters: RefCell<Vec<StreamId>>,
+    waiters: RefCell<BTreeSet<StreamId>>,
 }
 
-/// The wait for a flight's outcome.
-pub struct Wait<T>(Rc<Flight<T>>);
+/// The wait for a flight's outcome; dropped, it waits no more.
+pub struct Wait<T> {
+    flight: Rc<Flight<T>>,
+    stream: Option<StreamId>,
+}
+
+impl<T> Drop for Wait<T> {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream {
+            self.flight.waiters.borrow_mut().remove(&stream);
+        }
+    }
+}
 
 impl<T: Clone> Future for Wait<T> {
     type Output = Result<T, Lost>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.outcome.borrow().clone().map_or(Poll::Pending, Poll::Ready)
+        self.flight.outcome.borrow().clone().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -67,9 +78,9 @@ impl<K: Ord + Clone + 'static, T: Clone + 'static> SingleFlight<K, T> {
             if waiters.len() >= MAX_WAITERS {
                 return Err(Full);
             }
-            waiters.push(stream);
+            waiters.insert(stream);
         }
-        Ok(Wait(flight))
+        Ok(Wait { flight, stream })
     }
 
     fn start<F>(
@@ -112,7 +123,7 @@ impl<K: Ord, T> Drop for Landing<K, T> {
     fn drop(&mut self) {
         self.flight.outcome.borrow_mut().get_or_insert(Err(Lost));
         self.flights.borrow_mut().remove(&self.key);
-        self.woken.borrow_mut().append(&mut self.flight.waiters.borrow_mut());
+        self.woken.borrow_mut().extend(self.flight.waiters.take());
     }
 }
 
@@ -208,10 +219,12 @@ mod tests {
         }
         assert_eq!(started, 256);
         let (callouts, flights) = (Callouts::default(), SingleFlight::default());
-        let mut waiting = 0;
-        while flights.join(&callouts, (), Some(StreamId(waiting)), fetch).is_ok() {
-            waiting += 1;
+        let mut waiting = Vec::new();
+        while let Ok(wait) = flights.join(&callouts, (), Some(StreamId(waiting.len() as u32)), fetch) {
+            waiting.push(wait);
         }
-        assert_eq!(waiting, 10_000);
+        assert_eq!(waiting.len(), 10_000);
+        waiting.pop();
+        assert!(flights.join(&callouts, (), Some(StreamId(77_777)), fetch).is_ok(), "who left makes room");
     }
 }

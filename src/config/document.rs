@@ -39,9 +39,9 @@ pub struct Issuer {
     /// Where the token's groups stand; dots lead into objects (`realm_access.roles`). Default: `groups`.
     #[serde(default = "groups")]
     pub groups_claim: String,
-    /// The issuer's key set, instead of discovery. A URL on the issuer's host.
+    /// The issuer's key set, instead of discovery; it may stand on another host.
     pub jwks_uri: Option<String>,
-    /// The Envoy cluster through which the issuer is reached. Default: the issuer's host.
+    /// The Envoy cluster through which the issuer, or `jwks_uri`, is reached. Default: its host.
     pub cluster: Option<String>,
     /// How far the issuer's clock may differ from ours. Default: `30s`; at most `5m`.
     #[serde(default = "clock_skew")]

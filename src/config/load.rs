@@ -31,11 +31,14 @@ pub fn load(text: &[u8]) -> Result<Config, Errors> {
             .into());
         }
     };
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| {
+    // `no`, `on` and their like are texts, as YAML 1.2 has it.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let error = error.to_string();
         let first = error.lines().next().unwrap_or_default().trim_start_matches("error: ");
         // The library's advice on its own options is not for the document's author.
         let first = first.split(", set ").next().unwrap_or_default();
+        let first = first.split("; use from_").next().unwrap_or_default();
         ConfigError::new("", format!("is no YAML or JSON: {first}"), "mend its syntax")
     })?;
     if value.is_null() {

@@ -43,6 +43,12 @@ mod host {
             value: *const u8,
             value_size: usize,
         ) -> u32;
+        pub(super) fn proxy_get_property(
+            path: *const u8,
+            path_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
         pub(super) fn proxy_set_property(
             path: *const u8,
             path_size: usize,
@@ -126,6 +132,12 @@ pub(super) fn replace_header(kind: u32, name: &str, value: &str) -> Result<(), S
     ok(unsafe {
         host::proxy_replace_header_map_value(kind, name.as_ptr(), name.len(), value.as_ptr(), value.len())
     })
+}
+
+/// `path`: its elements with NUL between them.
+pub(super) fn property(path: &str) -> Result<Vec<u8>, Status> {
+    // SAFETY: a live slice, and places for pointer and length.
+    owned(|data, size| unsafe { host::proxy_get_property(path.as_ptr(), path.len(), data, size) })
 }
 
 pub(super) fn set_property(name: &str, value: &str) -> Result<(), Status> {

@@ -20,6 +20,7 @@ const REQUEST_BODY: u32 = 0;
 const CALLOUT_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const HTTP_REQUEST: u32 = 0;
+const NOT_FOUND: Status = Status(1);
 const INFO: u32 = 2;
 const WARN: u32 = 3;
 const ERROR: u32 = 4;
@@ -74,8 +75,13 @@ pub(super) fn request_body(size: usize) -> Option<Vec<u8>> {
 }
 
 /// The request's body so far, at most `limit` and one byte of it.
-pub(super) fn request_body_up_to(limit: usize) -> Vec<u8> {
-    abi::buffer(REQUEST_BODY, limit.saturating_add(1)).unwrap_or_default()
+pub(super) fn request_body_up_to(limit: usize) -> Option<Vec<u8>> {
+    match abi::buffer(REQUEST_BODY, limit.saturating_add(1)) {
+        Ok(body) => Some(body),
+        // A request that has trailers and no body has no buffer.
+        Err(status) if status == NOT_FOUND => Some(Vec::new()),
+        Err(_) => None,
+    }
 }
 
 /// Sets or removes `Authorization` of the request.
@@ -86,10 +92,18 @@ pub(super) fn set_authorization(value: Option<&str>) -> Result<(), Status> {
     }
 }
 
-/// The upstream's status.
-pub(super) fn response_status() -> Option<u16> {
+/// The upstream's status; `None` for an answer that Envoy itself makes.
+pub(super) fn upstream_status() -> Option<u16> {
+    if abi::property("response\0code_details").ok()? != b"via_upstream" {
+        return None;
+    }
     let status = abi::header(RESPONSE_HEADERS, ":status").ok()?;
     std::str::from_utf8(&status).ok()?.parse().ok()
+}
+
+/// Whether the request has got an answer, of whomever; one whose client left has none.
+pub(super) fn is_answered() -> bool {
+    abi::property("response\0code").is_ok_and(|code| code.iter().any(|byte| *byte != 0))
 }
 
 /// Lets the request go on from wherever it was paused.

@@ -6,7 +6,6 @@
 
 use super::host;
 use super::root::{SOON, Worker};
-use crate::audit::Outcome;
 use crate::callout::StreamId;
 use crate::gate::{Answer, Exit, Request};
 use crate::reason::Reason;
@@ -92,7 +91,7 @@ impl StreamCore {
     fn trailers(&self, worker: &Rc<Worker>) -> Action {
         let limit = worker.settings.limits.body_bytes;
         self.complete(worker, true, || {
-            let body = host::request_body_up_to(limit);
+            let body = host::request_body_up_to(limit).ok_or(Reason::Internal)?;
             if body.len() > limit { Err(Reason::BodyTooLarge) } else { Ok(body) }
         })
     }
@@ -152,20 +151,21 @@ impl StreamCore {
     fn leave(&self, worker: &Worker, state: &mut State, edited: bool) -> Action {
         if !edited {
             host::error("mcp-iap: the host did not edit the request's headers");
-            if let Some(request) = &state.request {
-                request.note(|record| {
-                    record.outcome = Outcome::Refused;
-                    record.reason = Reason::Internal;
-                });
-                let answer = Answer::internal(request);
-                self.answer(worker, state, &answer);
-            }
+            self.refuse_late(worker, state, Reason::Internal);
             return Action::Pause;
         }
         state.phase = Phase::Forwarded;
         worker.streams.borrow_mut().remove(&self.id);
         write_record(state);
         Action::Continue
+    }
+
+    /// Ends a request for what happened after the gate let its head or the whole of it through.
+    fn refuse_late(&self, worker: &Worker, state: &mut State, reason: Reason) {
+        if let Some(request) = &state.request {
+            let answer = Answer::refuse_late(request, reason);
+            self.answer(worker, state, &answer);
+        }
     }
 
     fn answer(&self, worker: &Worker, state: &mut State, answer: &Answer) {
@@ -225,10 +225,22 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        let state = self.0.state.borrow();
-        if let (Phase::Forwarded, Some(request)) = (&state.phase, &state.request) {
-            let status = host::response_status();
-            request.note(|record| record.upstream_status = status);
+        let Some(worker) = &self.0.worker else { return Action::Continue };
+        let mut state = self.0.state.borrow_mut();
+        let released = state.head_released;
+        match (&state.phase, &state.request) {
+            (Phase::Forwarded, Some(request)) => {
+                let status = host::upstream_status();
+                request.note(|record| record.upstream_status = status);
+            }
+            // Without the flag an upstream may answer a head alone: not before its body is decided.
+            (Phase::Deciding(_), Some(request)) if released => {
+                if let Some(status) = host::upstream_status() {
+                    request.note(|record| record.upstream_status = Some(status));
+                    self.0.refuse_late(worker, &mut state, Reason::UpstreamAnsweredEarly);
+                }
+            }
+            _ => {}
         }
         Action::Continue
     }
@@ -248,6 +260,11 @@ impl HttpContext for Stream {
             );
             request.note(|record| record.reason = Reason::NotSeen);
             state.request = Some(Rc::new(request));
+        }
+        if let (Phase::Deciding(_), Some(request)) = (&state.phase, &state.request) {
+            if host::is_answered() {
+                request.note(|record| record.reason = Reason::EndedByEnvoy);
+            }
         }
         write_record(&state);
         if let Some(request) = &state.request {

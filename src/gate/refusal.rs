@@ -4,6 +4,7 @@
 //! "Streamable HTTP"; own codes are the HTTP status, outside JSON-RPC's reserved range.
 
 use super::request::Request;
+use super::route;
 use crate::mcp::{Era, LEGACY, MODERN};
 use crate::oauth::{Challenge, ProtectedResource};
 use crate::policy::Denial;
@@ -68,15 +69,18 @@ impl Answer {
         }
     }
 
-    /// The refusal of a request that the filter itself can't carry out.
+    /// The refusal of a request for what happened after the gate let it through, noted in its record.
     #[must_use]
-    pub fn internal(request: &Request) -> Self {
-        Self::refuse(request, &Reason::Internal.into())
+    pub fn refuse_late(request: &Request, reason: Reason) -> Self {
+        let denial = reason.into();
+        request.note(|record| record.note_denial(&denial));
+        Self::refuse(request, &denial)
     }
 
     /// The refusal of a request.
     pub(super) fn refuse(request: &Request, denial: &Denial) -> Self {
-        let wire = wire(denial.reason, request.era());
+        let id = request.message_id();
+        let wire = wire(denial.reason, request.era(), id.is_some());
         let decision = request.note(|record| record.decision.clone());
         let error = ErrorObject {
             code: wire.code.unwrap_or_else(|| i32::from(wire.status)),
@@ -90,7 +94,7 @@ impl Answer {
             },
         };
         let error = serde_json::to_string(&error).unwrap_or_else(|_| "null".to_owned());
-        let id = request.message_id().unwrap_or_else(|| "null".to_owned());
+        let id = id.unwrap_or_else(|| "null".to_owned());
         let mut headers =
             vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
         if wire.status == 401 || wire.error.is_some() {
@@ -106,7 +110,10 @@ impl Answer {
             headers.push(("retry-after", RETRY_AFTER.to_owned()));
         }
         if wire.status == 405 {
-            headers.push(("allow", "GET, POST, DELETE".to_owned()));
+            headers.push((
+                "allow",
+                route::allowed_methods(&request.settings.resource, &request.head).to_owned(),
+            ));
         }
         Self {
             status: wire.status,
@@ -117,7 +124,7 @@ impl Answer {
     }
 }
 
-fn wire(reason: Reason, era: Option<Era>) -> Wire {
+fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
     const INVALID_REQUEST: Option<i32> = Some(-32600);
     let answer = |status, message| Wire { status, code: None, error: None, message };
     let rpc = |code, message| Wire { status: 400, code, error: None, message };
@@ -158,9 +165,14 @@ fn wire(reason: Reason, era: Option<Era>) -> Wire {
         Reason::HeaderMismatch => rpc(Some(-32020), "a header is missing or differs from the body"),
         Reason::MissingMeta => rpc(Some(-32602), "_meta lacks protocolVersion or clientCapabilities"),
         Reason::UnsupportedProtocolVersion => rpc(Some(-32022), "this protocol version is not supported"),
-        // In the legacy revisions a 404 says that the session has ended.
+        // In the legacy revisions a 404 says that the session has ended, and an error is answered 200;
+        // a notification has no id to answer.
         Reason::UnknownMethod => Wire {
-            status: if era == Some(Era::Modern) { 404 } else { 200 },
+            status: match era {
+                Some(Era::Modern) => 404,
+                _ if has_id => 200,
+                _ => 400,
+            },
             code: Some(-32601),
             error: None,
             message: "this method is unknown",
@@ -173,9 +185,13 @@ fn wire(reason: Reason, era: Option<Era>) -> Wire {
         Reason::ArgumentNotInList => answer(403, "an argument has a value that is not accepted"),
         Reason::ArgumentOutOfRange => answer(403, "an argument is out of range"),
 
+        Reason::UpstreamAnsweredEarly => answer(502, "the upstream answered before the call was decided"),
         Reason::Overloaded => answer(503, "too many requests are waiting"),
-        Reason::Allowed | Reason::Metadata | Reason::ClientGone | Reason::NotSeen | Reason::Internal => {
-            answer(500, "the gate can't decide")
-        }
+        Reason::Allowed
+        | Reason::Metadata
+        | Reason::ClientGone
+        | Reason::EndedByEnvoy
+        | Reason::NotSeen
+        | Reason::Internal => answer(500, "the gate can't decide"),
     }
 }

@@ -48,11 +48,15 @@ impl Shared {
     /// Starts a fetch of every issuer's keys, so that the first request finds them.
     pub fn prefetch(self: &Rc<Self>, settings: &Settings) {
         for issuer in &settings.issuers {
-            let flight = self.key_flights.join(&self.callouts, issuer.index, None, |outbox| {
-                Rc::clone(self).fetch(outbox, issuer, None, true)
-            });
-            drop(flight);
+            self.refresh(issuer, true);
         }
+    }
+
+    /// Starts a fetch that nobody waits for. Where a bound is reached the next request asks again.
+    fn refresh(self: &Rc<Self>, issuer: &IssuerSettings, is_prefetch: bool) {
+        let shared = Rc::clone(self);
+        let start = |outbox| shared.fetch(outbox, issuer, None, is_prefetch);
+        drop(self.key_flights.join(&self.callouts, issuer.index, None, start));
     }
 
     fn lookup(&self, issuer: usize, kid: Option<&str>) -> Lookup {
@@ -246,6 +250,10 @@ impl Request {
     ) -> Result<Rc<KeySet>, Reason> {
         let stale = match self.shared.lookup(issuer.index, kid) {
             Lookup::Keys(keys) => return Ok(keys),
+            Lookup::Refresh(keys) => {
+                self.shared.refresh(issuer, false);
+                return Ok(keys);
+            }
             Lookup::Unavailable => return Err(Reason::IdentityProviderUnavailable),
             Lookup::Fetch(stale) => stale,
         };

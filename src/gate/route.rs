@@ -9,7 +9,7 @@ use crate::reason::Reason;
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// GET of the RFC 9728 document.
+    /// GET or HEAD of the RFC 9728 document.
     Metadata,
     /// POST of a message to the MCP endpoint.
     Message,
@@ -21,9 +21,11 @@ pub(super) fn find(resource: &ProtectedResource, head: &Head) -> Result<Route, R
     let (One::Text(path), One::Text(method)) = (head.one(":path"), head.one(":method")) else {
         return Err(Reason::MalformedHead);
     };
-    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    let path = without_query(path);
     if resource.is_metadata_path(path) {
-        return if method == "GET" { Ok(Route::Metadata) } else { Err(Reason::MethodNotAllowed) };
+        // Envoy leaves the body of the answer to a HEAD out.
+        let reads = matches!(method, "GET" | "HEAD");
+        return if reads { Ok(Route::Metadata) } else { Err(Reason::MethodNotAllowed) };
     }
     if path != resource.path() {
         return Err(Reason::UnknownPath);
@@ -33,6 +35,17 @@ pub(super) fn find(resource: &ProtectedResource, head: &Head) -> Result<Route, R
         "GET" | "DELETE" => Ok(Route::Stream),
         _ => Err(Reason::MethodNotAllowed),
     }
+}
+
+/// The value of `Allow` in a 405 (RFC 9110 section 10.2.1).
+pub(super) fn allowed_methods(resource: &ProtectedResource, head: &Head) -> &'static str {
+    let is_metadata =
+        head.one(":path").text().is_some_and(|path| resource.is_metadata_path(without_query(path)));
+    if is_metadata { "GET, HEAD" } else { "GET, POST, DELETE" }
+}
+
+fn without_query(path: &str) -> &str {
+    path.split_once('?').map_or(path, |(path, _)| path)
 }
 
 /// What must be right before a body is read: one media type, UTF-8, no coding, not too long.

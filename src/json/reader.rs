@@ -416,6 +416,7 @@ impl<'a> Seen<'a> {
         if !self.many.insert(name) {
             return Err(Error::DuplicateKey);
         }
-        if self.many.len() > MAX_MEMBERS { Err(Error::TooManyMembers) } else { Ok(()) }
+        let members = self.few.len().saturating_add(self.many.len());
+        if members > MAX_MEMBERS { Err(Error::TooManyMembers) } else { Ok(()) }
     }
 }

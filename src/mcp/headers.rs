@@ -54,8 +54,13 @@ pub fn agree(head: &Head, message: &Message<'_>) -> Result<Era, Reason> {
     if required && !message.has_client_capabilities {
         return Err(Reason::MissingMeta);
     }
-    same(head, METHOD, Some(&message.method), required)?;
-    same(head, NAME, message.mirrored_name(), required)?;
+    same(head, METHOD, &message.method, required)?;
+    match message.mirrored_name() {
+        Some(name) => same(head, NAME, name, required)?,
+        // A name beside a method that mirrors none can't be compared: a filter behind may believe it.
+        None if head.one(NAME) != One::Absent => return Err(Reason::HeaderMismatch),
+        None => {}
+    }
     Ok(era)
 }
 
@@ -118,11 +123,10 @@ fn version(head: &Head) -> Result<Option<&str>, Reason> {
     }
 }
 
-fn same(head: &Head, name: &str, body: Option<&str>, required: bool) -> Result<(), Reason> {
-    match (value(head, name)?, body) {
-        (Some(header), Some(body)) if header == body => Ok(()),
-        (None, Some(_)) if !required => Ok(()),
-        (_, None) => Ok(()),
+fn same(head: &Head, name: &str, body: &str, required: bool) -> Result<(), Reason> {
+    match value(head, name)? {
+        Some(header) if header == body => Ok(()),
+        None if !required => Ok(()),
         _ => Err(Reason::HeaderMismatch),
     }
 }
@@ -181,6 +185,7 @@ mod tests {
             (&[("mcp-protocol-version", "2099-01-01")], LEGACY_CALL, Err(Reason::UnsupportedProtocolVersion)),
             (&[("mcp-name", "delete_x")], LEGACY_CALL, mismatch),
             (&[v], NOTIFICATION, Ok(Era::Modern)),
+            (&[v, ("mcp-name", "get_x")], NOTIFICATION, mismatch),
             (&[v, ("mcp-method", "tools/call")], NOTIFICATION, mismatch),
         ];
         for (headers, body, expected) in cases {

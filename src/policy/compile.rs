@@ -83,12 +83,12 @@ fn compile_rule(
             );
         }
     }
-    if !arguments.is_empty() && tools.is_empty() && prompts.is_empty() {
+    if !arguments.is_empty() && !resources.is_empty() {
         errors.push(fault(
             path,
             "arguments",
-            "can't hold: only tools and prompts have arguments",
-            "remove it or name tools",
+            "can't hold for `resources`, which have no arguments",
+            "make a rule of its own for the resources",
         ));
     }
     if message

@@ -33,6 +33,8 @@ pub struct Denial {
     pub reason: Reason,
     /// The rule that denied, or the allow rule that came nearest.
     pub rule: Option<Rc<str>>,
+    /// Which of the request's operations is denied, by its place among them.
+    pub operation: usize,
     /// The argument that failed.
     pub argument: Option<Rc<str>>,
     /// For the caller; may hold what the caller sent, so it is never logged.
@@ -41,7 +43,7 @@ pub struct Denial {
 
 impl From<Reason> for Denial {
     fn from(reason: Reason) -> Self {
-        Self { reason, rule: None, argument: None, message: None }
+        Self { reason, rule: None, operation: 0, argument: None, message: None }
     }
 }
 
@@ -57,9 +59,11 @@ impl PolicySet {
         arguments: &Arguments<'_>,
     ) -> Result<Permit, Denial> {
         let mut permit = Permit { rule: None };
-        for operation in operations {
+        for (place, operation) in operations.iter().enumerate() {
             if *operation != Operation::Open {
-                permit = self.decide_one(caller, *operation, arguments)?;
+                permit = self
+                    .decide_one(caller, *operation, arguments)
+                    .map_err(|denial| Denial { operation: place, ..denial })?;
             }
         }
         Ok(permit)
@@ -151,6 +155,7 @@ impl Rule {
         Denial {
             reason: Reason::DeniedByRule,
             rule: Some(Rc::clone(&self.id)),
+            operation: 0,
             argument: None,
             message: self.message.as_deref().map(str::to_owned),
         }
@@ -161,6 +166,7 @@ impl Rule {
         Denial {
             reason: unmet.reason,
             rule: Some(Rc::clone(&self.id)),
+            operation: 0,
             argument: Some(Rc::clone(name)),
             message: Some(own.unwrap_or_else(|| format!("{name}: {}", unmet.text))),
         }
