@@ -118,46 +118,51 @@ impl Request {
     }
 }
 
-/// Reads an answer to the end of its connection.
+/// Reads one answer; Envoy may leave the connection open for a while behind it.
 pub fn finish(mut stream: TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let mut buffer = [0; 64 * 1024];
     loop {
+        if let Some(answer) = parse(&bytes) {
+            return answer;
+        }
         match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(size) => bytes.extend_from_slice(&buffer[..size]),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
-            Err(error) => panic!("no answer: {error}"),
+            Ok(size) if size > 0 => bytes.extend_from_slice(&buffer[..size]),
+            ended => panic!("no whole answer ({ended:?}): {}", String::from_utf8_lossy(&bytes)),
         }
     }
-    parse(&bytes)
 }
 
-fn parse(bytes: &[u8]) -> Answer {
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("no whole head in the answer");
+/// The answer, if it is whole.
+fn parse(bytes: &[u8]) -> Option<Answer> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut body = bytes[end + 4..].to_vec();
-    if headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked") {
-        body = dechunk(&body);
-    }
-    Answer { status, headers, body }
+    let value =
+        |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let rest = &bytes[end + 4..];
+    let body = match value("content-length") {
+        Some(length) => rest.get(..length.parse().ok()?)?.to_vec(),
+        None if value("transfer-encoding") == Some("chunked") => dechunk(rest)?,
+        None => Vec::new(),
+    };
+    Some(Answer { status, headers, body })
 }
 
-fn dechunk(mut bytes: &[u8]) -> Vec<u8> {
+fn dechunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
-        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+    loop {
+        let end = bytes.windows(2).position(|two| two == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).ok()?, 16).ok()?;
         if size == 0 {
-            break;
+            return Some(out);
         }
-        out.extend_from_slice(&bytes[end + 2..end + 2 + size]);
-        bytes = &bytes[end + 4 + size..];
+        out.extend_from_slice(bytes.get(end + 2..end + 2 + size)?);
+        bytes = bytes.get(end + 4 + size..)?;
     }
-    out
 }

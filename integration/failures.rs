@@ -233,3 +233,53 @@ fn an_upstream_that_answers_early_is_not_believed() {
     );
     let _ = std::io::Write::write_all(&mut stream, b"x");
 }
+
+/// The configuration says that Envoy has the flag, and it has not: nothing hangs, and the log says why.
+#[test]
+fn a_flag_that_is_missing_is_told() {
+    let flag = ("allow_on_headers_stop_iteration: true", "allow_on_headers_stop_iteration: false".into());
+    let world = World::new(&Changes { replace: vec![flag], ..Changes::default() });
+    let started = Instant::now();
+    let answer = good_call().send(world.envoy.port);
+    assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("flag_missing")));
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert_eq!(world.record(1)["reason"], "flag_missing");
+    assert!(world.envoy.log().contains("PluginConfig has no `allow_on_headers_stop_iteration: true`"));
+    assert!(world.upstream.seen().is_empty());
+}
+
+/// A slow client is not taken for it, once a body has come after a pause.
+#[test]
+fn a_slow_body_is_waited_for() {
+    let world = World::new(&Changes { concurrency: Some(1), ..Changes::default() });
+    assert_eq!(good_call().send(world.envoy.port).status, 200);
+    let request = good_call();
+    let mut stream = request.start_with_half_a_body(world.envoy.port);
+    std::thread::sleep(Duration::from_millis(2500));
+    let half = request.body.len() - request.body.len() / 2;
+    std::io::Write::write_all(&mut stream, &request.body[half..]).unwrap();
+    assert_eq!(finish(stream).status, 200);
+}
+
+/// The configuration says that Envoy has not the flag, and it has: the head does not go on while a body
+/// that began before the keys were there is half decided.
+#[test]
+fn a_flag_that_is_set_unknowingly_lets_no_half_body_pass() {
+    let flag = (
+        "                    rules:\n",
+        "                    allow_on_headers_stop_iteration: false\n                    rules:\n".to_owned(),
+    );
+    let changes = Changes { replace: vec![flag], concurrency: Some(1), ..Changes::default() };
+    let world = World::with_provider(&changes, |seen| provide(seen).after(Duration::from_millis(400)));
+    let (bad, good) = (call("delete_namespace", &json!({})), call("get_pods", &json!({})));
+    let padded = format!("{bad}{good:>width$}", width = bad.len());
+    let token = KEYS.rs256(&claims(&["dev"]));
+    let request = post(&token, padded);
+    let mut stream = request.start_with_half_a_body(world.envoy.port);
+    std::thread::sleep(Duration::from_millis(1500));
+    let half = request.body.len() - request.body.len() / 2;
+    std::io::Write::write_all(&mut stream, &request.body[half..]).unwrap();
+    let answer = finish(stream);
+    assert_eq!((answer.status, answer.reason().as_deref()), (400, Some("invalid_json")));
+    assert!(world.upstream.seen().is_empty(), "{:?}", world.upstream.seen());
+}

@@ -140,6 +140,12 @@ fn rows() -> Vec<Row> {
             400,
             "token_in_query",
         ),
+        row(
+            "the token a second time",
+            post(&dev, read.clone()).header("cookie", format!("session={dev}")),
+            400,
+            "token_repeated",
+        ),
         row("a token that is none", post("not-a-token", read.clone()), 401, "malformed_token"),
         row("a tampered token", post(&tampered, read.clone()), 401, "bad_signature")
             .also_without_flag(Sees::Nothing),
@@ -390,7 +396,8 @@ fn run(world: &World, rows: Vec<(Row, Sees)>) {
         let challenge = answer.header("www-authenticate");
         assert_eq!(
             challenge.is_some(),
-            status == 401 || reason == "malformed_authorization" || reason == "token_in_query",
+            status == 401
+                || matches!(reason, "malformed_authorization" | "token_in_query" | "token_repeated"),
             "{name}"
         );
         if let Some(challenge) = challenge {

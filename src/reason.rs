@@ -46,6 +46,8 @@ reasons! {
     MalformedAuthorization = "malformed_authorization",
     /// An access token stands in the query string.
     TokenInQuery = "token_in_query",
+    /// The token stands in the head a second time, outside `Authorization`.
+    TokenRepeated = "token_repeated",
     /// The token is no JWS in compact form with strict JSON inside.
     MalformedToken = "malformed_token",
     /// The token's `alg` is not accepted, or not the key's.
@@ -91,6 +93,10 @@ reasons! {
     Batch = "batch",
     /// The body is no JSON-RPC 2.0 message of MCP.
     InvalidMessage = "invalid_message",
+    /// The URI of a resource can be read in several ways.
+    AmbiguousUri = "ambiguous_uri",
+    /// The request ends with trailers, which MCP does not have.
+    Trailers = "trailers",
     /// A GET or DELETE carries a body.
     UnexpectedBody = "unexpected_body",
     /// An `Mcp-*` header is absent, repeated, or differs from the body.
@@ -125,6 +131,8 @@ reasons! {
     UpstreamAnsweredEarly = "upstream_answered_early",
     /// A bound of this worker is reached.
     Overloaded = "overloaded",
+    /// The configuration says that Envoy's `allow_on_headers_stop_iteration` is set, and it is not.
+    FlagMissing = "flag_missing",
     /// The filter can't go on; a defect.
     Internal = "internal",
 }

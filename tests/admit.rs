@@ -186,9 +186,38 @@ fn a_rotation_loses_no_request() {
     let after = bearer(&new.rs256(&claims()));
     let ended = worker.run(&post(&after), Ok(&body), &rotated);
     assert_eq!((reason(&ended), ended.callouts.len()), ("allowed", 2));
+    worker.shared.set_now(UnixTime(NOW + 1));
     assert_eq!(reason(&worker.run(&post(&before), Ok(&body), &rotated)), "unknown_key");
     let quiet = worker.run(&post(&before), Ok(&body), &rotated);
     assert_eq!((reason(&quiet), quiet.callouts.len()), ("unknown_key", 0), "unknown keys don't make a storm");
+}
+
+/// A stranger who makes up key ids keeps nobody from a new key: not even one who comes at once.
+#[test]
+fn made_up_key_ids_do_not_block_a_rotation() {
+    let worker = Worker::new(CONFIGURATION);
+    let body = call("get_x", &json!({}));
+    let (stranger, new) = (Issuer::new("made-up"), Issuer::new("new"));
+    let forged = bearer(&stranger.rs256(&claims()));
+    assert_eq!(reason(&worker.run(&post(&forged), Ok(&body), &providers)), "unknown_key");
+    let rotated = |path: &str| match path {
+        "/jwks" => reply("200", new.jwks().to_string().as_bytes()),
+        path => providers(path),
+    };
+    let after = bearer(&new.rs256(&claims()));
+    let soon = worker.run(&post(&after), Ok(&body), &rotated);
+    assert_eq!(reason(&soon), "identity_provider_unavailable", "too soon to say that there is no such key");
+    worker.shared.set_now(UnixTime(NOW + 1));
+    assert_eq!(reason(&worker.run(&post(&after), Ok(&body), &rotated)), "allowed");
+}
+
+#[test]
+fn a_token_that_ends_before_its_body_does_not_count() {
+    let mut worker = Worker::new(CONFIGURATION);
+    worker.body_takes = 91;
+    let authorization = bearer(&ISSUER.es256(&claims()));
+    let ended = worker.run(&post(&authorization), Ok(&call("get_x", &json!({}))), &providers);
+    assert_eq!(reason(&ended), "token_expired");
 }
 
 #[test]
@@ -300,6 +329,42 @@ fn refusals_say_what_the_protocols_ask_for() {
     assert_eq!(error["error"]["data"]["argument"], "replicas");
     assert_eq!((&ended.record["rule"], &ended.record["argument"]), (&json!("scales"), &json!("replicas")));
     assert!(!ended.record.to_string().contains("50"), "a record holds no argument's value");
+}
+
+#[test]
+fn of_several_resources_the_denied_one_is_recorded() {
+    let rules = "  - id: srv\n    allow: { resources: [\"file:///srv/*\"] }\n";
+    let worker = Worker::new(&format!("{CONFIGURATION}{rules}"));
+    let authorization = bearer(&ISSUER.es256(&claims()));
+    let listen = |uris: Value| {
+        json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
+            "params": {"notifications": {"resourceSubscriptions": uris}}})
+        .to_string()
+        .into_bytes()
+    };
+    let allowed = listen(json!(["file:///srv/a", "file:///srv/b"]));
+    assert_eq!(reason(&worker.run(&post(&authorization), Ok(&allowed), &providers)), "allowed");
+    let denied = listen(json!(["file:///srv/a", "file:///etc/shadow", "file:///srv/b"]));
+    let ended = worker.run(&post(&authorization), Ok(&denied), &providers);
+    assert_eq!((reason(&ended), &ended.record["resource"]), ("no_rule_allows", &json!("file:///etc/shadow")));
+}
+
+/// Arguments beside a method that has none don't satisfy a rule.
+#[test]
+fn arguments_of_no_account_do_not_help() {
+    let rules =
+        "  - id: deploys\n    allow: { prompts: [deploy] }\n    arguments: { namespace: { in: [web] } }\n";
+    let worker = Worker::new(&format!("{CONFIGURATION}{rules}"));
+    let authorization = bearer(&ISSUER.es256(&claims()));
+    let ask = |method: &str, parameters: Value| {
+        json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).to_string().into_bytes()
+    };
+    let good = ask("prompts/get", json!({"name": "deploy", "arguments": {"namespace": "web"}}));
+    assert_eq!(reason(&worker.run(&post(&authorization), Ok(&good), &providers)), "allowed");
+    let reference =
+        json!({"ref": {"type": "ref/prompt", "name": "deploy"}, "arguments": {"namespace": "web"}});
+    let bad = ask("completion/complete", reference);
+    assert_eq!(reason(&worker.run(&post(&authorization), Ok(&bad), &providers)), "argument_missing");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! a token, an argument's value, or text that a caller chose beyond names, which are cut to a bound.
 
 use crate::identity::Caller;
-use crate::mcp::{Era, Message, Operation};
+use crate::mcp::{Era, Operation};
 use crate::policy::Denial;
 use crate::reason::Reason;
 use serde::Serialize;
@@ -139,19 +139,23 @@ impl Record {
         });
     }
 
-    /// Notes what is asked for.
-    pub fn note_message(&mut self, message: &Message<'_>) {
-        if !message.method.is_empty() {
-            self.method = Some(cut(&message.method));
+    /// Notes the JSON-RPC method.
+    pub fn note_method(&mut self, method: &str) {
+        if !method.is_empty() {
+            self.method = Some(cut(method));
         }
-        for operation in message.operations().unwrap_or_default() {
-            match operation {
-                Operation::Open => {}
-                Operation::Tool(name) => self.tool = Some(cut(name)),
-                Operation::Prompt(name) => self.prompt = Some(cut(name)),
-                Operation::Resource(uri) => self.resource = Some(cut(uri)),
-                Operation::Task(id) => self.task = Some(cut(id)),
-            }
+    }
+
+    /// Notes what the request is about; of several operations, the one that decided.
+    pub fn note_operation(&mut self, operation: Operation<'_>) {
+        let name = |name: &str| if name.is_empty() { None } else { Some(cut(name)) };
+        (self.tool, self.prompt, self.resource, self.task) = (None, None, None, None);
+        match operation {
+            Operation::Open => {}
+            Operation::Tool(tool) => self.tool = name(tool),
+            Operation::Prompt(prompt) => self.prompt = name(prompt),
+            Operation::Resource(uri) => self.resource = name(uri),
+            Operation::Task(id) => self.task = name(id),
         }
     }
 
@@ -198,10 +202,7 @@ mod tests {
     #[test]
     fn a_record_is_one_line_of_json() {
         let mut record = Record::new("d".into());
-        record.note_message(
-            &Message::parse(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a\n\"b"}}"#)
-                .unwrap(),
-        );
+        record.note_operation(Operation::Tool("a\n\"b"));
         let text = record.to_json();
         assert!(!text.contains('\n'));
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -20,7 +20,6 @@ const REQUEST_BODY: u32 = 0;
 const CALLOUT_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const HTTP_REQUEST: u32 = 0;
-const NOT_FOUND: Status = Status(1);
 const INFO: u32 = 2;
 const WARN: u32 = 3;
 const ERROR: u32 = 4;
@@ -44,6 +43,11 @@ pub(super) fn error(message: &str) {
 pub(super) fn now() -> UnixTime {
     let nanoseconds = abi::time_nanoseconds().unwrap_or_default();
     UnixTime(nanoseconds / 1_000_000_000)
+}
+
+/// The host's clock, for measuring how long something takes.
+pub(super) fn clock() -> Duration {
+    Duration::from_nanos(abi::time_nanoseconds().unwrap_or_default())
 }
 
 pub(super) fn configuration() -> Result<Vec<u8>, Status> {
@@ -74,22 +78,16 @@ pub(super) fn request_body(size: usize) -> Option<Vec<u8>> {
     (body.len() == size).then_some(body)
 }
 
-/// The request's body so far, at most `limit` and one byte of it.
-pub(super) fn request_body_up_to(limit: usize) -> Option<Vec<u8>> {
-    match abi::buffer(REQUEST_BODY, limit.saturating_add(1)) {
-        Ok(body) => Some(body),
-        // A request that has trailers and no body has no buffer.
-        Err(status) if status == NOT_FOUND => Some(Vec::new()),
-        Err(_) => None,
-    }
-}
-
 /// Sets or removes `Authorization` of the request.
 pub(super) fn set_authorization(value: Option<&str>) -> Result<(), Status> {
     match value {
         Some(value) => abi::replace_header(REQUEST_HEADERS, "authorization", value),
         None => abi::remove_header(REQUEST_HEADERS, "authorization"),
     }
+}
+
+pub(super) fn remove_header(name: &str) -> Result<(), Status> {
+    abi::remove_header(REQUEST_HEADERS, name)
 }
 
 /// The upstream's status; `None` for an answer that Envoy itself makes.

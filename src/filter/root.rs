@@ -7,13 +7,15 @@ use crate::gate::{Settings, Shared};
 use crate::reason::Reason;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 /// A tick at once: how a stream hands work to the root, which alone may send callouts.
-pub(super) const SOON: Duration = Duration::from_millis(1);
+const SOON: Duration = Duration::from_millis(1);
+/// A tick while a first body is due.
+const WATCHING: Duration = Duration::from_millis(250);
 /// A tick when nothing is to be done.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -23,6 +25,8 @@ pub(super) struct Worker {
     pub(super) shared: Rc<Shared>,
     pub(super) streams: Streams,
     counters: RefCell<BTreeMap<Reason, u32>>,
+    /// Whether the host has shown that it brings bodies after a pause at the head.
+    brings_bodies: Cell<bool>,
 }
 
 impl Worker {
@@ -41,6 +45,37 @@ impl Worker {
         let _ = host::increment(counter);
     }
 
+    /// Whether it is still open if the host has the flag that the configuration says it has.
+    pub(super) fn watches_for_bodies(&self) -> bool {
+        self.settings.allow_on_headers_stop_iteration && !self.brings_bodies.get()
+    }
+
+    /// The host has the flag.
+    pub(super) fn body_came_after_a_pause(&self) {
+        self.brings_bodies.set(true);
+    }
+
+    /// Asks for the next tick: at once for callouts, soon for streams that may be stuck.
+    pub(super) fn tick(&self) {
+        let period = if self.shared.callouts.is_ready() {
+            SOON
+        } else if self.watches_for_bodies() && !self.streams.borrow().is_empty() {
+            WATCHING
+        } else {
+            IDLE
+        };
+        if host::tick_every(period).is_err() {
+            host::error("mcp-iap: the host does not tick: callouts wait");
+        }
+    }
+
+    fn refuse_stuck_streams(&self) {
+        let waiting: Vec<_> = self.streams.borrow().values().filter_map(Weak::upgrade).collect();
+        for stream in waiting {
+            stream.refuse_if_stuck(self);
+        }
+    }
+
     /// Polls tasks, sends what they ask for, and polls the streams whose wait ended.
     fn advance(&self) {
         self.shared.callouts.run(host::dispatch);
@@ -48,9 +83,9 @@ impl Worker {
             host::warn(&format!("mcp-iap: {complaint}"));
         }
         for id in self.shared.callouts.take_woken() {
-            let stream = self.streams.borrow().get(&id).and_then(std::rc::Weak::upgrade);
+            let stream = self.streams.borrow().get(&id).and_then(Weak::upgrade);
             if let Some(stream) = stream {
-                stream.wake(id);
+                stream.wake();
             }
         }
     }
@@ -98,16 +133,19 @@ impl RootContext for Root {
             shared,
             streams: Streams::default(),
             counters: RefCell::default(),
+            brings_bodies: Cell::new(false),
         }));
         host::tick_every(SOON).is_ok()
     }
 
     fn on_tick(&mut self) {
         let Some(worker) = &self.worker else { return };
-        // Where the host can't change the period, the short one stays: work is not lost.
-        let _ = host::tick_every(IDLE);
         worker.shared.set_now(host::now());
         worker.advance();
+        if worker.watches_for_bodies() {
+            worker.refuse_stuck_streams();
+        }
+        worker.tick();
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {

@@ -1,13 +1,15 @@
 //! One stream (one HTTP request): pauses it, brings head and body to the gate, carries out its exit.
 //!
-//! A stream is paused from its head until the gate has decided. Body AND trailers may end a body: a
-//! request with trailers never shows the end of its body in the body's callback. Continue is answered
-//! in two cases only: the gate's exits, head and body.
+//! A stream is paused from its head until the gate has decided. Continue is answered in two cases only:
+//! the gate's exits, head and body. A body that ends with trailers never shows its end in the body's
+//! callback, so trailers end it too; MCP has none, and what stands in them would reach the upstream.
 
 use super::host;
-use super::root::{SOON, Worker};
+use super::root::Worker;
+use crate::audit::Record;
 use crate::callout::StreamId;
 use crate::gate::{Answer, Exit, Request};
+use crate::head::One;
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -17,14 +19,18 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{self, Poll, Waker};
+use std::time::Duration;
 
-/// The streams of a root that may be woken.
+/// The streams of a root that wait for something.
 pub(super) type Streams = RefCell<BTreeMap<StreamId, Weak<StreamCore>>>;
+
+/// So long after its head a body should have begun, in the first stream of a VM that has one.
+const BODY_DUE: Duration = Duration::from_secs(1);
 
 /// What the host holds for a stream.
 pub(super) struct Stream(Rc<StreamCore>);
 
-/// A stream; the root holds it too while it waits.
+/// A stream; the root finds it while it waits.
 pub(super) struct StreamCore {
     id: StreamId,
     worker: Option<Rc<Worker>>,
@@ -34,7 +40,10 @@ pub(super) struct StreamCore {
 #[derive(Default)]
 struct State {
     phase: Phase,
-    request: Option<Rc<Request>>,
+    /// Since the start of the host's clock.
+    began: Duration,
+    /// Whether a body's callback has come.
+    body_began: bool,
     /// Whether the head has gone on before the body was decided.
     head_released: bool,
 }
@@ -44,9 +53,10 @@ struct State {
 enum Phase {
     #[default]
     New,
-    Deciding(Pin<Box<dyn Future<Output = Exit>>>),
-    Forwarded,
-    Answered,
+    Deciding(Rc<Request>, Pin<Box<dyn Future<Output = Exit>>>),
+    /// Left the gate; of the request only its record is kept.
+    Forwarded(Record),
+    Answered(Record),
 }
 
 impl Stream {
@@ -63,126 +73,130 @@ impl StreamCore {
     /// The head is here: the gate starts.
     fn begin(self: &Rc<Self>, worker: &Rc<Worker>, is_complete: bool) -> Action {
         let mut state = self.state.borrow_mut();
-        let head = host::request_head().unwrap_or_default();
-        let request =
-            Rc::new(Request::new(Rc::clone(&worker.settings), Rc::clone(&worker.shared), self.id, head));
+        state.began = host::clock();
+        let request = self.request(worker);
         if is_complete {
-            request.complete_body(Ok(Vec::new()));
+            request.complete_body(|| Ok(Vec::new()));
         }
-        state.phase = Phase::Deciding(Box::pin(Rc::clone(&request).run()));
-        state.request = Some(request);
+        let flow = Box::pin(Rc::clone(&request).run());
+        state.phase = Phase::Deciding(request, flow);
         worker.streams.borrow_mut().insert(self.id, Rc::downgrade(self));
-        self.advance(worker, &mut state)
+        let action = self.advance(worker, &mut state);
+        if action == Action::Pause
+            && matches!(state.phase, Phase::Deciding(..))
+            && worker.watches_for_bodies()
+        {
+            worker.tick();
+        }
+        action
+    }
+
+    fn request(&self, worker: &Worker) -> Rc<Request> {
+        let head = host::request_head().unwrap_or_default();
+        Rc::new(Request::new(Rc::clone(&worker.settings), Rc::clone(&worker.shared), self.id, head))
     }
 
     /// More of the body is here, `size` bytes by now.
     fn body(&self, worker: &Rc<Worker>, size: usize, is_complete: bool) -> Action {
         let limit = worker.settings.limits.body_bytes;
-        self.complete(worker, is_complete || size > limit, || {
-            if size > limit {
-                Err(Reason::BodyTooLarge)
-            } else {
-                host::request_body(size).ok_or(Reason::Internal)
-            }
-        })
+        if size > limit {
+            return self.complete(worker, || Err(Reason::BodyTooLarge));
+        }
+        if is_complete {
+            // Read when the gate wants it: in this callback or, after a wait, in one of the root's.
+            return self.complete(worker, move || host::request_body(size).ok_or(Reason::Internal));
+        }
+        let mut state = self.state.borrow_mut();
+        self.body_began(worker, &mut state);
+        if matches!(state.phase, Phase::Forwarded(_)) { Action::Continue } else { Action::Pause }
     }
 
-    /// Trailers are here: the body is complete, and its size not told.
-    fn trailers(&self, worker: &Rc<Worker>) -> Action {
-        let limit = worker.settings.limits.body_bytes;
-        self.complete(worker, true, || {
-            let body = host::request_body_up_to(limit).ok_or(Reason::Internal)?;
-            if body.len() > limit { Err(Reason::BodyTooLarge) } else { Ok(body) }
-        })
-    }
-
+    /// The body is complete.
     fn complete(
         &self,
         worker: &Rc<Worker>,
-        is_complete: bool,
-        read: impl FnOnce() -> Result<Vec<u8>, Reason>,
+        read: impl FnOnce() -> Result<Vec<u8>, Reason> + 'static,
     ) -> Action {
         let mut state = self.state.borrow_mut();
-        match state.phase {
-            Phase::Forwarded => return Action::Continue,
-            Phase::Deciding(_) => {}
-            Phase::New | Phase::Answered => return Action::Pause,
-        }
-        if !is_complete {
-            return Action::Pause;
-        }
-        if let Some(request) = &state.request {
-            request.complete_body(read());
+        self.body_began(worker, &mut state);
+        match &state.phase {
+            Phase::Forwarded(_) => return Action::Continue,
+            Phase::New | Phase::Answered(_) => return Action::Pause,
+            Phase::Deciding(request, _) => request.complete_body(read),
         }
         self.advance(worker, &mut state)
     }
 
+    fn body_began(&self, worker: &Worker, state: &mut State) {
+        state.body_began = true;
+        if !state.head_released {
+            worker.body_came_after_a_pause();
+        }
+    }
+
     /// Polls the gate. Continue lets go on what the host holds just now.
     fn advance(&self, worker: &Rc<Worker>, state: &mut State) -> Action {
-        let Phase::Deciding(flow) = &mut state.phase else { return Action::Pause };
+        let Phase::Deciding(request, flow) = &mut state.phase else { return Action::Pause };
         worker.shared.set_now(host::now());
+        let request = Rc::clone(request);
         let polled = flow.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
         let action = match polled {
             Poll::Ready(Exit::Forward(forward)) => {
                 // A head that is gone went without a credential.
-                let edited = state.head_released || set_credential(forward.credential());
-                self.leave(worker, state, edited)
+                if state.head_released || set_credential(&request, forward.credential()) {
+                    self.leave(worker, state, Phase::Forwarded(request.record()));
+                    Action::Continue
+                } else {
+                    self.refuse(worker, state, &request, Reason::Internal)
+                }
             }
-            Poll::Ready(Exit::Answer(answer)) => {
-                self.answer(worker, state, &answer);
-                Action::Pause
-            }
-            Poll::Pending => match state.request.as_ref().and_then(|request| request.take_released_head()) {
-                Some(credential) if set_credential(&credential) => {
+            Poll::Ready(Exit::Answer(answer)) => self.answer(worker, state, &request, &answer),
+            Poll::Pending => match request.take_released_head() {
+                None => Action::Pause,
+                // A body that comes after a pause at the head shows that the host has the flag, whatever
+                // the configuration says: to go on now would let the body's beginning pass undecided.
+                Some(_) if state.body_began => Action::Pause,
+                Some(credential) if set_credential(&request, &credential) => {
                     state.head_released = true;
                     Action::Continue
                 }
-                Some(_) => self.leave(worker, state, false),
-                None => Action::Pause,
+                Some(_) => self.refuse(worker, state, &request, Reason::Internal),
             },
         };
-        if worker.shared.callouts.is_ready() && host::tick_every(SOON).is_err() {
-            host::error("mcp-iap: the host does not tick: callouts wait");
+        if worker.shared.callouts.is_ready() {
+            worker.tick();
         }
         action
     }
 
-    /// Forwards; or, where the credential could not be set, ends the request.
-    fn leave(&self, worker: &Worker, state: &mut State, edited: bool) -> Action {
-        if !edited {
-            host::error("mcp-iap: the host did not edit the request's headers");
-            self.refuse_late(worker, state, Reason::Internal);
-            return Action::Pause;
-        }
-        state.phase = Phase::Forwarded;
-        worker.streams.borrow_mut().remove(&self.id);
-        write_record(state);
-        Action::Continue
+    /// Refuses for what the gate does not see.
+    fn refuse(&self, worker: &Worker, state: &mut State, request: &Request, reason: Reason) -> Action {
+        self.answer(worker, state, request, &Answer::refuse_late(request, reason))
     }
 
-    /// Ends a request for what happened after the gate let its head or the whole of it through.
-    fn refuse_late(&self, worker: &Worker, state: &mut State, reason: Reason) {
-        if let Some(request) = &state.request {
-            let answer = Answer::refuse_late(request, reason);
-            self.answer(worker, state, &answer);
-        }
-    }
-
-    fn answer(&self, worker: &Worker, state: &mut State, answer: &Answer) {
-        state.phase = Phase::Answered;
-        worker.streams.borrow_mut().remove(&self.id);
-        // Before the answer: the access log may be written with it.
-        write_record(state);
+    fn answer(&self, worker: &Worker, state: &mut State, request: &Request, answer: &Answer) -> Action {
+        self.leave(worker, state, Phase::Answered(request.record()));
         if host::answer(answer).is_err() {
             // The stream stays paused: nothing is forwarded, Envoy's timeout ends it.
-            host::error("mcp-iap: the host did not send a refusal");
+            host::error("mcp-iap: the host did not send an answer");
         }
+        Action::Pause
+    }
+
+    /// Out of the gate: the flow and the head, with the token in it, are dropped. The record is written
+    /// now, since lines of long streams are, and before an answer, whose line may be.
+    fn leave(&self, worker: &Worker, state: &mut State, phase: Phase) {
+        worker.streams.borrow_mut().remove(&self.id);
+        if let Phase::Forwarded(record) | Phase::Answered(record) = &phase {
+            write_record(record);
+        }
+        state.phase = phase;
     }
 
     /// The root says that what this stream waited for is there.
-    pub(super) fn wake(self: &Rc<Self>, id: StreamId) {
+    pub(super) fn wake(&self) {
         let Some(worker) = &self.worker else { return };
-        if host::become_context(id.0).is_err() {
+        if host::become_context(self.id.0).is_err() {
             return;
         }
         let mut state = self.state.borrow_mut();
@@ -190,30 +204,82 @@ impl StreamCore {
             host::error("mcp-iap: the host did not resume a request");
         }
     }
+
+    /// Refuses a stream that was paused at its head and whose body the host does not bring.
+    pub(super) fn refuse_if_stuck(&self, worker: &Worker) {
+        let mut state = self.state.borrow_mut();
+        let Phase::Deciding(request, _) = &state.phase else { return };
+        let request = Rc::clone(request);
+        let is_due = host::clock().saturating_sub(state.began) >= BODY_DUE;
+        if request.is_complete() || state.body_began || !is_due || host::become_context(self.id.0).is_err() {
+            return;
+        }
+        host::error(
+            "mcp-iap: a head was paused and no body came: Envoy's PluginConfig has no \
+             `allow_on_headers_stop_iteration: true`; set it there, or configure \
+             `allow_on_headers_stop_iteration: false` here",
+        );
+        self.refuse(worker, &mut state, &request, Reason::FlagMissing);
+    }
+
+    /// The upstream's answer, or Envoy's own.
+    fn response(&self, worker: &Worker) {
+        let mut state = self.state.borrow_mut();
+        let released = state.head_released;
+        match &mut state.phase {
+            Phase::Forwarded(record) => record.upstream_status = host::upstream_status(),
+            // Without the flag an upstream may answer a head alone: not before its body is decided.
+            Phase::Deciding(request, _) if released => {
+                let request = Rc::clone(request);
+                if let Some(status) = host::upstream_status() {
+                    request.note(|record| record.upstream_status = Some(status));
+                    self.refuse(worker, &mut state, &request, Reason::UpstreamAnsweredEarly);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The one place where a request ends: its record is completed, written and counted.
+    fn end(&self, worker: &Worker) {
+        worker.streams.borrow_mut().remove(&self.id);
+        let state = self.state.borrow();
+        let undecided = |request: &Request, reason| {
+            let mut record = request.record();
+            record.reason = reason;
+            record
+        };
+        let record = match &state.phase {
+            Phase::Forwarded(record) | Phase::Answered(record) => record.clone(),
+            Phase::Deciding(request, _) if host::is_answered() => undecided(request, Reason::EndedByEnvoy),
+            Phase::Deciding(request, _) => undecided(request, Reason::ClientGone),
+            // Envoy ended the request by itself: its head never came here.
+            Phase::New => undecided(&self.request(worker), Reason::NotSeen),
+        };
+        write_record(&record);
+        worker.count(record.outcome.name(), record.reason);
+    }
 }
 
-/// The inbound credential goes, whatever comes in its place.
-fn set_credential(credential: &UpstreamCredential) -> bool {
-    host::set_authorization(credential.authorization()).is_ok()
+/// The inbound credentials go, whatever comes in their place.
+fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
+    let proxy = "proxy-authorization";
+    let proxy_is_gone = request.head.one(proxy) == One::Absent || host::remove_header(proxy).is_ok();
+    proxy_is_gone && host::set_authorization(credential.authorization()).is_ok()
 }
 
-fn write_record(state: &State) {
-    let Some(request) = &state.request else { return };
-    let json = request.note(|record| record.to_json());
-    if host::set_audit_record(&json).is_err() {
+fn write_record(record: &Record) {
+    if host::set_audit_record(&record.to_json()).is_err() {
         host::error("mcp-iap: the host did not take an audit record");
     }
 }
 
 impl Context for Stream {}
 
+/// Without a configuration the host sends no requests; should it, none goes on.
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        match &self.0.worker {
-            Some(worker) => self.0.begin(worker, end_of_stream),
-            // Without a configuration the host sends no requests; should it, none goes on.
-            None => Action::Pause,
-        }
+        self.0.worker.as_ref().map_or(Action::Pause, |worker| self.0.begin(worker, end_of_stream))
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
@@ -221,55 +287,20 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        self.0.worker.as_ref().map_or(Action::Pause, |worker| self.0.trailers(worker))
+        let refuse = || Err(Reason::Trailers);
+        self.0.worker.as_ref().map_or(Action::Pause, |worker| self.0.complete(worker, refuse))
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        let Some(worker) = &self.0.worker else { return Action::Continue };
-        let mut state = self.0.state.borrow_mut();
-        let released = state.head_released;
-        match (&state.phase, &state.request) {
-            (Phase::Forwarded, Some(request)) => {
-                let status = host::upstream_status();
-                request.note(|record| record.upstream_status = status);
-            }
-            // Without the flag an upstream may answer a head alone: not before its body is decided.
-            (Phase::Deciding(_), Some(request)) if released => {
-                if let Some(status) = host::upstream_status() {
-                    request.note(|record| record.upstream_status = Some(status));
-                    self.0.refuse_late(worker, &mut state, Reason::UpstreamAnsweredEarly);
-                }
-            }
-            _ => {}
+        if let Some(worker) = &self.0.worker {
+            self.0.response(worker);
         }
         Action::Continue
     }
 
-    /// The one place where a request ends: its record is completed and counted.
     fn on_log(&mut self) {
-        let Some(worker) = &self.0.worker else { return };
-        worker.streams.borrow_mut().remove(&self.0.id);
-        let mut state = self.0.state.borrow_mut();
-        if state.request.is_none() {
-            // Envoy ended the request by itself: its head never came here.
-            let request = Request::new(
-                Rc::clone(&worker.settings),
-                Rc::clone(&worker.shared),
-                self.0.id,
-                host::request_head().unwrap_or_default(),
-            );
-            request.note(|record| record.reason = Reason::NotSeen);
-            state.request = Some(Rc::new(request));
-        }
-        if let (Phase::Deciding(_), Some(request)) = (&state.phase, &state.request) {
-            if host::is_answered() {
-                request.note(|record| record.reason = Reason::EndedByEnvoy);
-            }
-        }
-        write_record(&state);
-        if let Some(request) = &state.request {
-            let (outcome, reason) = request.note(|record| (record.outcome, record.reason));
-            worker.count(outcome.name(), reason);
+        if let Some(worker) = &self.0.worker {
+            self.0.end(worker);
         }
     }
 }

@@ -36,6 +36,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     request.note(|record| record.note_caller(&caller));
     if has_message {
         route::check_body_headers(head, settings.limits.body_bytes)?;
+    } else if !request.is_complete() {
+        return Err(Reason::UnexpectedBody.into());
     }
 
     // The head's exit: without the flag the host gives no body before the head has gone on.
@@ -48,15 +50,16 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
 
     // What: the body is parsed once, and what was parsed is what is forwarded.
     let body = request.body().await?;
+    claims.check_expiry(&issuer.expected(request.now()))?;
     let permit = if has_message {
         let message = Message::parse(&body)?;
         request.note_message(&message);
         request.note_era(headers::agree(head, &message)?);
-        settings.policies.decide(&caller, &message.operations()?, &message.arguments)?
+        let operations = message.operations()?;
+        let decision = settings.policies.decide(&caller, &operations, &message.arguments);
+        request.note_decision(&operations, &decision);
+        decision?
     } else {
-        if !body.is_empty() {
-            return Err(Reason::UnexpectedBody.into());
-        }
         request.note_era(headers::era_without_message(head)?);
         settings.policies.decide(&caller, &[Operation::Open], &Arguments::default())?
     };

@@ -138,6 +138,7 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::MissingToken => answer(401, "a bearer token is needed"),
         Reason::MalformedAuthorization => malformed("the Authorization header is malformed"),
         Reason::TokenInQuery => malformed("a token in the query string is not accepted"),
+        Reason::TokenRepeated => malformed("the token stands outside the Authorization header"),
         Reason::MalformedToken => token("the token is malformed"),
         Reason::AlgorithmNotAccepted => token("the algorithm of the token is not accepted"),
         Reason::NotAnAccessToken => token("the token is no access token"),
@@ -161,6 +162,8 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::KeyVariant => rpc(INVALID_REQUEST, "a member's name is a variant of a known one"),
         Reason::Batch => rpc(INVALID_REQUEST, "batches are not accepted"),
         Reason::InvalidMessage => rpc(INVALID_REQUEST, "the body is no MCP message"),
+        Reason::AmbiguousUri => rpc(Some(-32602), "the URI can be read in several ways"),
+        Reason::Trailers => rpc(None, "trailers are not accepted"),
         Reason::UnexpectedBody => rpc(None, "this HTTP method has no body"),
         Reason::HeaderMismatch => rpc(Some(-32020), "a header is missing or differs from the body"),
         Reason::MissingMeta => rpc(Some(-32602), "_meta lacks protocolVersion or clientCapabilities"),
@@ -186,6 +189,7 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::ArgumentOutOfRange => answer(403, "an argument is out of range"),
 
         Reason::UpstreamAnsweredEarly => answer(502, "the upstream answered before the call was decided"),
+        Reason::FlagMissing => answer(503, "the gate is not set up for bodies"),
         Reason::Overloaded => answer(503, "too many requests are waiting"),
         Reason::Allowed
         | Reason::Metadata

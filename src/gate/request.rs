@@ -8,8 +8,8 @@ use crate::cache::{KeyCache, Lookup};
 use crate::callout::{Callouts, KeysError, Outbox, SingleFlight, StreamId, fetch_keys};
 use crate::head::Head;
 use crate::jose::KeySet;
-use crate::mcp::{Era, Message};
-use crate::policy::Permit;
+use crate::mcp::{Era, Message, Operation};
+use crate::policy::{Denial, Permit};
 use crate::reason::Reason;
 use crate::time::UnixTime;
 use crate::upstream::UpstreamCredential;
@@ -115,10 +115,17 @@ pub struct Request {
     shared: Rc<Shared>,
     stream: StreamId,
     record: RefCell<Record>,
-    body: RefCell<Option<Result<Vec<u8>, Reason>>>,
+    body: RefCell<Body>,
     released: RefCell<Option<UpstreamCredential>>,
     message_id: RefCell<Option<String>>,
     era: Cell<Option<Era>>,
+}
+
+/// A request's body. It stays with the host until the gate wants it: a stranger's body costs us nothing.
+enum Body {
+    Arriving,
+    Complete(Box<dyn FnOnce() -> Result<Vec<u8>, Reason>>),
+    Taken,
 }
 
 /// How a request leaves the gate.
@@ -161,7 +168,7 @@ impl Request {
             shared,
             stream,
             record: RefCell::new(record),
-            body: RefCell::new(None),
+            body: RefCell::new(Body::Arriving),
             released: RefCell::new(None),
             message_id: RefCell::new(None),
             era: Cell::new(None),
@@ -187,15 +194,31 @@ impl Request {
         exit
     }
 
-    /// The body is complete, or can't be read for this reason. The first call counts.
-    pub fn complete_body(&self, body: Result<Vec<u8>, Reason>) {
-        self.body.borrow_mut().get_or_insert(body);
+    /// The body is complete: `read` gives it, or the reason for which it is refused. The first call
+    /// counts.
+    pub fn complete_body(&self, read: impl FnOnce() -> Result<Vec<u8>, Reason> + 'static) {
+        let mut body = self.body.borrow_mut();
+        if matches!(*body, Body::Arriving) {
+            *body = Body::Complete(Box::new(read));
+        }
+    }
+
+    /// Whether nothing of the body is to come.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !matches!(*self.body.borrow(), Body::Arriving)
     }
 
     /// Where the head may go on before the body is decided: with this credential. Once.
     #[must_use]
     pub fn take_released_head(&self) -> Option<UpstreamCredential> {
         self.released.take()
+    }
+
+    /// The audit record alone, for a request that has left the gate.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        self.record.borrow().clone()
     }
 
     /// The audit record so far, to be read or added to.
@@ -221,7 +244,19 @@ impl Request {
 
     pub(super) fn note_message(&self, message: &Message<'_>) {
         self.message_id.replace(message.id.map(str::to_owned));
-        self.note(|record| record.note_message(message));
+        let first = message.operations().ok().and_then(|operations| operations.first().copied());
+        self.note(|record| {
+            record.note_method(&message.method);
+            record.note_operation(first.unwrap_or(Operation::Open));
+        });
+    }
+
+    /// Of several operations the record names the one that is denied.
+    pub(super) fn note_decision(&self, operations: &[Operation<'_>], decision: &Result<Permit, Denial>) {
+        let denied = decision.as_ref().err().and_then(|denial| operations.get(denial.operation));
+        if let Some(operation) = denied {
+            self.note(|record| record.note_operation(*operation));
+        }
     }
 
     pub(super) fn note_era(&self, era: Era) {
@@ -234,12 +269,11 @@ impl Request {
     }
 
     pub(super) async fn body(&self) -> Result<Vec<u8>, Reason> {
-        poll_fn(|_| match self.body.borrow_mut().as_mut() {
-            None => Poll::Pending,
-            Some(Ok(body)) => Poll::Ready(Ok(std::mem::take(body))),
-            Some(Err(reason)) => Poll::Ready(Err(*reason)),
-        })
-        .await
+        poll_fn(|_| if self.is_complete() { Poll::Ready(()) } else { Poll::Pending }).await;
+        match self.body.replace(Body::Taken) {
+            Body::Complete(read) => read(),
+            Body::Arriving | Body::Taken => Err(Reason::Internal),
+        }
     }
 
     /// The keys of an issuer, for a token with this `kid`.
@@ -248,15 +282,15 @@ impl Request {
         issuer: &IssuerSettings,
         kid: Option<&str>,
     ) -> Result<Rc<KeySet>, Reason> {
-        let stale = match self.shared.lookup(issuer.index, kid) {
+        match self.shared.lookup(issuer.index, kid) {
             Lookup::Keys(keys) => return Ok(keys),
             Lookup::Refresh(keys) => {
                 self.shared.refresh(issuer, false);
                 return Ok(keys);
             }
             Lookup::Unavailable => return Err(Reason::IdentityProviderUnavailable),
-            Lookup::Fetch(stale) => stale,
-        };
+            Lookup::Fetch => {}
+        }
         let shared = Rc::clone(&self.shared);
         let kid = kid.map(str::to_owned);
         let flight =
@@ -267,7 +301,7 @@ impl Request {
             Ok(flight) => flight.await.unwrap_or(Err(KeysError::NotFetched)),
             Err(_) => return Err(Reason::Overloaded),
         };
-        fetched.ok().or(stale).ok_or(Reason::IdentityProviderUnavailable)
+        fetched.map_err(|_| Reason::IdentityProviderUnavailable)
     }
 }
 

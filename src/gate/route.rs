@@ -67,8 +67,12 @@ pub(super) fn check_body_headers(head: &Head, limit: usize) -> Result<(), Reason
     if !is_json {
         return Err(Reason::ContentType);
     }
-    let length = head.one("content-length").text().and_then(|text| text.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
+    // What is no number, or none that fits, is too large as well.
+    let length = head.one("content-length").text();
+    if length.is_some_and(|length| length.parse::<usize>().is_ok_and(|length| length <= limit)) {
+        return Ok(());
+    }
+    if length.is_some() {
         return Err(Reason::BodyTooLarge);
     }
     Ok(())
@@ -141,6 +145,8 @@ mod tests {
             assert_eq!(check(&[json, ("content-encoding", coding)]), Err(Reason::ContentEncoding));
         }
         assert_eq!(check(&[json, ("content-length", "10")]), Ok(()));
-        assert_eq!(check(&[json, ("content-length", "11")]), Err(Reason::BodyTooLarge));
+        for long in ["11", "4294967306", "99999999999999999999999"] {
+            assert_eq!(check(&[json, ("content-length", long)]), Err(Reason::BodyTooLarge), "{long}");
+        }
     }
 }

@@ -57,9 +57,7 @@ impl VerifiedClaims {
             return Err(Reason::SenderConstraintUnsupported);
         }
         let expires_at = date(&claims, "exp")?.ok_or(Reason::InvalidClaim)?;
-        if expires_at.plus(expected.clock_skew) <= expected.now {
-            return Err(Reason::TokenExpired);
-        }
+        check_expiry(expires_at, expected)?;
         for claim in ["nbf", "iat"] {
             let from = date(&claims, claim)?.unwrap_or_default();
             if from.minus(expected.clock_skew) > expected.now {
@@ -92,6 +90,14 @@ impl VerifiedClaims {
         self.claims.get(name).and_then(Value::as_str)
     }
 
+    /// The token has not ended meanwhile: to be asked again after a wait.
+    ///
+    /// # Errors
+    /// [`Reason::TokenExpired`]
+    pub fn check_expiry(&self, expected: &Expected<'_>) -> Result<(), Reason> {
+        check_expiry(self.expires_at, expected)
+    }
+
     /// When the token ends.
     #[must_use]
     pub fn expires_at(&self) -> UnixTime {
@@ -104,6 +110,10 @@ impl fmt::Debug for VerifiedClaims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("VerifiedClaims(***)")
     }
+}
+
+fn check_expiry(expires_at: UnixTime, expected: &Expected<'_>) -> Result<(), Reason> {
+    if expires_at.plus(expected.clock_skew) <= expected.now { Err(Reason::TokenExpired) } else { Ok(()) }
 }
 
 /// A NumericDate (RFC 7519 section 2): a number that is not negative; fractions are cut off.

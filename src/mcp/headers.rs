@@ -24,6 +24,10 @@ pub const NAME: &str = "mcp-name";
 /// # Errors
 /// [`Reason::HeaderMismatch`] for a repeated header, [`Reason::UnsupportedProtocolVersion`].
 pub fn era_without_message(head: &Head) -> Result<Era, Reason> {
+    // They mirror a message, and there is none.
+    if head.one(METHOD) != One::Absent || head.one(NAME) != One::Absent {
+        return Err(Reason::HeaderMismatch);
+    }
     match version(head)? {
         None => Ok(Era::Legacy),
         Some(version) => Era::of(version).ok_or(Reason::UnsupportedProtocolVersion),

@@ -5,6 +5,7 @@
 //! read is refused. Everything else is passed over.
 
 use super::method::{Operation, Shape, shape};
+use super::uri::is_unambiguous;
 use crate::json::{Kind, Reader, same_when_folded};
 use crate::reason::Reason;
 use std::borrow::Cow;
@@ -39,7 +40,8 @@ pub struct Message<'a> {
     pub meta_version: Option<Cow<'a, str>>,
     /// Whether `_meta["io.modelcontextprotocol/clientCapabilities"]` is an object.
     pub has_client_capabilities: bool,
-    /// `params.arguments` of a call.
+    /// `params.arguments` of `tools/call` and `prompts/get`; empty for every other method, where a server
+    /// would not read them.
     pub arguments: Arguments<'a>,
     name: Option<Cow<'a, str>>,
     uri: Option<Cow<'a, str>>,
@@ -109,30 +111,21 @@ impl<'a> Message<'a> {
         if (shape == Shape::Notification) != (self.role == Role::Notification) {
             return Err(Reason::InvalidMessage);
         }
-        let needed = |text: &'_ Option<Cow<'a, str>>| text.is_some();
-        let one = match shape {
+        Ok(vec![match shape {
             Shape::Open | Shape::Notification => Operation::Open,
             Shape::TaskList => Operation::Task(""),
-            Shape::ToolName if needed(&self.name) => Operation::Tool(text(&self.name)),
-            Shape::PromptName if needed(&self.name) => Operation::Prompt(text(&self.name)),
-            Shape::ResourceUri if needed(&self.uri) => Operation::Resource(text(&self.uri)),
-            Shape::TaskId if needed(&self.task_id) => Operation::Task(text(&self.task_id)),
+            Shape::ToolName => Operation::Tool(name(self.name.as_deref())?),
+            Shape::PromptName => Operation::Prompt(name(self.name.as_deref())?),
+            Shape::ResourceUri => Operation::Resource(uri(self.uri.as_deref())?),
+            Shape::TaskId => Operation::Task(name(self.task_id.as_deref())?),
             Shape::Reference => match &self.reference {
-                Some(Reference::Prompt(name)) => Operation::Prompt(name),
-                Some(Reference::Resource(uri)) => Operation::Resource(uri),
+                Some(Reference::Prompt(prompt)) => Operation::Prompt(name(Some(prompt))?),
+                Some(Reference::Resource(template)) => Operation::Resource(uri(Some(template))?),
                 None => return Err(Reason::InvalidMessage),
             },
             Shape::Subscriptions if self.subscriptions.is_empty() => Operation::Open,
-            Shape::Subscriptions => {
-                let each = self.subscriptions.iter().map(|subscription| match subscription {
-                    Subscription::Resource(uri) => Operation::Resource(uri),
-                    Subscription::Task(id) => Operation::Task(id),
-                });
-                return Ok(each.collect());
-            }
-            _ => return Err(Reason::InvalidMessage),
-        };
-        Ok(vec![one])
+            Shape::Subscriptions => return self.subscriptions.iter().map(Subscription::operation).collect(),
+        }])
     }
 
     /// What `Mcp-Name` must say (MCP 2026-07-28, "Standard Request Headers"; SEP-2663 for tasks).
@@ -147,8 +140,26 @@ impl<'a> Message<'a> {
     }
 }
 
-fn text<'b>(text: &'b Option<Cow<'_, str>>) -> &'b str {
-    text.as_deref().unwrap_or_default()
+impl Subscription<'_> {
+    fn operation(&self) -> Result<Operation<'_>, Reason> {
+        match self {
+            Self::Resource(resource) => uri(Some(resource)).map(Operation::Resource),
+            Self::Task(id) => name(Some(id)).map(Operation::Task),
+        }
+    }
+}
+
+/// A name that every server reads alike: not empty, no control character, no white space at an end.
+fn name(text: Option<&str>) -> Result<&str, Reason> {
+    let text = text.ok_or(Reason::InvalidMessage)?;
+    let is_plain = !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control);
+    if is_plain { Ok(text) } else { Err(Reason::InvalidMessage) }
+}
+
+/// A URI that says in one way what it names; see [`is_unambiguous`].
+fn uri(text: Option<&str>) -> Result<&str, Reason> {
+    let text = name(text)?;
+    if is_unambiguous(text) { Ok(text) } else { Err(Reason::AmbiguousUri) }
 }
 
 /// Refuses a name that is not one of `read` but may be taken for it.
@@ -267,13 +278,15 @@ impl<'a> Draft<'a> {
             (None, Some(_), 1) => Role::Response,
             _ => return Err(Reason::InvalidMessage),
         };
+        let method = self.method.unwrap_or_default();
+        let has_arguments = matches!(method.as_ref(), "tools/call" | "prompts/get");
         Ok(Message {
             role,
             id: self.id,
-            method: self.method.unwrap_or_default(),
+            method,
             meta_version: self.meta_version,
             has_client_capabilities: self.has_client_capabilities,
-            arguments: self.arguments,
+            arguments: if has_arguments { self.arguments } else { Arguments::default() },
             name: self.name,
             uri: self.uri,
             task_id: self.task_id,

@@ -7,6 +7,7 @@
 pub mod headers;
 mod message;
 mod method;
+mod uri;
 mod version;
 
 pub use message::{Arguments, Message, Role};

@@ -7,6 +7,9 @@ use std::fmt;
 /// The longest token that is read, in bytes.
 const MAX_TOKEN: usize = 16 * 1024;
 
+/// What is shorter is no secret, and may stand elsewhere by chance.
+const MIN_SECRET: usize = 16;
+
 /// A token as the client sent it. `Debug` does not show it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BearerToken<'a>(&'a str);
@@ -15,7 +18,9 @@ impl<'a> BearerToken<'a> {
     /// Finds the one bearer token of a request.
     ///
     /// # Errors
-    /// [`Reason::MissingToken`], [`Reason::MalformedAuthorization`] or [`Reason::TokenInQuery`].
+    /// [`Reason::MissingToken`], [`Reason::MalformedAuthorization`], [`Reason::TokenInQuery`], or
+    /// [`Reason::TokenRepeated`] where the token stands in another header or the path too, in which it
+    /// would reach the upstream.
     pub fn from_head(head: &'a Head) -> Result<Self, Reason> {
         if head.one(":path").text().is_some_and(has_token_in_query) {
             return Err(Reason::TokenInQuery);
@@ -33,6 +38,10 @@ impl<'a> BearerToken<'a> {
         if token.is_empty() || token.len() > MAX_TOKEN || !is_b64token(token) {
             return Err(Reason::MalformedAuthorization);
         }
+        let elsewhere = head.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"authorization"));
+        if elsewhere.into_iter().any(|(_, value)| holds(value, token.as_bytes())) {
+            return Err(Reason::TokenRepeated);
+        }
         Ok(Self(token))
     }
 
@@ -47,6 +56,12 @@ impl fmt::Debug for BearerToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("BearerToken(***)")
     }
+}
+
+fn holds(value: &[u8], token: &[u8]) -> bool {
+    token.len() >= MIN_SECRET
+        && value.len() >= token.len()
+        && value.windows(token.len()).any(|window| window == token)
 }
 
 /// `b64token` of RFC 6750 section 2.1.
@@ -99,6 +114,28 @@ mod tests {
                 &[("authorization", "Bearer a"), ("Authorization", "Basic b")],
                 Err(Reason::MalformedAuthorization),
             ),
+            (
+                &[
+                    ("authorization", "Bearer header.claims.signature"),
+                    ("cookie", "t=header.claims.signature; x"),
+                ],
+                Err(Reason::TokenRepeated),
+            ),
+            (
+                &[
+                    ("authorization", "Bearer header.claims.signature"),
+                    (":path", "/mcp?token=header.claims.signature"),
+                ],
+                Err(Reason::TokenRepeated),
+            ),
+            (
+                &[
+                    ("x-forwarded-access-token", "header.claims.signature"),
+                    ("authorization", "Bearer header.claims.signature"),
+                ],
+                Err(Reason::TokenRepeated),
+            ),
+            (&[("authorization", "Bearer a.b.c"), ("cookie", "t=a.b.d")], Ok("a.b.c")),
             (&[(":path", "/mcp?access_token=a"), ("authorization", "Bearer a")], Err(Reason::TokenInQuery)),
             (&[(":path", "/mcp?x=1&Access_Token=a")], Err(Reason::TokenInQuery)),
             (&[(":path", "/mcp?access%5ftoken=a")], Err(Reason::TokenInQuery)),

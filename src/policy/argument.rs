@@ -10,7 +10,7 @@ const MAX_SHOWN: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     OneOf(Vec<Scalar>),
-    Integer { min: i64, max: i64 },
+    Integer { min: Option<i64>, max: Option<i64> },
 }
 
 /// Why an argument does not meet a condition; `text` is for the caller, who sent the value.
@@ -24,6 +24,7 @@ impl Condition {
     /// Whether the argument meets the condition.
     pub(super) fn check(&self, raw: Option<&str>) -> Result<(), Unmet> {
         let unmet = |reason, text: String| Err(Unmet { reason, text });
+        let out_of_range = |text| Err(Unmet { reason: Reason::ArgumentOutOfRange, text });
         let Some(raw) = raw else {
             return unmet(Reason::ArgumentMissing, "is needed".to_owned());
         };
@@ -36,19 +37,18 @@ impl Condition {
                     unmet(Reason::ArgumentType, "has the wrong type".to_owned())
                 }
             }
-            (Self::Integer { min, max }, Some(Given::Scalar(Scalar::Integer(number)))) => {
-                if number < *min {
-                    unmet(Reason::ArgumentOutOfRange, format!("{number} is below {min}"))
-                } else if number > *max {
-                    unmet(Reason::ArgumentOutOfRange, format!("{number} is above {max}"))
-                } else {
-                    Ok(())
-                }
-            }
+            (Self::Integer { min, max }, Some(Given::Scalar(Scalar::Integer(number)))) => match (min, max) {
+                (Some(min), _) if number < *min => out_of_range(format!("{number} is below {min}")),
+                (_, Some(max)) if number > *max => out_of_range(format!("{number} is above {max}")),
+                _ => Ok(()),
+            },
+            // Beyond 64 bits only the side counts, and only if it is bounded.
             (Self::Integer { min, max }, Some(Given::LargeInteger)) => {
-                let text =
-                    if raw.starts_with('-') { format!("is below {min}") } else { format!("is above {max}") };
-                unmet(Reason::ArgumentOutOfRange, text)
+                match (raw.starts_with('-'), min, max) {
+                    (true, Some(min), _) => out_of_range(format!("is below {min}")),
+                    (false, _, Some(max)) => out_of_range(format!("is above {max}")),
+                    _ => Ok(()),
+                }
             }
             (Self::Integer { .. }, Some(_)) => unmet(Reason::ArgumentType, "must be an integer".to_owned()),
             (_, None) => unmet(Reason::ArgumentType, "has the wrong type".to_owned()),
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn integers_are_integers_as_written() {
-        let condition = Condition::Integer { min: 0, max: 10 };
+        let condition = Condition::Integer { min: Some(0), max: Some(10) };
         for raw in ["0", "10", "-0", "3"] {
             assert_eq!(condition.check(Some(raw)), Ok(()), "{raw}");
         }
@@ -120,6 +120,20 @@ mod tests {
             assert_eq!(condition.check(Some(raw)), Err(Unmet { reason, text: text.into() }), "{raw}");
         }
         assert_eq!(condition.check(None).unwrap_err().reason, Reason::ArgumentMissing);
+    }
+
+    #[test]
+    fn an_open_side_is_open() {
+        let from = Condition::Integer { min: Some(11), max: None };
+        let until = Condition::Integer { min: None, max: Some(-1) };
+        for raw in ["11", "9223372036854775807", "9223372036854775808", "99999999999999999999"] {
+            assert_eq!(from.check(Some(raw)), Ok(()), "{raw}");
+            assert!(until.check(Some(raw)).is_err(), "{raw}");
+        }
+        for raw in ["-1", "-9223372036854775808", "-9223372036854775809"] {
+            assert_eq!(until.check(Some(raw)), Ok(()), "{raw}");
+            assert!(from.check(Some(raw)).is_err(), "{raw}");
+        }
     }
 
     #[test]

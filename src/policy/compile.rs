@@ -173,12 +173,13 @@ fn compile_condition(
             None
         }
         (None, Some(config::IntegerRange { min, max })) => {
-            let (min, max) = (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX));
-            if min > max {
+            if let (Some(min), Some(max)) = (min, max)
+                && min > max
+            {
                 errors.push(fault(path, "integer", "can't hold: `min` is above `max`", "exchange them"));
                 return None;
             }
-            Some(Condition::Integer { min, max })
+            Some(Condition::Integer { min: *min, max: *max })
         }
         (None, None) => {
             errors.push(ConfigError::new(path, "is no condition", "give `in` or `integer`"));

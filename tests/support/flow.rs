@@ -20,6 +20,8 @@ pub type Script<'a> = &'a dyn Fn(&str) -> Result<Reply, CalloutError>;
 pub struct Worker {
     pub settings: Rc<Settings>,
     pub shared: Rc<Shared>,
+    /// How long bodies take, in seconds.
+    pub body_takes: u64,
 }
 
 /// How one request ended.
@@ -40,14 +42,21 @@ impl Worker {
         let settings = Settings::load(configuration.as_bytes()).unwrap();
         let shared = Rc::new(Shared::default());
         shared.set_now(UnixTime(NOW));
-        Self { settings: Rc::new(settings), shared }
+        Self { settings: Rc::new(settings), shared, body_takes: 0 }
     }
 
     /// Runs one request to its end. The body comes after the first callouts were made.
     pub fn run(&self, head: &[(&str, &str)], body: Result<&[u8], Reason>, script: Script<'_>) -> Ended {
         let head = Head::from_pairs(head.iter().copied());
-        let request =
-            Rc::new(Request::new(Rc::clone(&self.settings), Rc::clone(&self.shared), StreamId(1), head));
+        let request = Rc::new(Request::new(
+            Rc::clone(&self.settings),
+            Rc::clone(&self.shared),
+            StreamId(1),
+            head.clone(),
+        ));
+        if head.one(":method").text() != Some("POST") && body == Ok(b"") {
+            request.complete_body(|| Ok(Vec::new()));
+        }
         let mut flow = pin!(Rc::clone(&request).run());
         let mut context = Context::from_waker(Waker::noop());
         let (mut head_released, mut callouts) = (false, Vec::new());
@@ -74,7 +83,11 @@ impl Worker {
             });
             let woken = !self.shared.callouts.take_woken().is_empty();
             if sent.is_empty() && !woken {
-                request.complete_body(body.map(<[u8]>::to_vec));
+                if self.body_takes > 0 {
+                    self.shared.set_now(UnixTime(NOW + self.body_takes));
+                }
+                let body = body.map(<[u8]>::to_vec);
+                request.complete_body(|| body);
             }
             for (token, reply) in (1..).zip(sent) {
                 self.shared.callouts.deliver(token, reply);

@@ -57,6 +57,16 @@ fn refuses_what_servers_read_differently() {
     let call =
         |params: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
     let cases = [
+        (call(r#"{"name":"delete\u0000"}"#), Reason::InvalidMessage),
+        (call(r#"{"name":" delete"}"#), Reason::InvalidMessage),
+        (call(r#"{"name":""}"#), Reason::InvalidMessage),
+        (
+            call(r#"{"name":"x"}"#)
+                .replace("tools/call", "resources/read")
+                .replace("name", "uri")
+                .replace("x", "file:///a/../b"),
+            Reason::AmbiguousUri,
+        ),
         ("[]".to_owned(), Reason::Batch),
         (format!(" \n[{}]", call("{}")), Reason::Batch),
         (call(r#"{"name":"a","name":"b"}"#), Reason::DuplicateKey),
@@ -103,6 +113,21 @@ fn refuses_what_servers_read_differently() {
         Message::parse(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}").unwrap_err(),
         Reason::InvalidJson
     );
+}
+
+#[test]
+fn arguments_count_only_where_a_server_reads_them() {
+    for (method, has) in [
+        ("tools/call", true),
+        ("prompts/get", true),
+        ("resources/read", false),
+        ("completion/complete", false),
+    ] {
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"arguments":{{"a":1}}}}}}"#);
+        let message = Message::parse(body.as_bytes()).unwrap();
+        assert_eq!(message.arguments.get("a").is_some(), has, "{method}");
+    }
 }
 
 #[test]
