@@ -20,6 +20,22 @@ pub struct Changes {
     pub concurrency: Option<u32>,
 }
 
+impl Changes {
+    /// `allow_on_headers_stop_iteration` is set neither in Envoy nor in the configuration.
+    pub fn without_flag() -> Self {
+        Self { replace: vec![Self::no_flag_in_envoy(), Self::no_flag_in_configuration()], ..Self::default() }
+    }
+
+    pub fn no_flag_in_envoy() -> (&'static str, String) {
+        ("allow_on_headers_stop_iteration: true", "allow_on_headers_stop_iteration: false".to_owned())
+    }
+
+    pub fn no_flag_in_configuration() -> (&'static str, String) {
+        let rules = "                    rules:\n";
+        (rules, format!("                    allow_on_headers_stop_iteration: false\n{rules}"))
+    }
+}
+
 /// A running Envoy; ends when dropped.
 pub struct Envoy {
     pub port: u16,

@@ -16,20 +16,6 @@ fn on_a_closed_port(port: &'static str) -> (&'static str, String) {
     (port, format!("port_value: {}", free_port()))
 }
 
-fn without_flag() -> Changes {
-    Changes {
-        replace: vec![
-            ("allow_on_headers_stop_iteration: true", "allow_on_headers_stop_iteration: false".into()),
-            (
-                "                    rules:\n",
-                "                    allow_on_headers_stop_iteration: false\n                    rules:\n"
-                    .into(),
-            ),
-        ],
-        ..Changes::default()
-    }
-}
-
 /// Waits until `done`.
 fn eventually(what: &str, done: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -51,7 +37,7 @@ fn refuses_as_unavailable(world: &World, what: &str) {
 /// Nobody listens: Envoy answers the callout with a 503 page of its own.
 #[test]
 fn a_provider_that_is_down() {
-    for changes in [Changes::default(), without_flag()] {
+    for changes in [Changes::default(), Changes::without_flag()] {
         let mut changes = changes;
         changes.replace.push(on_a_closed_port("port_value: 9400"));
         let world = World::new(&changes);
@@ -216,7 +202,7 @@ fn what_envoy_ends_is_recorded_as_that() {
 /// for the decision, and can't, so it does not count.
 #[test]
 fn an_upstream_that_answers_early_is_not_believed() {
-    let world = World::new(&without_flag());
+    let world = World::new(&Changes::without_flag());
     world.upstream.script_at_head(|_| Reply::new(200, "EARLY"));
     let call = call("delete_namespace", &json!({}));
     let mut stream = post(&KEYS.rs256(&claims(&["dev"])), call).start_with_half_a_body(world.envoy.port);
@@ -237,8 +223,7 @@ fn an_upstream_that_answers_early_is_not_believed() {
 /// The configuration says that Envoy has the flag, and it has not: nothing hangs, and the log says why.
 #[test]
 fn a_flag_that_is_missing_is_told() {
-    let flag = ("allow_on_headers_stop_iteration: true", "allow_on_headers_stop_iteration: false".into());
-    let world = World::new(&Changes { replace: vec![flag], ..Changes::default() });
+    let world = World::new(&Changes { replace: vec![Changes::no_flag_in_envoy()], ..Changes::default() });
     let started = Instant::now();
     let answer = good_call().send(world.envoy.port);
     assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("flag_missing")));
@@ -265,10 +250,7 @@ fn a_slow_body_is_waited_for() {
 /// that began before the keys were there is half decided.
 #[test]
 fn a_flag_that_is_set_unknowingly_lets_no_half_body_pass() {
-    let flag = (
-        "                    rules:\n",
-        "                    allow_on_headers_stop_iteration: false\n                    rules:\n".to_owned(),
-    );
+    let flag = Changes::no_flag_in_configuration();
     let changes = Changes { replace: vec![flag], concurrency: Some(1), ..Changes::default() };
     let world = World::with_provider(&changes, |seen| provide(seen).after(Duration::from_millis(400)));
     let (bad, good) = (call("delete_namespace", &json!({})), call("get_pods", &json!({})));

@@ -9,6 +9,7 @@ mod envoy;
 mod failures;
 mod http2;
 mod loading;
+mod rows;
 mod stub;
 #[path = "../tests/support/mod.rs"]
 mod support;

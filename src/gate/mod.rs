@@ -4,12 +4,14 @@
 //! and the filter (or a test) brings the body, the clock and the replies.
 
 mod admit;
+mod issuer;
 mod refusal;
 mod request;
 mod route;
 mod settings;
 
 pub use admit::admit;
+pub use issuer::IssuerSettings;
 pub use refusal::Answer;
 pub use request::{Exit, Forward, Request, Shared};
-pub use settings::{IssuerSettings, Settings};
+pub use settings::Settings;

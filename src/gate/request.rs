@@ -1,8 +1,9 @@
 //! One request as the gate sees it, and the state that requests of one root share.
 
 use super::admit::admit;
+use super::issuer::IssuerSettings;
 use super::refusal::Answer;
-use super::settings::{IssuerSettings, Settings};
+use super::settings::Settings;
 use crate::audit::{Outcome, Record};
 use crate::cache::{KeyCache, Lookup};
 use crate::callout::{Callouts, KeysError, Outbox, SingleFlight, StreamId, fetch_keys};

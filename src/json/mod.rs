@@ -7,6 +7,7 @@
 
 mod fold;
 mod reader;
+mod seen;
 mod value;
 
 pub use fold::{fold, same_when_folded};

@@ -1,9 +1,8 @@
 //! The scanner under everything that is read from the wire.
 
-use super::fold::fold;
+use super::seen::Seen;
 use crate::reason::Reason;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 /// How deep arrays and objects may nest.
 pub const MAX_DEPTH: u32 = 64;
@@ -151,12 +150,8 @@ impl<'a> Reader<'a> {
         let mut resolved = String::new();
         let mut plain_from = start;
         loop {
-            let rest = self.bytes.get(self.at..).ok_or(Error::Syntax)?;
-            let plain =
-                rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).ok_or(Error::Syntax)?;
-            self.forward(plain);
-            match self.bytes.get(self.at) {
-                Some(b'"') => {
+            match self.end_of_plain()? {
+                b'"' => {
                     let piece = self.text.get(plain_from..self.at).ok_or(Error::Syntax)?;
                     self.forward(1);
                     if plain_from == start {
@@ -165,7 +160,7 @@ impl<'a> Reader<'a> {
                     resolved.push_str(piece);
                     return Ok(Cow::Owned(resolved));
                 }
-                Some(b'\\') => {
+                b'\\' => {
                     resolved.push_str(self.text.get(plain_from..self.at).ok_or(Error::Syntax)?);
                     self.forward(1);
                     resolved.push(self.escape()?);
@@ -264,22 +259,27 @@ impl<'a> Reader<'a> {
     fn skip_string(&mut self) -> Result<(), Error> {
         self.take(b'"')?;
         loop {
-            let rest = self.bytes.get(self.at..).ok_or(Error::Syntax)?;
-            let plain =
-                rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).ok_or(Error::Syntax)?;
-            self.forward(plain);
-            match self.bytes.get(self.at) {
-                Some(b'"') => {
+            match self.end_of_plain()? {
+                b'"' => {
                     self.forward(1);
                     return Ok(());
                 }
-                Some(b'\\') => {
+                b'\\' => {
                     self.forward(1);
                     self.escape()?;
                 }
                 _ => return Err(Error::Syntax),
             }
         }
+    }
+
+    /// Goes to the next byte in a string that does not stand for itself, and gives it.
+    fn end_of_plain(&mut self) -> Result<u8, Error> {
+        let rest = self.bytes.get(self.at..).ok_or(Error::Syntax)?;
+        let special = |b: &u8| matches!(b, b'"' | b'\\' | 0..=0x1f);
+        let plain = rest.iter().position(special).ok_or(Error::Syntax)?;
+        self.forward(plain);
+        self.peek().ok_or(Error::Syntax)
     }
 
     fn escape(&mut self) -> Result<char, Error> {
@@ -387,36 +387,5 @@ impl<'a> Reader<'a> {
 
     fn forward(&mut self, by: usize) {
         self.at = self.at.saturating_add(by);
-    }
-}
-
-/// The names of one object so far, folded. Most objects have few members: a list serves them, a set
-/// the others.
-#[derive(Default)]
-struct Seen<'a> {
-    few: Vec<Cow<'a, str>>,
-    many: BTreeSet<Cow<'a, str>>,
-}
-
-impl<'a> Seen<'a> {
-    const FEW: usize = 16;
-
-    fn add(&mut self, name: Cow<'a, str>) -> Result<(), Error> {
-        let name = match name {
-            Cow::Borrowed(name) => fold(name),
-            Cow::Owned(name) => Cow::Owned(fold(&name).into_owned()),
-        };
-        if self.few.contains(&name) {
-            return Err(Error::DuplicateKey);
-        }
-        if self.few.len() < Self::FEW {
-            self.few.push(name);
-            return Ok(());
-        }
-        if !self.many.insert(name) {
-            return Err(Error::DuplicateKey);
-        }
-        let members = self.few.len().saturating_add(self.many.len());
-        if members > MAX_MEMBERS { Err(Error::TooManyMembers) } else { Ok(()) }
     }
 }

@@ -1,0 +1,356 @@
+//! The rows of the table: a request each, what it is answered with, and what the upstream may see of it.
+
+use crate::client::Request;
+use crate::world::{KEYS, STRANGER, call, claims, modern, modern_call, now, post};
+use serde_json::{Value, json};
+
+/// What the upstream sees of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sees {
+    Nothing,
+    /// The head only, and never one byte of the body.
+    HeadAtMost,
+    All,
+}
+
+pub struct Row {
+    pub name: &'static str,
+    pub request: Request,
+    pub status: u16,
+    /// The reason code; of an allowed request in its record only.
+    pub reason: &'static str,
+    pub sees: Sees,
+    /// What the upstream may see where the flag is not set; `None`: the row runs with the flag only.
+    pub sees_without_flag: Option<Sees>,
+}
+
+fn row(name: &'static str, request: Request, status: u16, reason: &'static str) -> Row {
+    let sees = if reason == "allowed" { Sees::All } else { Sees::Nothing };
+    Row { name, request, status, reason, sees, sees_without_flag: None }
+}
+
+impl Row {
+    fn also_without_flag(mut self, sees: Sees) -> Self {
+        self.sees_without_flag = Some(sees);
+        self
+    }
+}
+
+fn with(name: &str, value: Value) -> Value {
+    let mut claims = claims(&["dev"]);
+    claims[name] = value;
+    claims
+}
+
+pub fn rows() -> Vec<Row> {
+    let dev = KEYS.rs256(&claims(&["dev"]));
+    let sre = KEYS.es256(&claims(&["sre"]));
+    let read = call("get_pods", &json!({"marker": "BODY-BYTES"}));
+    let drop = call("delete_namespace", &json!({"marker": "BODY-BYTES"}));
+    let scale =
+        |replicas: Value| call("scale_deployment", &json!({"namespace": "web", "replicas": replicas}));
+    let token = |claims: Value| post(&KEYS.es256(&claims), read.clone());
+    let tampered = {
+        let (input, _) = dev.rsplit_once('.').unwrap();
+        let (_, signature) = KEYS
+            .rs256(&with("sub", json!("other")))
+            .rsplit_once('.')
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap();
+        format!("{input}.{signature}")
+    };
+    let anonymous = || post("x", read.clone()).without("authorization");
+    let raw = |body: &str| post(&dev, body);
+    vec![
+        row("an allowed call", post(&dev, read.clone()), 200, "allowed").also_without_flag(Sees::All),
+        row("an allowed call with ES256", post(&sre, read.clone()), 200, "allowed"),
+        row(
+            "an allowed modern call",
+            modern(post(&dev, modern_call("get_pods", &json!({}))), "get_pods"),
+            200,
+            "allowed",
+        )
+        .also_without_flag(Sees::All),
+        row("an allowed call in many chunks", post(&dev, read.clone()).chunked(7), 200, "allowed")
+            .also_without_flag(Sees::All),
+        row("an argument in its bounds", post(&sre, scale(json!(10))), 200, "allowed")
+            .also_without_flag(Sees::All),
+        row("a list", raw(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#), 200, "allowed"),
+        row(
+            "a notification",
+            raw(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#),
+            200,
+            "allowed",
+        ),
+        row("a posted response", raw(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), 200, "allowed"),
+        row(
+            "a stream of a legacy session",
+            Request::new("GET", "/mcp").header("authorization", format!("Bearer {dev}")),
+            200,
+            "allowed",
+        ),
+        row(
+            "an end of a legacy session",
+            Request::new("DELETE", "/mcp").header("authorization", format!("Bearer {dev}")),
+            200,
+            "allowed",
+        ),
+        row(
+            "the scheme in another case",
+            anonymous().header("authorization", format!("bEaReR {dev}")),
+            200,
+            "allowed",
+        ),
+        row(
+            "a header that is no UTF-8",
+            post(&dev, read.clone()).header("x-bin", b"a\xff\xfeb".to_vec()),
+            200,
+            "allowed",
+        ),
+        row("no token", anonymous(), 401, "missing_token").also_without_flag(Sees::Nothing),
+        row("no token on a stream", Request::new("GET", "/mcp"), 401, "missing_token"),
+        row("no token on DELETE", Request::new("DELETE", "/mcp"), 401, "missing_token"),
+        row(
+            "another scheme",
+            anonymous().header("authorization", "Basic ZGFuYTpwdw=="),
+            401,
+            "missing_token",
+        ),
+        row(
+            "two tokens",
+            post(&dev, read.clone()).header("authorization", format!("Bearer {dev}")),
+            400,
+            "malformed_authorization",
+        ),
+        row(
+            "a token that is no UTF-8",
+            anonymous().header("authorization", b"Bearer \xff\xfe".to_vec()),
+            400,
+            "malformed_authorization",
+        ),
+        row(
+            "a token in the query",
+            {
+                let mut r = post(&dev, read.clone());
+                r.path = "/mcp?access_token=x".into();
+                r
+            },
+            400,
+            "token_in_query",
+        ),
+        row(
+            "the token a second time",
+            post(&dev, read.clone()).header("cookie", format!("session={dev}")),
+            400,
+            "token_repeated",
+        ),
+        row("a token that is none", post("not-a-token", read.clone()), 401, "malformed_token"),
+        row("a tampered token", post(&tampered, read.clone()), 401, "bad_signature")
+            .also_without_flag(Sees::Nothing),
+        row(
+            "a stranger's token",
+            post(&STRANGER.rs256(&claims(&["dev"])), read.clone()),
+            401,
+            "bad_signature",
+        ),
+        row(
+            "an unsigned token",
+            post(&KEYS.token(&json!({"alg": "none"}), &claims(&["dev"])), read.clone()),
+            401,
+            "algorithm_not_accepted",
+        ),
+        row("an expired token", token(with("exp", json!(now() - 1))), 401, "token_expired"),
+        row("a token of tomorrow", token(with("nbf", json!(now() + 600))), 401, "token_not_yet_valid"),
+        row(
+            "another audience",
+            token(with("aud", json!("https://other.example.com/mcp"))),
+            401,
+            "wrong_audience",
+        ),
+        row("another issuer", token(with("iss", json!("http://127.0.0.1:9400/"))), 401, "unknown_issuer"),
+        row("an ID token", token(with("nonce", json!("n"))), 401, "not_an_access_token"),
+        row(
+            "a token bound to a key",
+            token(with("cnf", json!({"jkt": "x"}))),
+            401,
+            "sender_constraint_unsupported",
+        ),
+        row("no subject", token(with("sub", json!(null))), 401, "invalid_claim"),
+        row("a tool that no rule allows", post(&dev, drop.clone()), 403, "no_rule_allows")
+            .also_without_flag(Sees::HeadAtMost),
+        row(
+            "a modern call that no rule allows",
+            modern(
+                post(&dev, modern_call("delete_namespace", &json!({"marker": "BODY-BYTES"}))),
+                "delete_namespace",
+            ),
+            403,
+            "no_rule_allows",
+        )
+        .also_without_flag(Sees::Nothing),
+        row("a refused call in many chunks", post(&dev, drop.clone()).chunked(7), 403, "no_rule_allows")
+            .also_without_flag(Sees::HeadAtMost),
+        row("a tool of another group", post(&dev, scale(json!(1))), 403, "no_rule_allows"),
+        row("an argument out of bounds", post(&sre, scale(json!(50))), 403, "argument_out_of_range")
+            .also_without_flag(Sees::HeadAtMost),
+        row("an argument of another type", post(&sre, scale(json!("5"))), 403, "argument_type"),
+        row(
+            "an argument that is absent",
+            post(&sre, call("scale_deployment", &json!({"replicas": 5}))),
+            403,
+            "argument_missing",
+        ),
+        row(
+            "an argument not in its list",
+            post(&sre, call("scale_deployment", &json!({"namespace": "kube-system", "replicas": 5}))),
+            403,
+            "argument_not_in_list",
+        ),
+        row(
+            "an unknown method",
+            raw(r#"{"jsonrpc":"2.0","id":1,"method":"admin/exec"}"#),
+            200,
+            "unknown_method",
+        ),
+        row("a batch", raw(&format!("[{drop}]")), 400, "batch"),
+        row(
+            "a duplicate key",
+            raw(
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete_namespace","name":"get_pods"}}"#,
+            ),
+            400,
+            "duplicate_key",
+        ),
+        row(
+            "a key in another case",
+            raw(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","Method":"tools/call"}"#),
+            400,
+            "duplicate_key",
+        ),
+        row("half a body", raw(r#"{"jsonrpc":"2.0","id":1,"#), 400, "invalid_json"),
+        row("no body", raw(""), 400, "invalid_json"),
+        row("a byte order mark", raw(&format!("\u{feff}{read}")), 400, "invalid_json"),
+        row(
+            "a body that is no UTF-8",
+            post(&dev, b"{\"jsonrpc\":\"2.0\",\"id\":\"\xff\"}".to_vec()),
+            400,
+            "invalid_json",
+        ),
+        row("a body that nests deep", raw(&"[".repeat(100_000)), 400, "batch"),
+        row(
+            "params that nest deep",
+            raw(&format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":{}"#,
+                "[".repeat(100_000)
+            )),
+            400,
+            "too_deep",
+        ),
+        row(
+            "an encoded body",
+            post(&dev, read.clone()).header("content-encoding", "gzip"),
+            415,
+            "content_encoding",
+        ),
+        row(
+            "another content type",
+            post(&dev, read.clone()).without("content-type").header("content-type", "text/plain"),
+            415,
+            "content_type",
+        ),
+        row(
+            "another charset",
+            post(&dev, read.clone())
+                .without("content-type")
+                .header("content-type", "application/json; charset=utf-16"),
+            415,
+            "content_type",
+        ),
+        row(
+            "a header unlike the body",
+            modern(post(&dev, modern_call("delete_namespace", &json!({"marker": "BODY-BYTES"}))), "get_pods"),
+            400,
+            "header_mismatch",
+        )
+        .also_without_flag(Sees::HeadAtMost),
+        row(
+            "a modern call without its headers",
+            post(&dev, modern_call("get_pods", &json!({}))),
+            400,
+            "header_mismatch",
+        ),
+        row(
+            "modern headers without _meta",
+            modern(post(&dev, read.clone()), "get_pods"),
+            400,
+            "missing_meta",
+        ),
+        row(
+            "a version that nobody knows",
+            post(&dev, read.clone()).header("mcp-protocol-version", "1999-01-01"),
+            400,
+            "unsupported_protocol_version",
+        ),
+        row(
+            "a body on GET",
+            Request::new("GET", "/mcp")
+                .header("authorization", format!("Bearer {dev}"))
+                .body("{}")
+                .chunked(1),
+            400,
+            "unexpected_body",
+        ),
+        row("too long a body", raw(&"x".repeat(1_000_001)), 413, "body_too_large"),
+        row("too long a body in chunks", raw(&"x".repeat(1_000_001)).chunked(1000), 413, "body_too_large"),
+        row(
+            "another path",
+            Request::new("GET", "/").header("authorization", format!("Bearer {dev}")),
+            404,
+            "unknown_path",
+        )
+        .also_without_flag(Sees::Nothing),
+        row(
+            "the path with a slash",
+            {
+                let mut r = post(&dev, read.clone());
+                r.path = "/mcp/".into();
+                r
+            },
+            404,
+            "unknown_path",
+        ),
+        row(
+            "the path encoded",
+            {
+                let mut r = post(&dev, read.clone());
+                r.path = "/%6dcp".into();
+                r
+            },
+            404,
+            "unknown_path",
+        ),
+        row(
+            "another HTTP method",
+            {
+                let mut r = post(&dev, read.clone());
+                r.method = "PUT".into();
+                r
+            },
+            405,
+            "method_not_allowed",
+        ),
+        row(
+            "the metadata",
+            Request::new("GET", "/.well-known/oauth-protected-resource/mcp"),
+            200,
+            "metadata",
+        )
+        .also_without_flag(Sees::Nothing),
+        row(
+            "the metadata at the root",
+            Request::new("GET", "/.well-known/oauth-protected-resource"),
+            200,
+            "metadata",
+        ),
+    ]
+}

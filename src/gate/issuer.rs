@@ -1,0 +1,217 @@
+//! The authorization servers of a configuration, compiled: what their tokens must be, and where their keys
+//! are.
+
+use crate::callout::KeySource;
+use crate::config::{self, ConfigError};
+use crate::jose::Expected;
+use crate::time::{UnixTime, parse_duration};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+const CALLOUT_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
+
+/// One authorization server.
+#[derive(Debug)]
+pub struct IssuerSettings {
+    /// Its place in the configuration.
+    pub index: usize,
+    /// Where its keys are.
+    pub keys: Rc<KeySource>,
+    /// The dotted path of its groups claim.
+    pub groups_claim: String,
+    audiences: Vec<String>,
+    clock_skew: Duration,
+}
+
+impl IssuerSettings {
+    /// What a token of this issuer must be.
+    #[must_use]
+    pub fn expected(&self, now: UnixTime) -> Expected<'_> {
+        Expected { issuer: &self.keys.issuer, audiences: &self.audiences, clock_skew: self.clock_skew, now }
+    }
+}
+
+pub(super) fn compile_issuers(
+    issuers: &[config::Issuer],
+    resource: &str,
+    errors: &mut Vec<ConfigError>,
+) -> Vec<IssuerSettings> {
+    if issuers.is_empty() {
+        errors.push(ConfigError::new(
+            "issuers",
+            "names no issuer",
+            "name the authorization server of your callers",
+        ));
+    }
+    let mut seen = BTreeSet::new();
+    let mut compiled = Vec::new();
+    for (index, issuer) in issuers.iter().enumerate() {
+        if !seen.insert(issuer.issuer.as_str()) {
+            let path = format!("issuers[{index}].issuer");
+            errors.push(
+                ConfigError::new(path, "is named twice", "merge the two entries")
+                    .value(issuer.issuer.as_str()),
+            );
+        }
+        match compile_issuer(index, issuer, resource) {
+            Ok(issuer) => compiled.push(issuer),
+            Err(error) => errors.push(error),
+        }
+    }
+    compiled
+}
+
+fn compile_issuer(
+    index: usize,
+    written: &config::Issuer,
+    resource: &str,
+) -> Result<IssuerSettings, ConfigError> {
+    let config::Issuer { issuer, audiences, groups_claim, jwks_uri, cluster, clock_skew, insecure_http } =
+        written;
+    let fault = |field: &str, value: &str, reason: &str, fix: &str| {
+        ConfigError::new(format!("issuers[{index}].{field}"), reason, fix).value(value)
+    };
+    let insecure = *insecure_http;
+    let issuer_url =
+        Url::of_field(issuer, insecure).map_err(|(reason, fix)| fault("issuer", issuer, reason, fix))?;
+    let jwks_url = match jwks_uri {
+        Some(uri) => {
+            Some(Url::of_field(uri, insecure).map_err(|(reason, fix)| fault("jwks_uri", uri, reason, fix))?)
+        }
+        None => None,
+    };
+    if audiences
+        .as_ref()
+        .is_some_and(|audiences| audiences.is_empty() || audiences.iter().any(String::is_empty))
+    {
+        return Err(fault(
+            "audiences",
+            "",
+            "can't hold: it is empty or has an empty entry",
+            "name at least one, or leave it out for `resource`",
+        ));
+    }
+    if groups_claim.is_empty() {
+        return Err(fault(
+            "groups_claim",
+            groups_claim,
+            "is empty",
+            "name the claim, or leave it out for `groups`",
+        ));
+    }
+    let clock_skew = match parse_duration(clock_skew) {
+        Ok(skew) if skew > MAX_CLOCK_SKEW => {
+            return Err(fault("clock_skew", clock_skew, "is too long", "use at most `5m`"));
+        }
+        Ok(skew) if skew.subsec_millis() > 0 => {
+            return Err(fault(
+                "clock_skew",
+                clock_skew,
+                "is no whole second, as tokens count",
+                "use seconds, like `30s`",
+            ));
+        }
+        Ok(skew) => skew,
+        Err(wanted) => {
+            return Err(fault("clock_skew", clock_skew, "is no duration", &format!("write {wanted}")));
+        }
+    };
+    // What is asked: the key set where it is configured, else the issuer for its discovery document.
+    let asked = jwks_url.as_ref().unwrap_or(&issuer_url);
+    let cluster = cluster.clone().unwrap_or_else(|| asked.host().to_owned());
+    if cluster.is_empty() {
+        return Err(fault(
+            "cluster",
+            &cluster,
+            "is empty",
+            "name the Envoy cluster, or leave it out for the host",
+        ));
+    }
+    Ok(IssuerSettings {
+        index,
+        keys: Rc::new(KeySource {
+            issuer: issuer.clone(),
+            origin: format!("{}://{}", issuer_url.scheme, issuer_url.authority),
+            scheme: asked.scheme,
+            authority: asked.authority.to_owned(),
+            path: issuer_url.path.to_owned(),
+            cluster,
+            jwks_path: jwks_url.as_ref().map(|url| url.path.to_owned()),
+            timeout: CALLOUT_TIMEOUT,
+        }),
+        groups_claim: groups_claim.clone(),
+        audiences: audiences.clone().unwrap_or_else(|| vec![resource.to_owned()]),
+        clock_skew,
+    })
+}
+
+/// A URL as far as callouts need it.
+struct Url<'a> {
+    scheme: &'static str,
+    authority: &'a str,
+    path: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = match text.split_once("://")? {
+            ("https", rest) => ("https", rest),
+            ("http", rest) => ("http", rest),
+            _ => return None,
+        };
+        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'"' | b'\\' | b'@');
+        let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
+        (!authority.is_empty() && rest.bytes().all(plain)).then_some(Self { scheme, authority, path })
+    }
+
+    /// As [`Self::parse`], for a field that must be reached by https; else why not, and what to do.
+    fn of_field(text: &'a str, insecure_http: bool) -> Result<Self, (&'static str, &'static str)> {
+        match Self::parse(text) {
+            Some(url) if url.scheme == "https" || insecure_http => Ok(url),
+            Some(_) => Err(("is not reached by https", "use https, or set `insecure_http: true` for a test")),
+            None => Err((
+                "is no URL without query, fragment, user and white space",
+                "write it like `https://login.example.com`; an issuer as the token's `iss` has it",
+            )),
+        }
+    }
+
+    /// The authority without port, and without the brackets of an IPv6 address.
+    fn host(&self) -> &'a str {
+        if let Some((address, _)) = self.authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            return address;
+        }
+        self.authority.split(':').next().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_cluster_is_the_host() {
+        for (url, host) in [
+            ("https://login.example.com", "login.example.com"),
+            ("https://login.example.com:8443/realm", "login.example.com"),
+            ("https://[::1]", "::1"),
+            ("https://[::1]:8443/realm", "::1"),
+        ] {
+            assert_eq!(Url::parse(url).unwrap().host(), host, "{url}");
+        }
+        for text in [
+            "",
+            "login.example.com",
+            "ftp://h",
+            "https://",
+            "https:///x",
+            "https://u@h",
+            "https://h/?q",
+            "https://h/ x",
+        ] {
+            assert!(Url::parse(text).is_none(), "{text}");
+        }
+    }
+}
