@@ -10,6 +10,7 @@ mod failures;
 mod http2;
 mod loading;
 mod rows;
+mod streaming;
 mod stub;
 #[path = "../tests/support/mod.rs"]
 mod support;

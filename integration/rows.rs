@@ -61,6 +61,11 @@ pub fn rows() -> Vec<Row> {
     };
     let anonymous = || post("x", read.clone()).without("authorization");
     let raw = |body: &str| post(&dev, body);
+    let at = |path: &str| {
+        let mut request = post(&dev, read.clone());
+        path.clone_into(&mut request.path);
+        request
+    };
     vec![
         row("an allowed call", post(&dev, read.clone()), 200, "allowed").also_without_flag(Sees::All),
         row("an allowed call with ES256", post(&sre, read.clone()), 200, "allowed"),
@@ -351,6 +356,201 @@ pub fn rows() -> Vec<Row> {
             Request::new("GET", "/.well-known/oauth-protected-resource"),
             200,
             "metadata",
+        ),
+        row(
+            "an allowed origin",
+            post(&dev, read.clone()).header("origin", "http://127.0.0.1:10000"),
+            200,
+            "allowed",
+        ),
+        row(
+            "another origin",
+            post(&dev, read.clone()).header("origin", "http://evil.example"),
+            403,
+            "origin_not_allowed",
+        ),
+        row("the null origin", post(&dev, read.clone()).header("origin", "null"), 403, "origin_not_allowed"),
+        row(
+            "another origin without a token",
+            anonymous().header("origin", "http://evil.example"),
+            403,
+            "origin_not_allowed",
+        ),
+        row(
+            "another origin's metadata",
+            Request::new("GET", "/.well-known/oauth-protected-resource/mcp")
+                .header("origin", "http://evil.example"),
+            403,
+            "origin_not_allowed",
+        ),
+        row(
+            "a preflight",
+            Request::new("OPTIONS", "/mcp")
+                .header("origin", "http://127.0.0.1:10000")
+                .header("access-control-request-method", "POST")
+                .header("access-control-request-headers", "authorization"),
+            204,
+            "preflight",
+        ),
+        row(
+            "another origin's preflight",
+            Request::new("OPTIONS", "/mcp")
+                .header("origin", "http://evil.example")
+                .header("access-control-request-method", "POST"),
+            403,
+            "origin_not_allowed",
+        ),
+        row("OPTIONS by itself", Request::new("OPTIONS", "/mcp"), 405, "method_not_allowed"),
+        row(
+            "a method override",
+            post(&dev, read.clone()).header("x-http-method-override", "DELETE"),
+            400,
+            "override",
+        ),
+        row("a path override", post(&dev, read.clone()).header("x-original-url", "/admin"), 400, "override"),
+        row("a folded path", at("//mcp"), 404, "unknown_path"),
+        row("a path parameter", at("/mcp;a=b"), 404, "unknown_path"),
+        row("a dotted path", at("/x/../mcp"), 404, "unknown_path"),
+        row("an encoded dot", at("/%2e/mcp"), 404, "unknown_path"),
+        row("another case", at("/MCP"), 404, "unknown_path"),
+        row("below the path", at("/mcp/admin"), 404, "unknown_path"),
+        row("a query", at("/mcp?tool=x"), 200, "allowed"),
+        row("an absolute target", at("http://mcp.example.com/mcp"), 200, "allowed"),
+        row("an absolute target elsewhere", at("http://mcp.example.com/other"), 404, "unknown_path"),
+        row(
+            "an authorization server's metadata",
+            Request::new("GET", "/.well-known/oauth-authorization-server"),
+            404,
+            "unknown_path",
+        ),
+        row(
+            "a header of MCP's on GET",
+            Request::new("GET", "/mcp")
+                .header("authorization", format!("Bearer {dev}"))
+                .header("mcp-method", "tools/call"),
+            400,
+            "header_mismatch",
+        ),
+        row(
+            "a custom header of a tool",
+            modern(post(&dev, modern_call("get_pods", &json!({}))), "get_pods")
+                .header("mcp-param-region", "=?base64?w6Q=?="),
+            200,
+            "allowed",
+        ),
+        row(
+            "an encoded name",
+            modern(post(&dev, modern_call("get_pods", &json!({}))), "=?base64?Z2V0X3BvZHM=?="),
+            200,
+            "allowed",
+        ),
+        row(
+            "a notification without its method",
+            raw(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#)
+                .header("mcp-protocol-version", "2026-07-28"),
+            200,
+            "allowed",
+        ),
+        row(
+            "a downgrade by header",
+            post(&dev, modern_call("delete_namespace", &json!({})))
+                .header("mcp-protocol-version", "2025-11-25"),
+            400,
+            "header_mismatch",
+        ),
+        row(
+            "a legacy call that no rule allows",
+            post(&dev, drop.clone()).header("mcp-protocol-version", "2025-03-26"),
+            403,
+            "no_rule_allows",
+        ),
+        row(
+            "initialize",
+            raw(
+                r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#,
+            ),
+            200,
+            "allowed",
+        ),
+        row("server/discover", raw(r#"{"jsonrpc":"2.0","id":0,"method":"server/discover"}"#), 200, "allowed"),
+        row("a batch behind white space", raw(&format!(" \r\n\t[{read}]")), 400, "batch"),
+        row(
+            "UTF-16",
+            post(&dev, read.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()),
+            400,
+            "invalid_json",
+        ),
+        row(
+            "NaN",
+            raw(
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_x","arguments":{"n":NaN}}}"#,
+            ),
+            400,
+            "invalid_json",
+        ),
+        row("data behind", raw(&format!("{read}{drop}")), 400, "invalid_json"),
+        row("a NUL behind", raw(&format!("{read}\0")), 400, "invalid_json"),
+        row(
+            "a huge number",
+            raw(&format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"get_x","arguments":{{"n":{}}}}}}}"#,
+                "9".repeat(10_000)
+            )),
+            200,
+            "allowed",
+        ),
+        row("a huge string", raw(&call("get_x", &json!({"s": "x".repeat(500_000)}))), 200, "allowed"),
+        row(
+            "an escape in a key",
+            raw(
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"n\u0061me":"delete_namespace"}}"#,
+            ),
+            403,
+            "no_rule_allows",
+        ),
+        row(
+            "an escape in a duplicate key",
+            raw(
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_x","n\u0061me":"delete_namespace"}}"#,
+            ),
+            400,
+            "duplicate_key",
+        ),
+        row(
+            "a key with a long s",
+            raw(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","paramſ":{"name":"delete_namespace"}}"#),
+            400,
+            "key_variant",
+        ),
+        row(
+            "a key with a NUL",
+            raw(
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params\u0000":{"name":"delete_namespace"}}"#,
+            ),
+            400,
+            "key_variant",
+        ),
+        row("no content type", post(&dev, read.clone()).without("content-type"), 415, "content_type"),
+        row(
+            "two content types",
+            post(&dev, read.clone()).header("content-type", "application/json"),
+            415,
+            "content_type",
+        ),
+        row(
+            "a token in a form",
+            post(&dev, "access_token=x")
+                .without("authorization")
+                .without("content-type")
+                .header("content-type", "application/x-www-form-urlencoded"),
+            401,
+            "missing_token",
+        ),
+        row(
+            "a token in a cookie",
+            anonymous().header("cookie", format!("access_token={dev}")),
+            401,
+            "missing_token",
         ),
     ]
 }

@@ -16,7 +16,7 @@ fn run(world: &World, rows: Vec<(Row, Sees)>) {
         assert_eq!(record["reason"], reason, "{name}: {record}");
         let outcome = match reason {
             "allowed" => "allowed",
-            "metadata" => "answered",
+            "metadata" | "preflight" => "answered",
             _ => "refused",
         };
         assert_eq!(record["outcome"], outcome, "{name}");
@@ -42,6 +42,11 @@ fn run(world: &World, rows: Vec<(Row, Sees)>) {
             let body: Value = serde_json::from_slice(&answer.body).unwrap();
             assert_eq!(body["error"]["data"]["decision"], record["decision"], "{name}");
         }
+        let origin =
+            request.headers.iter().find(|(name, _)| name == "origin").map(|(_, value)| value.as_slice());
+        let shown = if reason == "origin_not_allowed" { None } else { origin };
+        let told = answer.header("access-control-allow-origin").map(str::as_bytes);
+        assert_eq!(told, shown, "{name}: only an allowed page is told that it may read");
         let challenge = answer.header("www-authenticate");
         assert_eq!(
             challenge.is_some(),
@@ -85,6 +90,7 @@ fn the_table() {
         })
         .collect();
     let count = rows.len();
+    let without_token = rows.iter().filter(|(row, _)| row.reason == "missing_token").count();
     run(&world, rows);
     let stats = world.envoy.admin("/stats/prometheus").unwrap();
     let counted: u64 = stats
@@ -93,7 +99,8 @@ fn the_table() {
         .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
         .sum();
     assert_eq!(counted, count as u64, "each request is counted once:\n{stats}");
-    assert!(stats.contains(r#"mcp_iap_requests{outcome="refused",reason="missing_token"} 4"#), "{stats}");
+    let counter = format!(r#"mcp_iap_requests{{outcome="refused",reason="missing_token"}} {without_token}"#);
+    assert!(stats.contains(&counter), "{counter}:\n{stats}");
     assert!(!world.envoy.log().contains("panicked"), "{}", world.envoy.log());
 }
 

@@ -30,13 +30,23 @@ macro_rules! reasons {
 reasons! {
     /// A rule, or the default for lifecycle and listing methods, allowed the request.
     Allowed = "allowed",
+    /// A health path, open to everybody.
+    Health = "health",
     /// The RFC 9728 document was asked for and given.
     Metadata = "metadata",
+    /// A browser asked beforehand (CORS) and was answered.
+    Preflight = "preflight",
 
     /// The path is neither the resource's nor one that is answered here.
     UnknownPath = "unknown_path",
     /// The HTTP method is not one of Streamable HTTP's.
     MethodNotAllowed = "method_not_allowed",
+    /// A browser's page from an origin that is not allowed.
+    OriginNotAllowed = "origin_not_allowed",
+    /// The request is for a host that is not allowed.
+    HostNotAllowed = "host_not_allowed",
+    /// A header asks the upstream to take another HTTP method or path than the request's.
+    Override = "override",
     /// The head has no path or method, or is larger than can be read.
     MalformedHead = "malformed_head",
 

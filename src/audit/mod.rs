@@ -165,9 +165,9 @@ impl Record {
     }
 
     /// Notes that the request is allowed.
-    pub fn note_allowed(&mut self, rule: Option<&str>) {
+    pub fn note_allowed(&mut self, reason: Reason, rule: Option<&str>) {
         self.outcome = Outcome::Allowed;
-        self.reason = Reason::Allowed;
+        self.reason = reason;
         self.rule = rule.map(str::to_owned);
     }
 

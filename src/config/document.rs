@@ -16,6 +16,15 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// What is allowed and denied. Default deny; a deny rule beats every allow rule.
     pub rules: Vec<Rule>,
+    /// Origins of browser pages that may call, like `https://app.example.com`. The resource's own is
+    /// always allowed; a client that is no browser sends none.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+    /// The hosts that requests may be for, as `Host` or `:authority` names them. Default: every one.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Paths that pass to the upstream without a token, by GET and HEAD: health checks.
+    #[serde(default)]
+    pub health_paths: Vec<String>,
     /// Bounds on what is read.
     #[serde(default)]
     pub limits: Limits,

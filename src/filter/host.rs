@@ -90,6 +90,10 @@ pub(super) fn remove_header(name: &str) -> Result<(), Status> {
     abi::remove_header(REQUEST_HEADERS, name)
 }
 
+pub(super) fn set_response_header(name: &str, value: &str) -> Result<(), Status> {
+    abi::replace_header(RESPONSE_HEADERS, name, value)
+}
+
 /// The upstream's status; `None` for an answer that Envoy itself makes.
 pub(super) fn upstream_status() -> Option<u16> {
     if abi::property("response\0code_details").ok()? != b"via_upstream" {

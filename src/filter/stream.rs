@@ -8,7 +8,7 @@ use super::host;
 use super::root::Worker;
 use crate::audit::Record;
 use crate::callout::StreamId;
-use crate::gate::{Answer, Exit, Request};
+use crate::gate::{Answer, Cors, Exit, Request};
 use crate::head::One;
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
@@ -55,7 +55,7 @@ enum Phase {
     New,
     Deciding(Rc<Request>, Pin<Box<dyn Future<Output = Exit>>>),
     /// Left the gate; of the request only its record is kept.
-    Forwarded(Record),
+    Forwarded(Record, Option<Cors>),
     Answered(Record),
 }
 
@@ -108,7 +108,7 @@ impl StreamCore {
         }
         let mut state = self.state.borrow_mut();
         self.body_began(worker, &mut state);
-        if matches!(state.phase, Phase::Forwarded(_)) { Action::Continue } else { Action::Pause }
+        if matches!(state.phase, Phase::Forwarded(..)) { Action::Continue } else { Action::Pause }
     }
 
     /// The body is complete.
@@ -120,7 +120,7 @@ impl StreamCore {
         let mut state = self.state.borrow_mut();
         self.body_began(worker, &mut state);
         match &state.phase {
-            Phase::Forwarded(_) => return Action::Continue,
+            Phase::Forwarded(..) => return Action::Continue,
             Phase::New | Phase::Answered(_) => return Action::Pause,
             Phase::Deciding(request, _) => request.complete_body(read),
         }
@@ -144,7 +144,7 @@ impl StreamCore {
             Poll::Ready(Exit::Forward(forward)) => {
                 // A head that is gone went without a credential.
                 if state.head_released || set_credential(&request, forward.credential()) {
-                    self.leave(worker, state, Phase::Forwarded(request.record()));
+                    self.leave(worker, state, Phase::Forwarded(request.record(), request.cors.clone()));
                     Action::Continue
                 } else {
                     self.refuse(worker, state, &request, Reason::Internal)
@@ -187,7 +187,7 @@ impl StreamCore {
     /// now, since lines of long streams are, and before an answer, whose line may be.
     fn leave(&self, worker: &Worker, state: &mut State, phase: Phase) {
         worker.streams.borrow_mut().remove(&self.id);
-        if let Phase::Forwarded(record) | Phase::Answered(record) = &phase {
+        if let Phase::Forwarded(record, _) | Phase::Answered(record) = &phase {
             write_record(record);
         }
         state.phase = phase;
@@ -227,7 +227,14 @@ impl StreamCore {
         let mut state = self.state.borrow_mut();
         let released = state.head_released;
         match &mut state.phase {
-            Phase::Forwarded(record) => record.upstream_status = host::upstream_status(),
+            Phase::Forwarded(record, cors) => {
+                record.upstream_status = host::upstream_status();
+                for (name, value) in cors.iter().flat_map(Cors::headers) {
+                    if host::set_response_header(name, &value).is_err() {
+                        host::error("mcp-iap: the host did not set a header of an answer");
+                    }
+                }
+            }
             // Without the flag an upstream may answer a head alone: not before its body is decided.
             Phase::Deciding(request, _) if released => {
                 let request = Rc::clone(request);
@@ -250,7 +257,7 @@ impl StreamCore {
             record
         };
         let record = match &state.phase {
-            Phase::Forwarded(record) | Phase::Answered(record) => record.clone(),
+            Phase::Forwarded(record, _) | Phase::Answered(record) => record.clone(),
             Phase::Deciding(request, _) if host::is_answered() => undecided(request, Reason::EndedByEnvoy),
             Phase::Deciding(request, _) => undecided(request, Reason::ClientGone),
             // Envoy ended the request by itself: its head never came here.

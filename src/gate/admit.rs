@@ -20,10 +20,24 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     let settings = &request.settings;
     let head = &request.head;
 
-    let has_message = match route::find(&settings.resource, head)? {
-        Route::Metadata => return Ok(Exit::Answer(Answer::metadata(&settings.resource))),
+    let route = route::find(settings, head)?;
+    if route == Route::Health {
+        if !request.is_complete() {
+            return Err(Reason::UnexpectedBody.into());
+        }
+        let permit = settings.policies.health();
+        let credential = UpstreamCredential::stripped(&permit);
+        return Ok(Exit::Forward(Forward::new(permit, credential)));
+    }
+    let cors = request.cors()?;
+    let has_message = match route {
+        Route::Metadata => return Ok(Exit::Answer(Answer::metadata(&settings.resource, cors))),
+        Route::Preflight(methods) => {
+            let cors = cors.ok_or(Reason::OriginNotAllowed)?;
+            return Ok(Exit::Answer(cors.preflight(head, methods)));
+        }
         Route::Message => true,
-        Route::Stream => false,
+        Route::Stream | Route::Health => false,
     };
 
     // Who: a stranger is refused before a byte of the body is read.

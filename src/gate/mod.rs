@@ -4,6 +4,7 @@
 //! and the filter (or a test) brings the body, the clock and the replies.
 
 mod admit;
+mod cors;
 mod issuer;
 mod refusal;
 mod request;
@@ -11,6 +12,7 @@ mod route;
 mod settings;
 
 pub use admit::admit;
+pub use cors::Cors;
 pub use issuer::IssuerSettings;
 pub use refusal::Answer;
 pub use request::{Exit, Forward, Request, Shared};

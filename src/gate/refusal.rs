@@ -3,6 +3,7 @@
 //! Sources: RFC 6750 section 3.1 (401, 400), RFC 9728 section 5.1, MCP 2026-07-28 "Error Codes" and
 //! "Streamable HTTP"; own codes are the HTTP status, outside JSON-RPC's reserved range.
 
+use super::cors::Cors;
 use super::request::Request;
 use super::route;
 use crate::mcp::{Era, LEGACY, MODERN};
@@ -57,16 +58,14 @@ struct ErrorData<'a> {
 
 impl Answer {
     /// The RFC 9728 document.
-    pub(super) fn metadata(resource: &ProtectedResource) -> Self {
-        Self {
-            status: 200,
-            headers: vec![
-                ("content-type", "application/json".to_owned()),
-                ("cache-control", "max-age=300".to_owned()),
-            ],
-            body: resource.document().to_owned(),
-            reason: Reason::Metadata,
-        }
+    pub(super) fn metadata(resource: &ProtectedResource, cors: Option<&Cors>) -> Self {
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("cache-control", "max-age=300".to_owned()),
+            ("vary", "Origin".to_owned()),
+        ];
+        headers.extend(cors.into_iter().flat_map(Cors::headers));
+        Self { status: 200, headers, body: resource.document().to_owned(), reason: Reason::Metadata }
     }
 
     /// The refusal of a request for what happened after the gate let it through, noted in its record.
@@ -106,6 +105,7 @@ impl Answer {
             };
             headers.push(("www-authenticate", challenge.to_string()));
         }
+        headers.extend(request.cors.iter().flat_map(Cors::headers));
         if wire.status == 503 {
             headers.push(("retry-after", RETRY_AFTER.to_owned()));
         }
@@ -133,6 +133,9 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
     match reason {
         Reason::UnknownPath => answer(404, "there is nothing at this path"),
         Reason::MethodNotAllowed => answer(405, "this HTTP method is not used here"),
+        Reason::OriginNotAllowed => answer(403, "this origin is not allowed"),
+        Reason::HostNotAllowed => answer(403, "this host is not allowed"),
+        Reason::Override => answer(400, "a header overrides the method or the path"),
         Reason::MalformedHead => answer(400, "the request's head can't be read"),
 
         Reason::MissingToken => answer(401, "a bearer token is needed"),
@@ -192,7 +195,9 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::FlagMissing => answer(503, "the gate is not set up for bodies"),
         Reason::Overloaded => answer(503, "too many requests are waiting"),
         Reason::Allowed
+        | Reason::Health
         | Reason::Metadata
+        | Reason::Preflight
         | Reason::ClientGone
         | Reason::EndedByEnvoy
         | Reason::NotSeen

@@ -1,6 +1,7 @@
 //! One request as the gate sees it, and the state that requests of one root share.
 
 use super::admit::admit;
+use super::cors::Cors;
 use super::issuer::IssuerSettings;
 use super::refusal::Answer;
 use super::settings::Settings;
@@ -120,6 +121,9 @@ pub struct Request {
     released: RefCell<Option<UpstreamCredential>>,
     message_id: RefCell<Option<String>>,
     era: Cell<Option<Era>>,
+    /// The page that asks, where it is one and may.
+    pub cors: Option<Cors>,
+    origin: Result<(), Reason>,
 }
 
 /// A request's body. It stays with the host until the gate wants it: a stranger's body costs us nothing.
@@ -163,7 +167,13 @@ impl Request {
         if let Some(method) = head.one(":method").text() {
             record.note_http_method(method);
         }
+        let (cors, origin) = match Cors::of(&head, &settings.allowed_origins) {
+            Ok(cors) => (cors, Ok(())),
+            Err(reason) => (None, Err(reason)),
+        };
         Self {
+            cors,
+            origin,
             settings,
             head,
             shared,
@@ -186,7 +196,9 @@ impl Request {
             }
         };
         self.note(|record| match &exit {
-            Exit::Forward(forward) => record.note_allowed(forward.permit.rule().map(|rule| &**rule)),
+            Exit::Forward(forward) => {
+                record.note_allowed(forward.permit.reason(), forward.permit.rule().map(|rule| &**rule))
+            }
             Exit::Answer(answer) => {
                 record.outcome = Outcome::Answered;
                 record.reason = answer.reason;
@@ -237,6 +249,11 @@ impl Request {
     #[must_use]
     pub fn era(&self) -> Option<Era> {
         self.era.get()
+    }
+
+    /// The page that asks, if one does.
+    pub(super) fn cors(&self) -> Result<Option<&Cors>, Reason> {
+        self.origin.map(|()| self.cors.as_ref())
     }
 
     pub(super) fn now(&self) -> UnixTime {

@@ -2,6 +2,7 @@
 //!
 //! Paths are compared exactly: what is not written as configured is not found.
 
+use super::settings::Settings;
 use crate::head::{Head, One};
 use crate::oauth::ProtectedResource;
 use crate::reason::Reason;
@@ -11,28 +12,54 @@ use crate::reason::Reason;
 pub(super) enum Route {
     /// GET or HEAD of the RFC 9728 document.
     Metadata,
+    /// A browser asks beforehand what a page may send; the methods that it may use.
+    Preflight(&'static str),
+    /// GET or HEAD of a health path.
+    Health,
     /// POST of a message to the MCP endpoint.
     Message,
     /// GET or DELETE of the MCP endpoint: stream and session of the legacy revisions.
     Stream,
 }
 
-pub(super) fn find(resource: &ProtectedResource, head: &Head) -> Result<Route, Reason> {
+/// Headers by which some servers take another method or path than the request line's.
+const OVERRIDES: &[&str] =
+    &["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+
+pub(super) fn find(settings: &Settings, head: &Head) -> Result<Route, Reason> {
     let (One::Text(path), One::Text(method)) = (head.one(":path"), head.one(":method")) else {
         return Err(Reason::MalformedHead);
     };
-    let path = without_query(path);
-    if resource.is_metadata_path(path) {
-        // Envoy leaves the body of the answer to a HEAD out.
-        let reads = matches!(method, "GET" | "HEAD");
-        return if reads { Ok(Route::Metadata) } else { Err(Reason::MethodNotAllowed) };
+    if let Some(hosts) = &settings.allowed_hosts {
+        let host = head.one(":authority").text().map(str::to_ascii_lowercase);
+        if !host.is_some_and(|host| hosts.contains(&host)) {
+            return Err(Reason::HostNotAllowed);
+        }
     }
-    if path != resource.path() {
+    if head.iter().any(|(name, _)| OVERRIDES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())))
+    {
+        return Err(Reason::Override);
+    }
+    let path = without_query(path);
+    if settings.health_paths.iter().any(|health| health == path) {
+        return if matches!(method, "GET" | "HEAD") {
+            Ok(Route::Health)
+        } else {
+            Err(Reason::MethodNotAllowed)
+        };
+    }
+    let is_metadata = settings.resource.is_metadata_path(path);
+    if !is_metadata && path != settings.resource.path() {
         return Err(Reason::UnknownPath);
     }
-    match method {
-        "POST" => Ok(Route::Message),
-        "GET" | "DELETE" => Ok(Route::Stream),
+    let asks_beforehand =
+        head.one("origin") != One::Absent && head.one("access-control-request-method") != One::Absent;
+    match (method, is_metadata) {
+        ("OPTIONS", _) if asks_beforehand => Ok(Route::Preflight(allowed_methods(&settings.resource, head))),
+        // Envoy leaves the body of the answer to a HEAD out.
+        ("GET" | "HEAD", true) => Ok(Route::Metadata),
+        ("POST", false) => Ok(Route::Message),
+        ("GET" | "DELETE", false) => Ok(Route::Stream),
         _ => Err(Reason::MethodNotAllowed),
     }
 }
@@ -82,18 +109,28 @@ pub(super) fn check_body_headers(head: &Head, limit: usize) -> Result<(), Reason
 mod tests {
     use super::*;
 
-    fn route(method: &str, path: &str) -> Result<Route, Reason> {
-        let resource = ProtectedResource::new("https://h/mcp", &[]).unwrap();
-        find(&resource, &Head::from_pairs([(":method", method), (":path", path)]))
+    const CONFIGURATION: &str = "{resource: 'https://h/mcp', issuers: [{issuer: 'https://i'}], rules: [], health_paths: [/healthz], allowed_hosts: [h]}";
+
+    fn route(pairs: &[(&str, &str)]) -> Result<Route, Reason> {
+        let settings = Settings::load(CONFIGURATION.as_bytes()).unwrap();
+        find(&settings, &Head::from_pairs(pairs.iter().copied()))
+    }
+
+    fn at(method: &str, path: &str) -> Result<Route, Reason> {
+        route(&[(":method", method), (":path", path), (":authority", "h")])
     }
 
     #[test]
     fn knows_few_paths() {
-        assert_eq!(route("POST", "/mcp"), Ok(Route::Message));
-        assert_eq!(route("POST", "/mcp?x=1"), Ok(Route::Message));
-        assert_eq!(route("GET", "/mcp"), Ok(Route::Stream));
-        assert_eq!(route("DELETE", "/mcp"), Ok(Route::Stream));
-        assert_eq!(route("GET", "/.well-known/oauth-protected-resource/mcp"), Ok(Route::Metadata));
+        assert_eq!(at("POST", "/mcp"), Ok(Route::Message));
+        assert_eq!(at("POST", "/mcp?x=1"), Ok(Route::Message));
+        assert_eq!(at("GET", "/mcp"), Ok(Route::Stream));
+        assert_eq!(at("DELETE", "/mcp"), Ok(Route::Stream));
+        assert_eq!(at("GET", "/healthz"), Ok(Route::Health));
+        assert_eq!(at("POST", "/healthz"), Err(Reason::MethodNotAllowed));
+        for method in ["GET", "HEAD"] {
+            assert_eq!(at(method, "/.well-known/oauth-protected-resource/mcp"), Ok(Route::Metadata));
+        }
         for path in [
             "/",
             "/mcp/",
@@ -105,18 +142,43 @@ mod tests {
             "/mcp#",
             "/mcp/x",
             "*",
+            "",
+            "/healthz/",
+            "/Healthz",
             "/.well-known/openid-configuration",
+            "/.well-known/oauth-protected-resource/",
+            "/.well-known/oauth-authorization-server",
         ] {
-            assert_eq!(route("POST", path), Err(Reason::UnknownPath), "{path}");
+            assert_eq!(at("POST", path), Err(Reason::UnknownPath), "{path}");
+            assert_eq!(at("GET", path), Err(Reason::UnknownPath), "{path}");
         }
-        for method in ["PUT", "OPTIONS", "HEAD", "CONNECT", "post", ""] {
-            assert_eq!(route(method, "/mcp"), Err(Reason::MethodNotAllowed), "{method}");
+        for method in ["PUT", "OPTIONS", "HEAD", "CONNECT", "TRACE", "post", ""] {
+            assert_eq!(at(method, "/mcp"), Err(Reason::MethodNotAllowed), "{method}");
         }
-        assert_eq!(route("POST", "/.well-known/oauth-protected-resource"), Err(Reason::MethodNotAllowed));
-        assert_eq!(
-            find(&ProtectedResource::new("https://h/mcp", &[]).unwrap(), &Head::default()),
-            Err(Reason::MalformedHead)
-        );
+        assert_eq!(at("POST", "/.well-known/oauth-protected-resource"), Err(Reason::MethodNotAllowed));
+        assert_eq!(route(&[]), Err(Reason::MalformedHead));
+    }
+
+    #[test]
+    fn knows_its_hosts_and_no_overrides() {
+        let with = |pair| route(&[(":method", "POST"), (":path", "/mcp"), pair]);
+        assert_eq!(with((":authority", "H")), Ok(Route::Message));
+        for host in ["evil", "h:80", "h.evil", ""] {
+            assert_eq!(with((":authority", host)), Err(Reason::HostNotAllowed), "{host}");
+        }
+        assert_eq!(with(("x", "y")), Err(Reason::HostNotAllowed));
+        for name in ["X-HTTP-Method-Override", "x-original-url"] {
+            let pairs = [(":method", "POST"), (":path", "/mcp"), (":authority", "h"), (name, "DELETE")];
+            assert_eq!(route(&pairs), Err(Reason::Override), "{name}");
+        }
+        let preflight = [
+            (":method", "OPTIONS"),
+            (":path", "/mcp"),
+            (":authority", "h"),
+            ("origin", "https://h"),
+            ("access-control-request-method", "POST"),
+        ];
+        assert_eq!(route(&preflight), Ok(Route::Preflight("GET, POST, DELETE")));
     }
 
     #[test]

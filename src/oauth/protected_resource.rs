@@ -11,6 +11,7 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 #[derive(Clone, Debug)]
 pub struct ProtectedResource {
     identifier: String,
+    origin: String,
     path: String,
     metadata_url: String,
     metadata_path: String,
@@ -53,8 +54,7 @@ impl ProtectedResource {
         if !matches!(scheme, "https" | "http") || authority.is_empty() || authority.contains('@') {
             return Err(ResourceError::NotAUrl);
         }
-        let dotted = path.split('/').any(|segment| matches!(segment, "." | ".."));
-        if dotted || path.contains("//") || path.contains(['%', ';']) {
+        if !is_one_path(&path) {
             return Err(ResourceError::Path);
         }
         let suffix = if path == "/" { "" } else { &path };
@@ -66,6 +66,7 @@ impl ProtectedResource {
         });
         Ok(Self {
             identifier: identifier.to_owned(),
+            origin: format!("{scheme}://{authority}"),
             metadata_url: format!("{scheme}://{authority}{metadata_path}"),
             metadata_path,
             path,
@@ -77,6 +78,12 @@ impl ProtectedResource {
     #[must_use]
     pub fn identifier(&self) -> &str {
         &self.identifier
+    }
+
+    /// Scheme, host and port, as a browser names them (RFC 6454).
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// The path of the MCP endpoint.
@@ -104,6 +111,14 @@ impl ProtectedResource {
     pub fn is_metadata_path(&self, path: &str) -> bool {
         path == self.metadata_path || path == WELL_KNOWN
     }
+}
+
+/// Whether a path can be written in one way only, so that comparing it byte for byte is enough.
+#[must_use]
+pub fn is_one_path(path: &str) -> bool {
+    let dotted = path.split('/').any(|segment| matches!(segment, "." | ".."));
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'%' | b';' | b'?' | b'#' | b'\\' | b'"');
+    path.starts_with('/') && !dotted && !path.contains("//") && path.bytes().all(plain)
 }
 
 #[cfg(test)]

@@ -7,13 +7,21 @@ use crate::mcp::{Arguments, Operation};
 use crate::reason::Reason;
 use std::rc::Rc;
 
-/// Proof that the rules allow a request. Only [`PolicySet::decide`] makes one.
+/// Proof that a request may go on. Only [`PolicySet::decide`] makes one, and [`PolicySet::health`] for
+/// what is configured to be open to everybody.
 #[derive(Debug)]
 pub struct Permit {
+    reason: Reason,
     rule: Option<Rc<str>>,
 }
 
 impl Permit {
+    /// [`Reason::Allowed`] or [`Reason::Health`].
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
     /// The rule that allowed it; `None` for what is open to every authenticated caller.
     #[must_use]
     pub fn rule(&self) -> Option<&Rc<str>> {
@@ -58,7 +66,7 @@ impl PolicySet {
         operations: &[Operation<'_>],
         arguments: &Arguments<'_>,
     ) -> Result<Permit, Denial> {
-        let mut permit = Permit { rule: None };
+        let mut permit = Permit { reason: Reason::Allowed, rule: None };
         for (place, operation) in operations.iter().enumerate() {
             if *operation != Operation::Open {
                 permit = self
@@ -67,6 +75,12 @@ impl PolicySet {
             }
         }
         Ok(permit)
+    }
+
+    /// The permit of a health path: configured, open to everybody, without a body.
+    #[must_use]
+    pub fn health(&self) -> Permit {
+        Permit { reason: Reason::Health, rule: None }
     }
 
     /// Decides by what a head tells (`Mcp-Method`, `Mcp-Name`), where arguments are not known yet:
@@ -119,7 +133,7 @@ impl PolicySet {
             }
         }
         match (allowed_by, nearest) {
-            (Some(rule), _) => Ok(Permit { rule: Some(rule) }),
+            (Some(rule), _) => Ok(Permit { reason: Reason::Allowed, rule: Some(rule) }),
             (None, Some(denial)) => Err(denial),
             (None, None) => Err(Reason::NoRuleAllows.into()),
         }
