@@ -197,7 +197,7 @@ impl Request {
         };
         self.note(|record| match &exit {
             Exit::Forward(forward) => {
-                record.note_allowed(forward.permit.reason(), forward.permit.rule().map(|rule| &**rule))
+                record.note_allowed(forward.permit.reason(), forward.permit.rule().map(|rule| &**rule));
             }
             Exit::Answer(answer) => {
                 record.outcome = Outcome::Answered;
