@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-unit integration envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-unit test-wire integration envoy lint clean deps-demo deps-envoy FORCE
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,10 @@ test-unit: $(WASM) ## native tests, in seconds
 integration: $(WASM) deps-envoy ## scenarios on a real Envoy
 	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration
+
+test-wire: $(WASM) deps-envoy ## what gets in and what passes unchanged: every row, on a real Envoy
+	@cargo test --quiet --test lenient
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- table http2 streaming
 
 envoy: ## installs the default Envoy and prints where it is
 	@scripts/deps.sh envoy $(ENVOY_VERSION)

@@ -207,6 +207,12 @@ fn refuses_attacks_on_the_form() {
 }
 
 #[test]
+fn a_set_is_bounded() {
+    let keys = vec![ISSUER.ec_jwk(); 100];
+    assert_eq!(KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap().len(), 64);
+}
+
+#[test]
 fn a_set_without_a_usable_key_is_none() {
     for document in
         ["", "[]", "{}", r#"{"keys":7}"#, r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"YQ"}]}"#, "<html>"]

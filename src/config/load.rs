@@ -175,6 +175,12 @@ mod tests {
         assert!(load(b" \n").unwrap_err().to_string().contains("there is no configuration"));
     }
 
+    #[test]
+    fn bounds_the_document() {
+        let error = load(&vec![b'#'; MAX_BYTES.saturating_add(1)]).unwrap_err();
+        assert!(error.to_string().contains("is larger than 4 MiB"), "{error}");
+    }
+
     proptest! {
         #[test]
         fn any_text_does_not_panic(text in ".{0,200}") {

@@ -72,6 +72,18 @@ impl KeySet {
         if keys.is_empty() { None } else { Some(Self { keys }) }
     }
 
+    /// How many keys are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none; never so for a set that was parsed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// The key with this id for this algorithm; a token without `kid` gets the only key of its
     /// algorithm, if there is just one.
     #[must_use]
