@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-unit test-wire integration envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-unit test-wire integration fuzz envoy lint clean deps-demo deps-envoy FORCE
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ integration: $(WASM) deps-envoy ## scenarios on a real Envoy
 test-wire: $(WASM) deps-envoy ## what gets in and what passes unchanged: every row, on a real Envoy
 	@cargo test --quiet --test lenient
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- table http2 streaming
+
+fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
+	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)
 
 envoy: ## installs the default Envoy and prints where it is
 	@scripts/deps.sh envoy $(ENVOY_VERSION)
