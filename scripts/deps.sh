@@ -15,6 +15,7 @@ usage: scripts/deps.sh COMMAND
   envoy VERSION    an Envoy; prints the path of its binary
   python           the Python packages of demo/server/requirements.txt
   node             the Node packages of demo/provider/package-lock.json
+  conformance      the MCP conformance suite of conformance/package-lock.json, with its Node.js
 EOF
   exit 2
 }
@@ -102,21 +103,26 @@ install_python() {
   stamp python "$sum"
 }
 
+# install_packages FROM TO: what the lock file in FROM names, below TO/node_modules.
+install_packages() {
+  if ! command -v npm >/dev/null ||
+    ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then
+    missing "Node.js 20 or later, with npm" "apt-get install nodejs npm (Debian 13 or later; else nodejs.org)"
+  fi
+  rm -rf "${2:?}"
+  mkdir "$2"
+  cp "$1"/{package.json,package-lock.json,.npmrc} "$2"
+  npm ci --prefix "$2" --ignore-scripts --loglevel=error >/dev/null
+}
+
 # Node finds packages beside the importing file only, hence the link.
 install_node() {
   local from=$root/demo/provider sum
   sum=$(checksum "$from/package.json" "$from/package-lock.json")
   open_deps
   if ! is_current node "$sum"; then
-    if ! command -v npm >/dev/null ||
-      ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then
-      missing "Node.js 20 or later, with npm" "apt-get install nodejs npm (Debian 13 or later; else nodejs.org)"
-    fi
     say "installing the Node packages of the demo"
-    rm -rf "$deps/node"
-    mkdir "$deps/node"
-    cp "$from"/{package.json,package-lock.json,.npmrc} "$deps/node"
-    npm ci --prefix "$deps/node" --ignore-scripts --loglevel=error >/dev/null
+    install_packages "$from" "$deps/node"
     stamp node "$sum"
   fi
   if [[ ! -e $from/node_modules || -L $from/node_modules ]]; then
@@ -124,10 +130,22 @@ install_node() {
   fi
 }
 
+# The suite asks for a newer Node.js than the demo; its lock file names one.
+install_conformance() {
+  local from=$root/conformance sum
+  sum=$(checksum "$from/package.json" "$from/package-lock.json")
+  open_deps
+  if is_current conformance "$sum"; then return; fi
+  say "installing the MCP conformance suite"
+  install_packages "$from" "$deps/conformance"
+  stamp conformance "$sum"
+}
+
 case "${1-} $#" in
   "rust-target 1") add_rust_target ;;
   "envoy 2") install_envoy "$2" ;;
   "python 1") install_python ;;
   "node 1") install_node ;;
+  "conformance 1") install_conformance ;;
   *) usage >&2 ;;
 esac
