@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-unit test-wire integration fuzz envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-unit test-wire integration conformance fuzz envoy lint clean deps-demo deps-envoy FORCE
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,7 @@ build: $(WASM) ## builds the filter into dist/ and the command line
 
 $(WASM): FORCE
 	@scripts/deps.sh rust-target
+	@[ -e $(TARGET)/wasm32-wasip1/release/mcp_iap.wasm ] || echo "compiling the filter, the first time some minutes"
 	@cargo build --quiet --release --target wasm32-wasip1 --lib
 	@mkdir -p dist && cmp -s $(TARGET)/wasm32-wasip1/release/mcp_iap.wasm $@ || cp $(TARGET)/wasm32-wasip1/release/mcp_iap.wasm $@
 
@@ -47,6 +48,10 @@ integration: $(WASM) deps-envoy ## scenarios on a real Envoy
 test-wire: $(WASM) deps-envoy ## what gets in and what passes unchanged: every row, on a real Envoy
 	@cargo test --quiet --test lenient
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- table http2 streaming
+
+conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly and through the gate
+	@scripts/deps.sh conformance
+	@$(DEPS)/venv/bin/python conformance/run.py --envoy "$(ENVOY)"
 
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)

@@ -5,10 +5,14 @@ differs from what must be seen, 2 if the components can't run here. With --up it
 components and leaves the calling to you. It builds nothing: see `make demo`.
 """
 
-import argparse
-import asyncio
 import signal
 import sys
+
+# The imports below take a moment, in which nothing has been started yet.
+signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+
+import argparse
+import asyncio
 import time
 from pathlib import Path
 
@@ -44,7 +48,7 @@ mcp tools/call get_deployment '"name":"get_deployment","arguments":{{"namespace"
 mcp tools/call delete_namespace '"name":"delete_namespace","arguments":{{"name":"web"}},'
 
 # the audit records
-tail {ACCESS_LOG.relative_to(ROOT)}
+sleep 1; tail {ACCESS_LOG.relative_to(ROOT)}
 """
 
 

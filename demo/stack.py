@@ -102,7 +102,7 @@ class Stack:
 
     def envoy_command(self):
         # The base id only has to differ from that of any other Envoy on this machine.
-        command = [self.envoy, "-c", "envoy/envoy.yaml", "--base-id", str(os.getpid())]
+        command = [self.envoy, "-c", "envoy/envoy.yaml", "--disable-hot-restart"]
         return command + ["--concurrency", "2", "-l", "warning", "--file-flush-interval-msec", "200"]
 
     def start(self, name, command, stdout=None, **env):

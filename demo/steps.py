@@ -67,10 +67,10 @@ async def session(report, name, era, algorithm, evidence, use):
 
 
 async def dana(report, user, era, evidence):
-    with report.step(f"dana: list tools, {era}", "her 3 tools listed") as row:
+    with report.step(f"dana: list tools, {era}", "5 tools listed, unfiltered") as row:
         row.audit = allowed("dana", method="tools/list")
         listed = {tool.name for tool in (await user.client.list_tools()).tools}
-        row.saw(f"her {len(READS & listed)} tools listed")
+        row.saw(f"{len(listed)} tools listed, unfiltered")
 
     with report.step(f"dana: get_deployment, {era}", "web/shop: 2 replicas") as row:
         row.audit = allowed("dana", tool="get_deployment", rule="dev-reads")

@@ -104,7 +104,7 @@ impl Envoy {
         let process = Command::new(binary)
             .arg("-c")
             .arg(folder.join("envoy.yaml"))
-            .args(["--use-dynamic-base-id", "-l", "warning", "--component-log-level", "wasm:info"])
+            .args(["--disable-hot-restart", "-l", "warning", "--component-log-level", "wasm:info"])
             .args(["--file-flush-interval-msec", "20", "--concurrency"])
             .arg(changes.concurrency.unwrap_or(2).to_string())
             .stdout(File::create(folder.join("access.jsonl")).unwrap())

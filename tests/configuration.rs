@@ -70,6 +70,22 @@ fn the_shipped_envoy_file_holds_an_accepted_configuration() {
 }
 
 #[test]
+fn a_configuration_is_checked_where_envoy_has_it() {
+    let seen = mcp_iap(&["check", "envoy/envoy.yaml"]);
+    assert_eq!(
+        String::from_utf8(seen.stdout).unwrap(),
+        "envoy/envoy.yaml: ok, guards http://127.0.0.1:10000/mcp\n"
+    );
+    let text =
+        std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap().replace("[get_*, list_*]", "get_*");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bootstrap.yaml");
+    std::fs::write(&file, text).unwrap();
+    let seen = mcp_iap(&["check", file.to_str().unwrap()]);
+    assert_eq!(seen.status.code(), Some(1));
+    assert!(String::from_utf8(seen.stdout).unwrap().contains("rules[0].allow.tools"));
+}
+
+#[test]
 fn the_schema_is_current() {
     let seen = mcp_iap(&["schema"]);
     assert_eq!(seen.status.code(), Some(0));

@@ -98,6 +98,12 @@ impl fmt::Display for KeysError {
             }
             CalloutError::NotSent => write!(f, "{what} was not asked for: Envoy could not send the request"),
             CalloutError::Unreadable => write!(f, "{what} came in an answer that can't be read"),
+            CalloutError::Status(status @ (503 | 504)) => {
+                write!(
+                    f,
+                    "{what} was answered with status {status} (Envoy's own if the cluster can't be reached)"
+                )
+            }
             CalloutError::Status(status) => write!(f, "{what} was answered with status {status}"),
         }
     }

@@ -176,6 +176,13 @@ mod tests {
     }
 
     #[test]
+    fn only_true_and_false_are_truth_values() {
+        let text = b"{resource: 'https://r', issuers: [{issuer: 'https://i'}], rules: [{id: no, allow: {tools: [yes, on]}}]}";
+        let config = load(text).unwrap();
+        assert_eq!(config.rules.first().unwrap().allow.as_ref().unwrap().tools, ["yes", "on"]);
+    }
+
+    #[test]
     fn bounds_the_document() {
         let error = load(&vec![b'#'; MAX_BYTES.saturating_add(1)]).unwrap_err();
         assert!(error.to_string().contains("is larger than 4 MiB"), "{error}");

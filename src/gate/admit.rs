@@ -6,7 +6,7 @@ use super::request::{Exit, Forward, Request};
 use super::route::{self, Route};
 use crate::identity::Caller;
 use crate::jose::{Jws, VerifiedClaims};
-use crate::mcp::{Arguments, Message, Operation, headers};
+use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
 use crate::oauth::BearerToken;
 use crate::policy::Denial;
 use crate::reason::Reason;
@@ -68,7 +68,11 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     let permit = if has_message {
         let message = Message::parse(&body)?;
         request.note_message(&message);
-        request.note_era(headers::agree(head, &message)?);
+        let era = headers::agree(head, &message)?;
+        request.note_era(era);
+        if era == Era::Modern && is_removed(&message.method) {
+            return Err(Reason::UnknownMethod.into());
+        }
         let operations = message.operations()?;
         let decision = settings.policies.decide(&caller, &operations, &message.arguments);
         request.note_decision(&operations, &decision);

@@ -6,7 +6,8 @@
 use super::cors::Cors;
 use super::request::Request;
 use super::route;
-use crate::mcp::{Era, LEGACY, MODERN};
+use crate::mcp::headers::PROTOCOL_VERSION;
+use crate::mcp::{Era, MODERN};
 use crate::oauth::{Challenge, ProtectedResource};
 use crate::policy::Denial;
 use crate::reason::Reason;
@@ -27,6 +28,9 @@ pub struct Answer {
 
 /// What a client does next, in seconds.
 const RETRY_AFTER: &str = "2";
+
+/// How long a version may be to be told back, in bytes.
+const MAX_VERSION: usize = 64;
 
 /// How a reason looks on the wire.
 struct Wire {
@@ -53,7 +57,9 @@ struct ErrorData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     argument: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    supported: Option<Vec<&'static str>>,
+    supported: Option<&'static [&'static str]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested: Option<&'a str>,
 }
 
 impl Answer {
@@ -81,6 +87,7 @@ impl Answer {
         let id = request.message_id();
         let wire = wire(denial.reason, request.era(), id.is_some());
         let decision = request.note(|record| record.decision.clone());
+        let is_version = denial.reason == Reason::UnsupportedProtocolVersion;
         let error = ErrorObject {
             code: wire.code.unwrap_or_else(|| i32::from(wire.status)),
             message: denial.message.as_deref().unwrap_or(wire.message),
@@ -88,8 +95,12 @@ impl Answer {
                 reason: denial.reason.code(),
                 decision: &decision,
                 argument: denial.argument.as_deref(),
-                supported: (denial.reason == Reason::UnsupportedProtocolVersion)
-                    .then(|| [MODERN, LEGACY].concat()),
+                supported: is_version.then_some(MODERN),
+                requested: request
+                    .head
+                    .one(PROTOCOL_VERSION)
+                    .text()
+                    .filter(|version| is_version && version.len() <= MAX_VERSION),
             },
         };
         let error = serde_json::to_string(&error).unwrap_or_else(|_| "null".to_owned());

@@ -38,6 +38,21 @@ pub enum Shape {
     TaskList,
 }
 
+/// Whether 2026-07-28 has removed `method` ("Changes"); of a modern request it is unknown.
+#[must_use]
+pub fn is_removed(method: &str) -> bool {
+    matches!(
+        method,
+        "initialize"
+            | "ping"
+            | "logging/setLevel"
+            | "resources/subscribe"
+            | "resources/unsubscribe"
+            | "tasks/list"
+            | "tasks/result"
+    )
+}
+
 /// The shape of `method`, `None` for one that no revision knows.
 #[must_use]
 pub fn shape(method: &str) -> Option<Shape> {

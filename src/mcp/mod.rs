@@ -11,5 +11,5 @@ mod uri;
 mod version;
 
 pub use message::{Arguments, Message, Role};
-pub use method::{Operation, Shape, shape};
+pub use method::{Operation, Shape, is_removed, shape};
 pub use version::{Era, LEGACY, MODERN};

@@ -50,8 +50,10 @@ impl Condition {
                     _ => Ok(()),
                 }
             }
-            (Self::Integer { .. }, Some(_)) => unmet(Reason::ArgumentType, "must be an integer".to_owned()),
-            (_, None) => unmet(Reason::ArgumentType, "has the wrong type".to_owned()),
+            (Self::Integer { .. }, _) => {
+                unmet(Reason::ArgumentType, "must be an integer, without fraction and exponent".to_owned())
+            }
+            (Self::OneOf(_), None) => unmet(Reason::ArgumentType, "has the wrong type".to_owned()),
         }
     }
 }
@@ -105,17 +107,18 @@ mod tests {
         for raw in ["0", "10", "-0", "3"] {
             assert_eq!(condition.check(Some(raw)), Ok(()), "{raw}");
         }
+        const INTEGER: &str = "must be an integer, without fraction and exponent";
         for (raw, reason, text) in [
             ("50", Reason::ArgumentOutOfRange, "50 is above 10"),
             ("-1", Reason::ArgumentOutOfRange, "-1 is below 0"),
             ("99999999999999999999", Reason::ArgumentOutOfRange, "is above 10"),
             ("-99999999999999999999", Reason::ArgumentOutOfRange, "is below 0"),
-            ("5.0", Reason::ArgumentType, "has the wrong type"),
-            ("5e0", Reason::ArgumentType, "has the wrong type"),
-            ("\"5\"", Reason::ArgumentType, "must be an integer"),
-            ("true", Reason::ArgumentType, "must be an integer"),
-            ("null", Reason::ArgumentType, "has the wrong type"),
-            ("[5]", Reason::ArgumentType, "has the wrong type"),
+            ("5.0", Reason::ArgumentType, INTEGER),
+            ("5e0", Reason::ArgumentType, INTEGER),
+            ("\"5\"", Reason::ArgumentType, INTEGER),
+            ("true", Reason::ArgumentType, INTEGER),
+            ("null", Reason::ArgumentType, INTEGER),
+            ("[5]", Reason::ArgumentType, INTEGER),
         ] {
             assert_eq!(condition.check(Some(raw)), Err(Unmet { reason, text: text.into() }), "{raw}");
         }

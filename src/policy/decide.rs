@@ -121,8 +121,11 @@ impl PolicySet {
         let mut nearest: Option<Denial> = None;
         for rule in self.rules.iter().filter(|rule| rule.is_about(caller, operation)) {
             match rule.effect {
-                Effect::Deny if rule.meets_every_deny_condition(arguments) => return Err(rule.denies()),
-                Effect::Deny => {}
+                Effect::Deny => {
+                    if let Some(denial) = rule.denial(arguments) {
+                        return Err(denial);
+                    }
+                }
                 Effect::Allow if allowed_by.is_some() => {}
                 Effect::Allow => match rule.first_unmet(arguments) {
                     None => allowed_by = Some(Rc::clone(&rule.id)),
@@ -151,12 +154,20 @@ impl Rule {
         patterns.iter().any(|pattern| pattern.matches(name)) && self.subjects.include(caller)
     }
 
-    /// A condition that can't be evaluated counts as met.
-    fn meets_every_deny_condition(&self, arguments: &Arguments<'_>) -> bool {
-        self.arguments.iter().all(|(name, condition)| match condition.check(arguments.get(name)) {
-            Ok(()) => true,
-            Err(unmet) => matches!(unmet.reason, Reason::ArgumentMissing | Reason::ArgumentType),
-        })
+    /// Whether a deny rule holds: a condition that can't be evaluated counts as met, and its argument is
+    /// named to the caller.
+    fn denial(&self, arguments: &Arguments<'_>) -> Option<Denial> {
+        let mut unevaluated = None;
+        for (name, condition) in &self.arguments {
+            match condition.check(arguments.get(name)) {
+                Ok(()) => {}
+                Err(unmet) if matches!(unmet.reason, Reason::ArgumentMissing | Reason::ArgumentType) => {
+                    unevaluated.get_or_insert(name);
+                }
+                Err(_) => return None,
+            }
+        }
+        Some(Denial { argument: unevaluated.map(Rc::clone), ..self.denies() })
     }
 
     fn first_unmet(&self, arguments: &Arguments<'_>) -> Option<(Rc<str>, Unmet)> {

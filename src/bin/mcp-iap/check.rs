@@ -1,9 +1,10 @@
-//! `mcp-iap check FILE`: the configuration as the filter reads it, with all its faults.
+//! `mcp-iap check FILE`: the configuration as the filter reads it, with all its faults; of an Envoy
+//! configuration the text that it gives to the filter.
 
 use crate::Output;
 use mcp_iap::config::{ConfigError, Errors};
 use mcp_iap::gate::Settings;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,12 +19,38 @@ pub fn run(file: &Path, output: Output) -> ExitCode {
             return ExitCode::from(UNUSABLE);
         }
     };
-    let result = Settings::load(&text);
+    let result = match configurations(&text) {
+        Some(texts) => {
+            texts.iter().map(|text| Settings::load(text.as_bytes())).collect::<Result<Vec<_>, _>>()
+        }
+        None => Settings::load(&text).map(|settings| vec![settings]),
+    };
     match output {
         Output::Text => print_text(file, &result),
         Output::Json => print_json(file, &result),
     }
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The configurations inside an Envoy configuration: of each Wasm plugin the text of its StringValue.
+/// `None` for every other document.
+fn configurations(text: &[u8]) -> Option<Vec<String>> {
+    fn walk(value: &Value, into: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                let is_plugin = members.contains_key("vm_config");
+                let text = value.pointer("/configuration/value").and_then(Value::as_str);
+                into.extend(text.filter(|_| is_plugin).map(str::to_owned));
+                members.values().for_each(|value| walk(value, into));
+            }
+            Value::Array(elements) => elements.iter().for_each(|value| walk(value, into)),
+            _ => {}
+        }
+    }
+    let document: Value = serde_saphyr::from_str(std::str::from_utf8(text).ok()?).ok()?;
+    let mut found = Vec::new();
+    walk(&document, &mut found);
+    if found.is_empty() { None } else { Some(found) }
 }
 
 fn read(file: &Path) -> std::io::Result<Vec<u8>> {
@@ -35,10 +62,14 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn print_text(file: &Path, result: &Result<Settings, Errors>) {
+fn print_text(file: &Path, result: &Result<Vec<Settings>, Errors>) {
     let file = file.display();
     match result {
-        Ok(settings) => println!("{file}: ok, guards {}", settings.resource.identifier()),
+        Ok(all) => {
+            for settings in all {
+                println!("{file}: ok, guards {}", settings.resource.identifier());
+            }
+        }
         Err(Errors(errors)) => {
             for ConfigError { path, value, reason, fix } in errors {
                 let path = if path.is_empty() { "the document" } else { path };
@@ -54,7 +85,7 @@ fn print_text(file: &Path, result: &Result<Settings, Errors>) {
     }
 }
 
-fn print_json(file: &Path, result: &Result<Settings, Errors>) {
+fn print_json(file: &Path, result: &Result<Vec<Settings>, Errors>) {
     let errors: Vec<_> = match result {
         Ok(_) => Vec::new(),
         Err(Errors(errors)) => errors

@@ -22,7 +22,8 @@ struct Arguments {
 enum Command {
     /// Checks a configuration as the filter does when Envoy loads it.
     Check {
-        /// The configuration, YAML or JSON; `-` for standard input.
+        /// The configuration, YAML or JSON, or the Envoy configuration that it stands in; `-` for standard
+        /// input.
         file: PathBuf,
         /// How the result is written.
         #[arg(short, long, value_enum, default_value_t)]
