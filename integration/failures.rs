@@ -229,15 +229,38 @@ fn a_flag_that_is_missing_is_told() {
     assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("flag_missing")));
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert_eq!(world.record(1)["reason"], "flag_missing");
-    assert!(world.envoy.log().contains("PluginConfig has no `allow_on_headers_stop_iteration: true`"));
+    assert!(world.envoy.log().contains("its PluginConfig has no"));
     assert!(world.upstream.seen().is_empty());
 }
 
-/// A slow client is not taken for it, once a body has come after a pause.
+/// Not even while others keep the worker busy.
+#[test]
+fn a_flag_that_is_missing_is_told_under_load() {
+    let changes =
+        Changes { replace: vec![Changes::no_flag_in_envoy()], concurrency: Some(1), ..Changes::default() };
+    let world = World::new(&changes);
+    let request = good_call();
+    let first = request.start(world.envoy.port);
+    let started = Instant::now();
+    let others: Vec<_> = (0..50)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(40));
+            request.start(world.envoy.port)
+        })
+        .collect();
+    assert_eq!(finish(first).reason().as_deref(), Some("flag_missing"));
+    let line = world.envoy.access_lines(1)[0].clone();
+    assert!(line["duration_ms"].as_u64().unwrap() < 1000, "{line}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    for other in others {
+        assert_eq!(finish(other).status, 503);
+    }
+}
+
+/// A slow client is not taken for it, not even by a worker that has seen no body yet.
 #[test]
 fn a_slow_body_is_waited_for() {
     let world = World::new(&Changes { concurrency: Some(1), ..Changes::default() });
-    assert_eq!(good_call().send(world.envoy.port).status, 200);
     let request = good_call();
     let mut stream = request.start_with_half_a_body(world.envoy.port);
     std::thread::sleep(Duration::from_millis(2500));

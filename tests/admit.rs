@@ -402,6 +402,20 @@ fn a_body_that_can_not_be_read_refuses() {
     assert_eq!(reason(&worker.run(&get, Ok(b"x"), &providers)), "unexpected_body");
 }
 
+/// Also where it came before the keys did.
+#[test]
+fn a_body_without_a_message_refuses_whenever_it_comes() {
+    for method in ["GET", "DELETE"] {
+        let mut worker = Worker::new(CONFIGURATION);
+        worker.body_is_early = true;
+        let authorization = bearer(&ISSUER.es256(&claims()));
+        let mut head = post(&authorization);
+        head[0] = (":method", method);
+        let ended = worker.run(&head, Ok(&call("drop", &json!({}))), &providers);
+        assert_eq!((reason(&ended), ended.callouts.len()), ("unexpected_body", 2), "{method}");
+    }
+}
+
 #[test]
 fn a_malformed_groups_claim_does_not_escape_a_deny_rule() {
     let worker = Worker::new(CONFIGURATION);

@@ -45,11 +45,6 @@ pub(super) fn now() -> UnixTime {
     UnixTime(nanoseconds / 1_000_000_000)
 }
 
-/// The host's clock, for measuring how long something takes.
-pub(super) fn clock() -> Duration {
-    Duration::from_nanos(abi::time_nanoseconds().unwrap_or_default())
-}
-
 pub(super) fn configuration() -> Result<Vec<u8>, Status> {
     abi::buffer(PLUGIN_CONFIGURATION, usize::MAX)
 }
@@ -101,6 +96,12 @@ pub(super) fn upstream_status() -> Option<u16> {
     }
     let status = abi::header(RESPONSE_HEADERS, ":status").ok()?;
     std::str::from_utf8(&status).ok()?.parse().ok()
+}
+
+/// How much of the request the host has received, head and body, in bytes.
+pub(super) fn received() -> u64 {
+    let size = abi::property("request\0total_size").ok().and_then(|bytes| bytes.try_into().ok());
+    size.map_or(0, u64::from_le_bytes)
 }
 
 /// Whether the request has got an answer, of whomever; one whose client left has none.

@@ -27,6 +27,8 @@ pub(super) struct Worker {
     counters: RefCell<BTreeMap<Reason, u32>>,
     /// Whether the host has shown that it brings bodies after a pause at the head.
     brings_bodies: Cell<bool>,
+    /// The period of the tick that is under way: setting it anew would put the tick off.
+    armed: Cell<Duration>,
 }
 
 impl Worker {
@@ -64,6 +66,10 @@ impl Worker {
         } else {
             IDLE
         };
+        if period >= self.armed.get() {
+            return;
+        }
+        self.armed.set(period);
         if host::tick_every(period).is_err() {
             host::error("mcp-iap: the host does not tick: callouts wait");
         }
@@ -134,6 +140,7 @@ impl RootContext for Root {
             streams: Streams::default(),
             counters: RefCell::default(),
             brings_bodies: Cell::new(false),
+            armed: Cell::new(SOON),
         }));
         host::tick_every(SOON).is_ok()
     }
@@ -145,6 +152,7 @@ impl RootContext for Root {
         if worker.watches_for_bodies() {
             worker.refuse_stuck_streams();
         }
+        worker.armed.set(Duration::MAX);
         worker.tick();
     }
 

@@ -19,13 +19,9 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{self, Poll, Waker};
-use std::time::Duration;
 
 /// The streams of a root that wait for something.
 pub(super) type Streams = RefCell<BTreeMap<StreamId, Weak<StreamCore>>>;
-
-/// So long after its head a body should have begun, in the first stream of a VM that has one.
-const BODY_DUE: Duration = Duration::from_secs(1);
 
 /// What the host holds for a stream.
 pub(super) struct Stream(Rc<StreamCore>);
@@ -40,8 +36,8 @@ pub(super) struct StreamCore {
 #[derive(Default)]
 struct State {
     phase: Phase,
-    /// Since the start of the host's clock.
-    began: Duration,
+    /// What the host had received of the request when its head came, in bytes.
+    received: u64,
     /// Whether a body's callback has come.
     body_began: bool,
     /// Whether the head has gone on before the body was decided.
@@ -73,7 +69,9 @@ impl StreamCore {
     /// The head is here: the gate starts.
     fn begin(self: &Rc<Self>, worker: &Rc<Worker>, is_complete: bool) -> Action {
         let mut state = self.state.borrow_mut();
-        state.began = host::clock();
+        if worker.watches_for_bodies() {
+            state.received = host::received();
+        }
         let request = self.request(worker);
         if is_complete {
             request.complete_body(|| Ok(Vec::new()));
@@ -205,17 +203,19 @@ impl StreamCore {
         }
     }
 
-    /// Refuses a stream that was paused at its head and whose body the host does not bring.
+    /// Refuses a stream that was paused at its head and whose body the host has, but does not bring.
     pub(super) fn refuse_if_stuck(&self, worker: &Worker) {
         let mut state = self.state.borrow_mut();
         let Phase::Deciding(request, _) = &state.phase else { return };
         let request = Rc::clone(request);
-        let is_due = host::clock().saturating_sub(state.began) >= BODY_DUE;
-        if request.is_complete() || state.body_began || !is_due || host::become_context(self.id.0).is_err() {
+        if request.is_complete() || state.body_began || host::become_context(self.id.0).is_err() {
+            return;
+        }
+        if host::received() <= state.received {
             return;
         }
         host::error(
-            "mcp-iap: a head was paused and no body came: Envoy's PluginConfig has no \
+            "mcp-iap: a head was paused and Envoy keeps the body back: its PluginConfig has no \
              `allow_on_headers_stop_iteration: true`; set it there, or configure \
              `allow_on_headers_stop_iteration: false` here",
         );

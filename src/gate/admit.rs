@@ -78,6 +78,10 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         request.note_decision(&operations, &decision);
         decision?
     } else {
+        // One that came while the keys were waited for.
+        if !body.is_empty() {
+            return Err(Reason::UnexpectedBody.into());
+        }
         request.note_era(headers::era_without_message(head)?);
         settings.policies.decide(&caller, &[Operation::Open], &Arguments::default())?
     };

@@ -231,6 +231,8 @@ impl<'a> Draft<'a> {
                 "taskId" => self.task_id = Some(string(reader)?),
                 "ref" => self.reference = Some(reference(reader)?),
                 "notifications" => subscriptions(reader, &mut self.subscriptions)?,
+                // Some clients write null for none; no server takes it for more.
+                "arguments" if reader.kind()? == Kind::Null => reader.skip()?,
                 "arguments" => {
                     object(reader)?;
                     reader.object(|reader, name| {

@@ -1,32 +1,45 @@
 //! URIs of resources as rules compare them: byte for byte, so a URI that a server may read as another
 //! one is refused (RFC 3986 section 6.2: case, percent-encoding and path segment normalisation).
 
-/// Whether no usual normalisation changes what `uri` names.
+/// Whether no usual normalisation changes what `uri` names. `{` and `}` stand in URI templates.
 pub(super) fn is_unambiguous(uri: &str) -> bool {
     let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
-    if scheme.bytes().any(|b| b.is_ascii_uppercase()) || uri.contains('\\') {
+    let is_plain =
+        |b: u8| b.is_ascii_graphic() && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'^' | b'|' | b'`' | b'\\');
+    if scheme.bytes().any(|b| b.is_ascii_uppercase()) || !uri.bytes().all(is_plain) {
         return false;
     }
+    let has_one_form = match scheme {
+        "file" => rest.starts_with("///") && !rest.contains('?'),
+        "http" | "https" | "ws" | "wss" | "ftp" => rest.strip_prefix("//").is_some_and(is_plain_authority),
+        _ => true,
+    };
     // `//` begins an authority; anywhere else it may be folded.
     let below = rest.strip_prefix("//").unwrap_or(rest);
-    let path = below.split(['?', '#']).next().unwrap_or_default();
+    let path = below.split('?').next().unwrap_or_default();
     let has_dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
-    !has_dots && !path.contains("//") && has_plain_encoding(below)
+    has_one_form && !has_dots && !path.contains("//") && has_plain_encoding(below)
 }
 
-/// Whether only characters are percent-encoded that mean something else when they are not, in capital
-/// letters: never an unreserved one, and never `/`, `\`, or NUL.
+/// Whether a URL's authority is in lower case, without user and without a port or a dot at its end that
+/// may be left out.
+fn is_plain_authority(rest: &str) -> bool {
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let plain = |b: u8| !b.is_ascii_uppercase() && !matches!(b, b'@' | b'%');
+    let optional = [".", ":", ":80", ":443", ":21"];
+    !authority.is_empty()
+        && authority.bytes().all(plain)
+        && !optional.iter().any(|end| authority.ends_with(end))
+}
+
+/// Whether only characters are percent-encoded that can't stand in a path as they are, in capital
+/// letters: never an unreserved one, a delimiter, `/`, `\`, or a control character.
 fn has_plain_encoding(text: &str) -> bool {
     text.split('%').skip(1).all(|behind| {
         let digits = behind.as_bytes().get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let is_canonical = |digits: &str| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
-        let Some(byte) = digits
-            .filter(|digits| is_canonical(digits))
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-        else {
-            return false;
-        };
-        !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/' | b'\\' | 0)
+        let is_canonical = |digits: &&str| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
+        let byte = digits.filter(is_canonical).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        byte.is_some_and(|byte| byte >= 0x80 || b" %\"<>?#[]{}|^`".contains(&byte))
     })
 }
 
@@ -45,6 +58,8 @@ mod tests {
             "repo://Owner/Name",
             "file:///a/{dir}/...",
             "a%C3%A4",
+            "https://h:8443/x",
+            "file:///a%20b",
         ] {
             assert!(is_unambiguous(uri), "{uri}");
         }
@@ -66,6 +81,22 @@ mod tests {
             "file:///a%4",
             "file:///a%zz",
             "file:///a%c3%a4",
+            "file:///etc/passwd#",
+            "file:///docs/secret.key#.md",
+            "file:///docs/secret.key?.md",
+            "file:/data/x",
+            "file:data/x",
+            "file://localhost/data/x",
+            "file:///my secret/x",
+            "file:///ä",
+            "https://HOST/x",
+            "https://h:443/x",
+            "https://h./x",
+            "https://u@h/x",
+            "https:/h/x",
+            "https:///h/x",
+            "file:///a%21",
+            "file:///a%40b",
             "file:////etc",
         ] {
             assert!(!is_unambiguous(uri), "{uri}");

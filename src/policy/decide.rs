@@ -1,7 +1,9 @@
 //! The decision: deny rules first, then the first allow rule that matches, else the reason of the
 //! nearest one.
 
-use super::{Effect, PolicySet, Rule, Subjects, argument::Unmet};
+use super::argument::Unmet;
+use super::pattern::Pattern;
+use super::{Effect, PolicySet, Rule, Subjects};
 use crate::identity::Caller;
 use crate::mcp::{Arguments, Operation};
 use crate::reason::Reason;
@@ -151,7 +153,11 @@ impl Rule {
             Operation::Resource(uri) => (&self.resources, uri),
             Operation::Task(_) | Operation::Open => return false,
         };
-        patterns.iter().any(|pattern| pattern.matches(name)) && self.subjects.include(caller)
+        let matches = |pattern: &Pattern| match operation {
+            Operation::Resource(uri) => pattern.matches_uri(uri, self.effect == Effect::Deny),
+            _ => pattern.matches(name),
+        };
+        patterns.iter().any(matches) && self.subjects.include(caller)
     }
 
     /// Whether a deny rule holds: a condition that can't be evaluated counts as met, and its argument is

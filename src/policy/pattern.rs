@@ -24,11 +24,41 @@ impl Pattern {
         }
         rest.ends_with(last.as_str())
     }
+
+    /// As [`Self::matches`], for a resource: many servers look at what stands before a query alone. So an
+    /// allow pattern without `?` takes no URI with a query, and a deny pattern takes it with and without.
+    pub(super) fn matches_uri(&self, uri: &str, denies: bool) -> bool {
+        let Some((before, _)) = uri.split_once('?') else { return self.matches(uri) };
+        let knows_queries = self.first.contains('?') || self.after.iter().any(|piece| piece.contains('?'));
+        match denies {
+            true => self.matches(uri) || self.matches(before),
+            false => knows_queries && self.matches(uri),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_widens_no_allow_and_narrows_no_deny() {
+        for (pattern, uri, allows, denies) in [
+            ("docs://*.md", "docs://a.md", true, true),
+            ("docs://*.md", "docs://secret?.md", false, true),
+            ("docs://*", "docs://a?x=1", false, true),
+            ("docs://*?x=*", "docs://a?x=1", true, true),
+            ("docs://secret", "docs://secret?x", false, true),
+            ("docs://other", "docs://secret?x", false, false),
+        ] {
+            let pattern = Pattern::new(pattern);
+            assert_eq!(
+                (pattern.matches_uri(uri, false), pattern.matches_uri(uri, true)),
+                (allows, denies),
+                "{uri}"
+            );
+        }
+    }
 
     #[test]
     fn matches_names() {

@@ -22,6 +22,8 @@ pub struct Worker {
     pub shared: Rc<Shared>,
     /// How long bodies take, in seconds.
     pub body_takes: u64,
+    /// Whether the body is there before the first callout is made.
+    pub body_is_early: bool,
 }
 
 /// How one request ended.
@@ -42,7 +44,7 @@ impl Worker {
         let settings = Settings::load(configuration.as_bytes()).unwrap();
         let shared = Rc::new(Shared::default());
         shared.set_now(UnixTime(NOW));
-        Self { settings: Rc::new(settings), shared, body_takes: 0 }
+        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false }
     }
 
     /// Runs one request to its end. The body comes after the first callouts were made.
@@ -70,6 +72,10 @@ impl Worker {
                 return Ended { answer, record, head_released, callouts };
             }
             head_released |= request.take_released_head().is_some();
+            if self.body_is_early {
+                let body = body.map(<[u8]>::to_vec);
+                request.complete_body(|| body);
+            }
             let mut sent = Vec::new();
             self.shared.callouts.run(|callout| {
                 callouts.push(callout.path.clone());

@@ -78,7 +78,7 @@ fn refuses_what_servers_read_differently() {
         (call(r#"{"name":"a","arguments":{"n":1,"n":2}}"#), Reason::DuplicateKey),
         (call(r#"{"name":"a","arguments":{"n":1,"N":2}}"#), Reason::DuplicateKey),
         (call(r#"{"name":"a","arguments":[]}"#), Reason::InvalidMessage),
-        (call(r#"{"name":"a","arguments":null}"#), Reason::InvalidMessage),
+        (call(r#"{"name":"a","arguments":"null"}"#), Reason::InvalidMessage),
         (call(r#"{"name":["a"]}"#), Reason::InvalidMessage),
         (call("{}"), Reason::InvalidMessage),
         (call("[]"), Reason::InvalidMessage),
