@@ -192,6 +192,22 @@ fn a_rotation_loses_no_request() {
     assert_eq!((reason(&quiet), quiet.callouts.len()), ("unknown_key", 0), "unknown keys don't make a storm");
 }
 
+/// A fetch that began before the rotation brings the old keys: who waited for it asks anew.
+#[test]
+fn a_fetch_under_way_does_not_hide_a_rotation() {
+    let worker = Worker::new(CONFIGURATION);
+    let new = Issuer::new("new");
+    worker.shared.prefetch(&worker.settings);
+    let asked = std::cell::Cell::new(0);
+    let rotated = |path: &str| match path {
+        "/jwks" if asked.replace(asked.get() + 1) > 0 => reply("200", new.jwks().to_string().as_bytes()),
+        path => providers(path),
+    };
+    let after = bearer(&new.rs256(&claims()));
+    let ended = worker.run(&post(&after), Ok(&call("get_x", &json!({}))), &rotated);
+    assert_eq!((reason(&ended), asked.get()), ("allowed", 2));
+}
+
 /// A stranger who makes up key ids keeps nobody from a new key: not even one who comes at once.
 #[test]
 fn made_up_key_ids_do_not_block_a_rotation() {

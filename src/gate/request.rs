@@ -32,6 +32,9 @@ pub struct Shared {
     complaints: RefCell<Vec<String>>,
 }
 
+/// How many fetches one request waits for: one that was under way may have begun before its key was there.
+const MAX_FETCHES: usize = 3;
+
 /// How many complaints are kept until somebody logs them.
 const MAX_COMPLAINTS: usize = 16;
 
@@ -62,11 +65,16 @@ impl Shared {
     }
 
     fn lookup(&self, issuer: usize, kid: Option<&str>) -> Lookup {
+        self.cache(issuer, |cache| cache.lookup(kid, self.now.get())).unwrap_or(Lookup::Unavailable)
+    }
+
+    /// The keys of the issuer at this place of the configuration.
+    fn cache<T>(&self, issuer: usize, use_it: impl FnOnce(&mut KeyCache) -> T) -> Option<T> {
         let mut caches = self.keys.borrow_mut();
         if caches.len() <= issuer {
             caches.resize_with(issuer.saturating_add(1), KeyCache::default);
         }
-        caches.get(issuer).map_or(Lookup::Unavailable, |cache| cache.lookup(kid, self.now.get()))
+        caches.get_mut(issuer).map(use_it)
     }
 
     /// The task that fetches the keys of an issuer and remembers them. A prefetch that fails is not
@@ -88,13 +96,8 @@ impl Shared {
                 ));
             }
             if fetched.is_ok() || !is_prefetch {
-                let mut caches = self.keys.borrow_mut();
-                if caches.len() <= index {
-                    caches.resize_with(index.saturating_add(1), KeyCache::default);
-                }
-                if let Some(cache) = caches.get_mut(index) {
-                    cache.store(fetched.clone().ok(), kid.as_deref(), self.now.get());
-                }
+                let keys = fetched.clone().ok();
+                self.cache(index, |cache| cache.store(keys, kid.as_deref(), self.now.get()));
             }
             fetched
         }
@@ -300,26 +303,30 @@ impl Request {
         issuer: &IssuerSettings,
         kid: Option<&str>,
     ) -> Result<Rc<KeySet>, Reason> {
-        match self.shared.lookup(issuer.index, kid) {
-            Lookup::Keys(keys) => return Ok(keys),
-            Lookup::Refresh(keys) => {
-                self.shared.refresh(issuer, false);
-                return Ok(keys);
+        for _ in 0..MAX_FETCHES {
+            match self.shared.lookup(issuer.index, kid) {
+                Lookup::Keys(keys) => return Ok(keys),
+                Lookup::Refresh(keys) => {
+                    self.shared.refresh(issuer, false);
+                    return Ok(keys);
+                }
+                Lookup::Unavailable => return Err(Reason::IdentityProviderUnavailable),
+                Lookup::Fetch => {}
             }
-            Lookup::Unavailable => return Err(Reason::IdentityProviderUnavailable),
-            Lookup::Fetch => {}
+            let (shared, kid) = (Rc::clone(&self.shared), kid.map(str::to_owned));
+            let start = |outbox| shared.fetch(outbox, issuer, kid, false);
+            let flights = &self.shared.key_flights;
+            let flight = flights.join(&self.shared.callouts, issuer.index, Some(self.stream), start);
+            let fetched = match flight {
+                Ok(flight) => flight.await.unwrap_or(Err(KeysError::NotFetched)),
+                Err(_) => return Err(Reason::Overloaded),
+            };
+            // What it brought is in the cache, which knows whether it was fetched for this `kid`.
+            if fetched.is_err() {
+                return Err(Reason::IdentityProviderUnavailable);
+            }
         }
-        let shared = Rc::clone(&self.shared);
-        let kid = kid.map(str::to_owned);
-        let flight =
-            self.shared.key_flights.join(&self.shared.callouts, issuer.index, Some(self.stream), |outbox| {
-                shared.fetch(outbox, issuer, kid, false)
-            });
-        let fetched = match flight {
-            Ok(flight) => flight.await.unwrap_or(Err(KeysError::NotFetched)),
-            Err(_) => return Err(Reason::Overloaded),
-        };
-        fetched.map_err(|_| Reason::IdentityProviderUnavailable)
+        Err(Reason::IdentityProviderUnavailable)
     }
 }
 
