@@ -552,5 +552,54 @@ pub fn rows() -> Vec<Row> {
             401,
             "missing_token",
         ),
+        row(
+            "a header of MCP's with an underscore",
+            post(&dev, read.clone()).header("Mcp_Name", "delete_namespace"),
+            400,
+            "malformed_head",
+        )
+        .also_without_flag(Sees::Nothing),
+        row(
+            "a method override with an underscore",
+            post(&dev, read.clone()).header("x_http_method-override", "DELETE"),
+            400,
+            "override",
+        ),
+        row(
+            "a proxy credential with an underscore",
+            post(&dev, read.clone()).header("proxy_authorization", "Basic ZGFuYTpwdw=="),
+            400,
+            "malformed_head",
+        ),
+        row(
+            "underscores in names that are none of ours",
+            modern(post(&dev, modern_call("get_pods", &json!({}))), "get_pods")
+                .header("mcp-param-dry_run", "true")
+                .header("x_request_origin", "a"),
+            200,
+            "allowed",
+        ),
+        row(
+            "several credentials of a proxy",
+            post(&dev, read.clone())
+                .header("proxy-authorization", "Basic ZGFuYTpwdw==")
+                .header("Proxy-Authorization", "Basic c2FtOnB3"),
+            200,
+            "allowed",
+        ),
+        row(
+            "the token named in Connection",
+            post(&dev, read.clone()).header("connection", "authorization"),
+            401,
+            "missing_token",
+        )
+        .also_without_flag(Sees::Nothing),
+        row(
+            "a header of MCP's named in Connection",
+            modern(post(&dev, modern_call("get_pods", &json!({}))), "get_pods")
+                .header("connection", "mcp-name"),
+            400,
+            "header_mismatch",
+        ),
     ]
 }

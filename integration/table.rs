@@ -30,6 +30,7 @@ fn run(world: &World, rows: Vec<(Row, Sees)>) {
                 assert_eq!(seen.len(), 1, "{name}");
                 assert_eq!(seen[0].body, request.body, "{name}: byte for byte");
                 assert_eq!(record["upstream_status"], 200, "{name}");
+                assert!(answer.header("vary").is_some_and(|vary| vary.starts_with("accept")), "{name}");
             }
         }
         let authorization = request.headers.iter().find(|(name, _)| name == "authorization");
@@ -47,6 +48,13 @@ fn run(world: &World, rows: Vec<(Row, Sees)>) {
         let shown = if reason == "origin_not_allowed" { None } else { origin };
         let told = answer.header("access-control-allow-origin").map(str::as_bytes);
         assert_eq!(told, shown, "{name}: only an allowed page is told that it may read");
+        let told_of_origin =
+            answer.headers.iter().any(|(name, value)| name == "vary" && value.contains("Origin"));
+        assert_eq!(
+            told_of_origin,
+            shown.is_some() || reason == "metadata",
+            "{name}: what a page reads varies"
+        );
         let challenge = answer.header("www-authenticate");
         assert_eq!(
             challenge.is_some(),

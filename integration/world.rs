@@ -32,7 +32,7 @@ impl World {
         let provider = Stub::start(script);
         let upstream = Stub::start(|_| {
             let body = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
-            Reply::new(200, body).header("content-type: application/json")
+            Reply::new(200, body).header("content-type: application/json").header("vary: accept")
         });
         let envoy = Envoy::start(changes, upstream.port, provider.port);
         Self { provider, upstream, envoy }
@@ -51,6 +51,7 @@ impl World {
     pub fn upstream_saw_no_credential(&self, token: &str) {
         for seen in self.upstream.seen() {
             assert_eq!(seen.header("authorization"), None, "{seen:?}");
+            assert_eq!(seen.header("proxy-authorization"), None, "{seen:?}");
             let text = format!("{:?}", (&seen.path, &seen.headers)) + &String::from_utf8_lossy(&seen.body);
             assert!(token.is_empty() || !text.contains(token), "{seen:?}");
         }

@@ -36,6 +36,13 @@ mod host {
             size: *mut usize,
         ) -> u32;
         pub(super) fn proxy_remove_header_map_value(kind: u32, key: *const u8, key_size: usize) -> u32;
+        pub(super) fn proxy_add_header_map_value(
+            kind: u32,
+            key: *const u8,
+            key_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
         pub(super) fn proxy_replace_header_map_value(
             kind: u32,
             key: *const u8,
@@ -125,6 +132,13 @@ pub(super) fn header(kind: u32, name: &str) -> Result<Vec<u8>, Status> {
 pub(super) fn remove_header(kind: u32, name: &str) -> Result<(), Status> {
     // SAFETY: a live slice.
     ok(unsafe { host::proxy_remove_header_map_value(kind, name.as_ptr(), name.len()) })
+}
+
+pub(super) fn add_header(kind: u32, name: &str, value: &str) -> Result<(), Status> {
+    // SAFETY: live slices.
+    ok(unsafe {
+        host::proxy_add_header_map_value(kind, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
 }
 
 pub(super) fn replace_header(kind: u32, name: &str, value: &str) -> Result<(), Status> {

@@ -5,7 +5,8 @@
 //! answers it with `Ok`, `BadArgument` or `InternalFailure`, which it lists, and tokens are not
 //! repeated.
 
-use super::abi::{self, Status};
+use super::abi;
+pub(super) use super::abi::Status;
 use crate::callout::{Callout, CalloutError, MAX_REPLY, Reply};
 use crate::gate::Answer;
 use crate::head::Head;
@@ -87,6 +88,11 @@ pub(super) fn remove_header(name: &str) -> Result<(), Status> {
 
 pub(super) fn set_response_header(name: &str, value: &str) -> Result<(), Status> {
     abi::replace_header(RESPONSE_HEADERS, name, value)
+}
+
+/// Adds to what the upstream itself says.
+pub(super) fn add_response_header(name: &str, value: &str) -> Result<(), Status> {
+    abi::add_header(RESPONSE_HEADERS, name, value)
 }
 
 /// The upstream's status; `None` for an answer that Envoy itself makes.

@@ -229,10 +229,10 @@ impl StreamCore {
         match &mut state.phase {
             Phase::Forwarded(record, cors) => {
                 record.upstream_status = host::upstream_status();
-                for (name, value) in cors.iter().flat_map(Cors::headers) {
-                    if host::set_response_header(name, &value).is_err() {
-                        host::error("mcp-iap: the host did not set a header of an answer");
-                    }
+                if let Some(cors) = cors
+                    && show_to_page(cors).is_err()
+                {
+                    host::error("mcp-iap: the host did not set a header of an answer");
                 }
             }
             // Without the flag an upstream may answer a head alone: not before its body is decided.
@@ -266,6 +266,14 @@ impl StreamCore {
         write_record(&record);
         worker.count(record.outcome.name(), record.reason);
     }
+}
+
+/// An upstream's answer, to be read by a page: what the upstream said of that itself is replaced.
+fn show_to_page(cors: &Cors) -> Result<(), host::Status> {
+    for (name, value) in cors.headers() {
+        host::set_response_header(name, &value)?;
+    }
+    host::add_response_header(Cors::VARY.0, Cors::VARY.1)
 }
 
 /// The inbound credentials go, whatever comes in their place.

@@ -28,6 +28,9 @@ pub struct Cors {
 }
 
 impl Cors {
+    /// An answer says that another page's would differ, beside what else its `Vary` says.
+    pub const VARY: (&str, &str) = ("vary", "Origin");
+
     /// The origin of a request, `None` where it has none.
     ///
     /// # Errors
@@ -62,7 +65,7 @@ impl Cors {
         headers.push(("access-control-allow-methods", methods.to_owned()));
         headers.push(("access-control-allow-headers", accepted.collect::<Vec<_>>().join(", ")));
         headers.push(("access-control-max-age", "600".to_owned()));
-        headers.push(("vary", "Origin".to_owned()));
+        headers.push((Self::VARY.0, Self::VARY.1.to_owned()));
         Answer { status: 204, headers, body: String::new(), reason: Reason::Preflight }
     }
 }

@@ -68,7 +68,7 @@ impl Answer {
         let mut headers = vec![
             ("content-type", "application/json".to_owned()),
             ("cache-control", "max-age=300".to_owned()),
-            ("vary", "Origin".to_owned()),
+            (Cors::VARY.0, Cors::VARY.1.to_owned()),
         ];
         headers.extend(cors.into_iter().flat_map(Cors::headers));
         Self { status: 200, headers, body: resource.document().to_owned(), reason: Reason::Metadata }
@@ -116,7 +116,10 @@ impl Answer {
             };
             headers.push(("www-authenticate", challenge.to_string()));
         }
-        headers.extend(request.cors.iter().flat_map(Cors::headers));
+        if let Some(cors) = &request.cors {
+            headers.extend(cors.headers());
+            headers.push((Cors::VARY.0, Cors::VARY.1.to_owned()));
+        }
         if wire.status == 503 {
             headers.push(("retry-after", RETRY_AFTER.to_owned()));
         }

@@ -22,6 +22,11 @@ pub(super) enum Route {
     Stream,
 }
 
+/// Headers that are read or set here, beside `Mcp-*`, and have another spelling: servers behind CGI and
+/// WSGI take `_` for `-`. (`Mcp-Param-*` passes as it is, whatever stands behind the second `-`.)
+const OURS: &[&str] =
+    &["content-encoding", "content-length", "content-type", "proxy-authorization", "transfer-encoding"];
+
 /// Headers by which some servers take another method or path than the request line's.
 const OVERRIDES: &[&str] =
     &["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
@@ -36,9 +41,13 @@ pub(super) fn find(settings: &Settings, head: &Head) -> Result<Route, Reason> {
             return Err(Reason::HostNotAllowed);
         }
     }
-    if head.iter().any(|(name, _)| OVERRIDES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())))
-    {
-        return Err(Reason::Override);
+    for (name, _) in head.iter() {
+        if OVERRIDES.iter().any(|known| reads_as(name, known)) {
+            return Err(Reason::Override);
+        }
+        if is_disguised(name) {
+            return Err(Reason::MalformedHead);
+        }
     }
     let path = without_query(path);
     if settings.health_paths.iter().any(|health| health == path) {
@@ -69,6 +78,22 @@ pub(super) fn allowed_methods(resource: &ProtectedResource, head: &Head) -> &'st
     let is_metadata =
         head.one(":path").text().is_some_and(|path| resource.is_metadata_path(without_query(path)));
     if is_metadata { "GET, HEAD" } else { "GET, POST, DELETE" }
+}
+
+/// Whether a server that takes `_` for `-` reads `known` (lower case) in `name`.
+fn reads_as(name: &[u8], known: &str) -> bool {
+    let same = |(a, b): (&u8, u8)| a.to_ascii_lowercase() == b || (*a == b'_' && b == b'-');
+    name.len() == known.len() && name.iter().zip(known.bytes()).all(same)
+}
+
+/// Whether `name` is another spelling of a header that is read or set here.
+fn is_disguised(name: &[u8]) -> bool {
+    if !name.contains(&b'_') {
+        return false;
+    }
+    let is_mcp = name.get(..4).is_some_and(|start| reads_as(start, "mcp-"));
+    let is_parameter = name.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"mcp-param-"));
+    (is_mcp && !is_parameter) || OURS.iter().any(|known| reads_as(name, known))
 }
 
 fn without_query(path: &str) -> &str {
@@ -167,7 +192,7 @@ mod tests {
             assert_eq!(with((":authority", host)), Err(Reason::HostNotAllowed), "{host}");
         }
         assert_eq!(with(("x", "y")), Err(Reason::HostNotAllowed));
-        for name in ["X-HTTP-Method-Override", "x-original-url"] {
+        for name in ["X-HTTP-Method-Override", "x-original-url", "x_original-url", "X_HTTP_METHOD"] {
             let pairs = [(":method", "POST"), (":path", "/mcp"), (":authority", "h"), (name, "DELETE")];
             assert_eq!(route(&pairs), Err(Reason::Override), "{name}");
         }
@@ -179,6 +204,28 @@ mod tests {
             ("access-control-request-method", "POST"),
         ];
         assert_eq!(route(&preflight), Ok(Route::Preflight("GET, POST, DELETE")));
+    }
+
+    #[test]
+    fn knows_its_headers_in_every_spelling() {
+        let with = |name| route(&[(":method", "POST"), (":path", "/mcp"), (":authority", "h"), (name, "x")]);
+        for name in [
+            "mcp_method",
+            "Mcp_Name",
+            "mcp-session_id",
+            "MCP_Protocol-Version",
+            "mcp_param-a",
+            "mcp_param_a",
+            "content_type",
+            "CONTENT_LENGTH",
+            "transfer_encoding",
+            "proxy_authorization",
+        ] {
+            assert_eq!(with(name), Err(Reason::MalformedHead), "{name}");
+        }
+        for name in ["mcp-param-a_b", "Mcp-Param-_", "x_request_id", "mcp", "_", "mcpx_", "content-type"] {
+            assert_eq!(with(name), Ok(Route::Message), "{name}");
+        }
     }
 
     #[test]
