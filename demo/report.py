@@ -19,7 +19,7 @@ GOLDEN_HEAD = """\
 # What `make demo` prints, with times and ids blanked. `make demo` runs real components and
 # compares; `demo/demo.py --write-golden` writes this file anew.
 """
-VARYING_KEY = re.compile(r"decision|session|source|trace|time|digest|cache|callout|worker|(_|^)(ms|us|age|port)(_|$)")
+VARYING_KEY = re.compile(r"decision|session|(^|_)source|trace|time|digest|cache|callout|worker|(_|^)(ms|us|age|port)(_|$)")
 VARYING_TEXT = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[0-9a-f]{16,}\b")
 
 

@@ -92,6 +92,7 @@ fn an_allowed_call_goes_on_and_is_recorded() {
         Value::Object(record),
         json!({"schema": 1, "outcome": "allowed", "reason": "allowed", "rule": "reads", "era": "legacy",
             "http_method": "POST", "method": "tools/call", "tool": "get_x",
+            "protected_resource": "https://mcp.example.com/mcp",
             "caller": {"issuer": "https://login.example.com", "subject": "dana", "client_id": "agent", "groups": ["dev"]}})
     );
     let again = worker.run(&post(&authorization), Ok(&call("get_x", &json!({}))), &providers);

@@ -169,7 +169,8 @@ fn object(members: Vec<(String, String)>) -> String {
 #[test]
 fn what_is_allowed_does_no_harm_under_any_reading() {
     let mut errors = Vec::new();
-    let policies = PolicySet::compile(&config::load(RULES.as_bytes()).unwrap(), &mut errors);
+    let policies =
+        PolicySet::compile(&config::load(RULES.as_bytes()).unwrap().guarded().unwrap()[0], &[], &mut errors);
     let (mut allowed, mut harmful) = (0, 0);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(60_000));
     let counts = std::cell::RefCell::new((&mut allowed, &mut harmful));

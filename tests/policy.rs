@@ -1,7 +1,7 @@
 //! The rules' meaning as a table: default deny, deny beats allow, and what can't be evaluated never
 //! helps the caller.
 
-use mcp_iap::config;
+use mcp_iap::config::{self, ConfigError};
 use mcp_iap::identity::Caller;
 use mcp_iap::mcp::{Arguments, Operation};
 use mcp_iap::policy::PolicySet;
@@ -49,7 +49,7 @@ fn caller(issuer: &str, groups: &[&str]) -> Caller {
 
 fn decide(caller: &Caller, operation: Operation<'_>, arguments: &[(&str, &str)]) -> String {
     let mut errors = Vec::new();
-    let policies = PolicySet::compile(&config::load(RULES.as_bytes()).unwrap(), &mut errors);
+    let policies = compile(RULES, &mut errors);
     assert!(errors.is_empty(), "{errors:?}");
     match policies.decide(caller, &[operation], &Arguments::from_pairs(arguments.to_vec())) {
         Ok(permit) => format!("allow {}", permit.rule().map_or("-", |rule| &**rule)),
@@ -59,6 +59,12 @@ fn decide(caller: &Caller, operation: Operation<'_>, arguments: &[(&str, &str)])
             format!("{} {rule}{message}", denial.reason.code())
         }
     }
+}
+
+fn compile(document: &str, errors: &mut Vec<ConfigError>) -> PolicySet {
+    let config = config::load(document.as_bytes()).unwrap();
+    let issuers: Vec<&str> = config.issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
+    PolicySet::compile(&config.guarded().unwrap()[0], &issuers, errors)
 }
 
 #[test]
@@ -119,7 +125,7 @@ fn rules_mean_what_they_say() {
 #[test]
 fn a_head_is_refused_only_for_certain() {
     let mut errors = Vec::new();
-    let policies = PolicySet::compile(&config::load(RULES.as_bytes()).unwrap(), &mut errors);
+    let policies = compile(RULES, &mut errors);
     let dev = caller("https://a", &["dev"]);
     let contractor = caller("https://b", &["contractors"]);
     for (caller, tool, passes) in [
@@ -133,4 +139,45 @@ fn a_head_is_refused_only_for_certain() {
         assert_eq!(head.is_ok(), passes, "{tool}");
     }
     assert!(policies.decide_head(&dev, None).is_ok());
+}
+
+/// Annotations count as the catalogue has them: a tool that is not in it is never allowed and always denied.
+#[test]
+fn annotations_come_from_the_catalogue() {
+    let document = "
+resource: https://h/mcp
+issuers: [{issuer: 'https://a'}]
+catalogue:
+  tools:
+    get_pods: {read_only: true}
+    get_logs: {read_only: true}
+    create_pod: {destructive: false}
+    drop_all: {}
+rules:
+  - {id: reads, allow: {read_only: true}, to: {groups: [reader]}}
+  - {id: logs, allow: {tools: ['get_l*'], read_only: true}, to: {groups: [logger]}}
+  - {id: careful, allow: {destructive: false}, to: {groups: [careful]}}
+  - {id: everything, allow: {tools: ['*'], prompts: ['*']}, to: {groups: [guarded, limited]}}
+  - {id: nothing-destroyed, deny: {destructive: true}, to: {groups: [guarded]}}
+  - {id: no-changes-of-pods, deny: {tools: ['*_pod*'], read_only: false}, to: {groups: [limited]}}
+";
+    let mut errors = Vec::new();
+    let policies = compile(document, &mut errors);
+    assert!(errors.is_empty(), "{errors:?}");
+    for (group, allowed) in [
+        ("reader", &["get_pods", "get_logs"][..]),
+        ("logger", &["get_logs"]),
+        ("careful", &["get_pods", "get_logs", "create_pod"]),
+        ("guarded", &["get_pods", "get_logs", "create_pod"]),
+        ("limited", &["get_pods", "get_logs", "drop_all", "unheard_of"]),
+    ] {
+        let caller = caller("https://a", &[group]);
+        for tool in ["get_pods", "get_logs", "create_pod", "drop_all", "unheard_of", "new_pod"] {
+            let decided =
+                policies.decide(&caller, &[Operation::Tool(tool)], &Arguments::from_pairs(Vec::new()));
+            assert_eq!(decided.is_ok(), allowed.contains(&tool), "{group}: {tool}");
+        }
+        let prompt = policies.decide(&caller, &[Operation::Prompt("p")], &Arguments::from_pairs(Vec::new()));
+        assert_eq!(prompt.is_ok(), matches!(group, "guarded" | "limited"), "{group}");
+    }
 }

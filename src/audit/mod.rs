@@ -61,6 +61,9 @@ pub struct Record {
     /// The argument that failed; never its value.
     #[serde(skip_serializing_if = "Option::is_none")]
     argument: Option<String>,
+    /// The identifier of the resource that the request is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protected_resource: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     caller: Option<CallerRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,6 +114,7 @@ impl Record {
             reason: Reason::ClientGone,
             rule: None,
             argument: None,
+            protected_resource: None,
             caller: None,
             era: None,
             http_method: None,
@@ -126,6 +130,11 @@ impl Record {
     /// Notes the HTTP method.
     pub fn note_http_method(&mut self, method: &str) {
         self.http_method = Some(cut(method));
+    }
+
+    /// Notes which resource the request is for.
+    pub fn note_protected_resource(&mut self, identifier: &str) {
+        self.protected_resource = Some(cut(identifier));
     }
 
     /// Notes who calls.

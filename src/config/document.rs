@@ -3,24 +3,34 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// The configuration of mcp-iap: one protected MCP endpoint, who may speak for its callers, and what
-/// they may do. Everything that no rule allows is refused.
+/// The configuration of mcp-iap: the protected MCP endpoint, who may speak for its callers, and what they
+/// may do. Everything that no rule allows is refused. Several endpoints stand below `resources`, each
+/// with the fields that one has at the top.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    schemars(extend("oneOf" = [{"required": ["resource", "rules"]}, {"required": ["resources"]}]))
+)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The URL that clients call, and the `aud` that their tokens must carry (RFC 8707, RFC 9728). Its
     /// path is the MCP endpoint's.
-    pub resource: String,
+    pub resource: Option<String>,
+    /// Several resources behind one Envoy, instead of `resource`.
+    pub resources: Option<Vec<Resource>>,
     /// The authorization servers whose tokens are accepted. Keys of one never verify tokens of another.
     pub issuers: Vec<Issuer>,
     /// What is allowed and denied. Default deny; a deny rule beats every allow rule.
-    pub rules: Vec<Rule>,
+    pub rules: Option<Vec<Rule>>,
+    /// What the MCP server offers, as its operator reviewed it: `mcp-iap init` writes it.
+    pub catalogue: Option<Catalogue>,
     /// Origins of browser pages that may call, like `https://app.example.com`. The resource's own is
     /// always allowed; a client that is no browser sends none.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
-    /// The hosts that requests may be for, as `Host` or `:authority` names them. Default: every one.
+    /// The hosts that requests to the resource may be for, as `Host` or `:authority` names them. Default:
+    /// every one.
     pub allowed_hosts: Option<Vec<String>>,
     /// Paths that pass to the upstream without a token, by GET and HEAD: health checks.
     #[serde(default)]
@@ -33,6 +43,58 @@ pub struct Config {
     /// upstream may see the head of a request, without credential, whose body is then refused.
     #[serde(default = "yes")]
     pub allow_on_headers_stop_iteration: bool,
+}
+
+/// One of several resources.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Resource {
+    /// The URL that clients call, and the `aud` that their tokens must carry (RFC 8707, RFC 9728). Its
+    /// path is the MCP endpoint's.
+    pub resource: String,
+    /// What is allowed and denied. Default deny; a deny rule beats every allow rule.
+    pub rules: Vec<Rule>,
+    /// What the MCP server offers, as its operator reviewed it: `mcp-iap init` writes it.
+    pub catalogue: Option<Catalogue>,
+    /// The hosts that requests to the resource may be for, as `Host` or `:authority` names them; they tell
+    /// resources with the same path apart. Default: every one.
+    pub allowed_hosts: Option<Vec<String>>,
+}
+
+/// What an MCP server offers. Rules refer to it, and rules that don't fit it are refused; what the server
+/// itself says of its tools is never believed.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    /// Its tools, by name.
+    pub tools: BTreeMap<String, Tool>,
+}
+
+/// One tool of the catalogue (MCP, "Tools": `Tool`, `ToolAnnotations`).
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// It changes nothing (`readOnlyHint`).
+    #[serde(default)]
+    pub read_only: bool,
+    /// It may destroy what is there (`destructiveHint`). Default: `true`, unless it is read-only.
+    pub destructive: Option<bool>,
+    /// The JSON Schema of its arguments (`inputSchema`). Without it the arguments in rules are not checked.
+    pub input_schema: Option<serde_json::Map<String, serde_json::Value>>,
+    /// `sha256:` and the hexadecimal SHA-256 of its definition as the server listed it, in JSON with sorted
+    /// keys and without white space. Requests are not held to it; `mcp-iap check --upstream` is.
+    pub digest: Option<String>,
+}
+
+impl Tool {
+    /// Whether it may destroy what is there.
+    #[must_use]
+    pub fn is_destructive(&self) -> bool {
+        self.destructive.unwrap_or(!self.read_only)
+    }
 }
 
 /// An authorization server.
@@ -95,6 +157,11 @@ pub struct Operations {
     /// Resources by URI (`resources/read` and subscriptions).
     #[serde(default)]
     pub resources: Vec<String>,
+    /// Of `tools` (default: all) those that are read-only, or are not, by the catalogue. A tool that is not
+    /// in it is never allowed and always denied by such a rule.
+    pub read_only: Option<bool>,
+    /// Of `tools` (default: all) those that are destructive, or are not, by the catalogue; as `read_only`.
+    pub destructive: Option<bool>,
 }
 
 /// Callers. Everything that is given must hold; of a list, one entry.

@@ -6,11 +6,16 @@
 
 mod document;
 mod error;
+mod guarded;
 mod load;
+mod nearest;
 mod node;
 
 pub use document::{
-    ArgumentCondition, Config, IntegerRange, Issuer, Limits, Operations, Rule, Scalar, Subjects,
+    ArgumentCondition, Catalogue, Config, IntegerRange, Issuer, Limits, Operations, Resource, Rule, Scalar,
+    Subjects, Tool,
 };
 pub use error::{ConfigError, Errors};
+pub use guarded::Guarded;
 pub use load::load;
+pub use nearest::nearest;

@@ -126,11 +126,7 @@ impl RootContext for Root {
                 return false;
             }
         };
-        host::info(&format!(
-            "mcp-iap {}: guards {}",
-            env!("CARGO_PKG_VERSION"),
-            settings.resource.identifier()
-        ));
+        host::info(&format!("mcp-iap {}: guards {}", env!("CARGO_PKG_VERSION"), settings.identifiers()));
         let shared = Rc::new(Shared::default());
         shared.set_now(host::now());
         shared.prefetch(&settings);

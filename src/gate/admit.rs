@@ -3,12 +3,13 @@
 
 use super::refusal::Answer;
 use super::request::{Exit, Forward, Request};
+use super::resource::ResourceSettings;
 use super::route::{self, Route};
 use crate::identity::Caller;
 use crate::jose::{Jws, VerifiedClaims};
 use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
 use crate::oauth::BearerToken;
-use crate::policy::Denial;
+use crate::policy::{Denial, PolicySet};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
 
@@ -20,18 +21,19 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     let settings = &request.settings;
     let head = &request.head;
 
-    let route = route::find(settings, head)?;
+    let route = route::find(settings, request.resource(), head)?;
     if route == Route::Health {
         if !request.is_complete() {
             return Err(Reason::UnexpectedBody.into());
         }
-        let permit = settings.policies.health();
+        let permit = PolicySet::health();
         let credential = UpstreamCredential::stripped(&permit);
         return Ok(Exit::Forward(Forward::new(permit, credential)));
     }
     let cors = request.cors()?;
+    let ResourceSettings { protected, policies, .. } = request.resource()?;
     let has_message = match route {
-        Route::Metadata => return Ok(Exit::Answer(Answer::metadata(&settings.resource, cors))),
+        Route::Metadata => return Ok(Exit::Answer(Answer::metadata(protected, cors))),
         Route::Preflight(methods) => {
             let cors = cors.ok_or(Reason::OriginNotAllowed)?;
             return Ok(Exit::Answer(cors.preflight(head, methods)));
@@ -45,7 +47,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     let jws = Jws::parse(token.expose())?;
     let issuer = settings.issuer(jws.claimed_issuer().unwrap_or_default()).ok_or(Reason::UnknownIssuer)?;
     let keys = request.keys(issuer, jws.key_id()?).await?;
-    let claims = VerifiedClaims::verify(jws, &keys, &issuer.expected(request.now()))?;
+    let claims = VerifiedClaims::verify(jws, &keys, &issuer.expected(protected, request.now()))?;
     let caller = Caller::from_claims(&claims, &issuer.groups_claim)?;
     request.note(|record| record.note_caller(&caller));
     if has_message {
@@ -58,13 +60,13 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     if !settings.allow_on_headers_stop_iteration {
         let announced = headers::announced(head)?;
         let operations = announced.as_ref().map(headers::Announced::operations);
-        let permit = settings.policies.decide_head(&caller, operations.as_deref())?;
+        let permit = policies.decide_head(&caller, operations.as_deref())?;
         request.release_head(UpstreamCredential::stripped_head(&permit));
     }
 
     // What: the body is parsed once, and what was parsed is what is forwarded.
     let body = request.body().await?;
-    claims.check_expiry(&issuer.expected(request.now()))?;
+    claims.check_expiry(&issuer.expected(protected, request.now()))?;
     let permit = if has_message {
         let message = Message::parse(&body)?;
         request.note_message(&message);
@@ -74,7 +76,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnknownMethod.into());
         }
         let operations = message.operations()?;
-        let decision = settings.policies.decide(&caller, &operations, &message.arguments);
+        let decision = policies.decide(&caller, &operations, &message.arguments);
         request.note_decision(&operations, &decision);
         decision?
     } else {
@@ -83,7 +85,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnexpectedBody.into());
         }
         request.note_era(headers::era_without_message(head)?);
-        settings.policies.decide(&caller, &[Operation::Open], &Arguments::default())?
+        policies.decide(&caller, &[Operation::Open], &Arguments::default())?
     };
 
     // Then, and only with a permit: what the upstream gets.

@@ -4,6 +4,7 @@
 use crate::callout::KeySource;
 use crate::config::{self, ConfigError};
 use crate::jose::Expected;
+use crate::oauth::ProtectedResource;
 use crate::time::{UnixTime, parse_duration};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -21,21 +22,21 @@ pub struct IssuerSettings {
     pub keys: Rc<KeySource>,
     /// The dotted path of its groups claim.
     pub groups_claim: String,
-    audiences: Vec<String>,
+    audiences: Option<Vec<String>>,
     clock_skew: Duration,
 }
 
 impl IssuerSettings {
-    /// What a token of this issuer must be.
+    /// What a token of this issuer must be for `resource`.
     #[must_use]
-    pub fn expected(&self, now: UnixTime) -> Expected<'_> {
-        Expected { issuer: &self.keys.issuer, audiences: &self.audiences, clock_skew: self.clock_skew, now }
+    pub fn expected<'a>(&'a self, resource: &'a ProtectedResource, now: UnixTime) -> Expected<'a> {
+        let audiences = self.audiences.as_deref().unwrap_or_else(|| resource.audiences());
+        Expected { issuer: &self.keys.issuer, audiences, clock_skew: self.clock_skew, now }
     }
 }
 
 pub(super) fn compile_issuers(
     issuers: &[config::Issuer],
-    resource: &str,
     errors: &mut Vec<ConfigError>,
 ) -> Vec<IssuerSettings> {
     if issuers.is_empty() {
@@ -55,7 +56,7 @@ pub(super) fn compile_issuers(
                     .value(issuer.issuer.as_str()),
             );
         }
-        match compile_issuer(index, issuer, resource) {
+        match compile_issuer(index, issuer) {
             Ok(issuer) => compiled.push(issuer),
             Err(error) => errors.push(error),
         }
@@ -63,11 +64,7 @@ pub(super) fn compile_issuers(
     compiled
 }
 
-fn compile_issuer(
-    index: usize,
-    written: &config::Issuer,
-    resource: &str,
-) -> Result<IssuerSettings, ConfigError> {
+fn compile_issuer(index: usize, written: &config::Issuer) -> Result<IssuerSettings, ConfigError> {
     let config::Issuer { issuer, audiences, groups_claim, jwks_uri, cluster, clock_skew, insecure_http } =
         written;
     let fault = |field: &str, value: &str, reason: &str, fix: &str| {
@@ -142,7 +139,7 @@ fn compile_issuer(
             timeout: CALLOUT_TIMEOUT,
         }),
         groups_claim: groups_claim.clone(),
-        audiences: audiences.clone().unwrap_or_else(|| vec![resource.to_owned()]),
+        audiences: audiences.clone(),
         clock_skew,
     })
 }

@@ -8,6 +8,7 @@ mod cors;
 mod issuer;
 mod refusal;
 mod request;
+mod resource;
 mod route;
 mod settings;
 
@@ -16,4 +17,5 @@ pub use cors::Cors;
 pub use issuer::IssuerSettings;
 pub use refusal::Answer;
 pub use request::{Exit, Forward, Request, Shared};
+pub use resource::ResourceSettings;
 pub use settings::Settings;

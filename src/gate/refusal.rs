@@ -107,10 +107,11 @@ impl Answer {
         let id = id.unwrap_or_else(|| "null".to_owned());
         let mut headers =
             vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
-        if wire.status == 401 || wire.error.is_some() {
+        let resource = request.resource().ok().map(|resource| &resource.protected);
+        if let Some(resource) = resource.filter(|_| wire.status == 401 || wire.error.is_some()) {
             let challenge = Challenge {
-                realm: request.settings.resource.identifier(),
-                resource_metadata: request.settings.resource.metadata_url(),
+                realm: resource.identifier(),
+                resource_metadata: resource.metadata_url(),
                 error: wire.error,
                 error_description: wire.error.map(|_| wire.message),
             };
@@ -124,10 +125,7 @@ impl Answer {
             headers.push(("retry-after", RETRY_AFTER.to_owned()));
         }
         if wire.status == 405 {
-            headers.push((
-                "allow",
-                route::allowed_methods(&request.settings.resource, &request.head).to_owned(),
-            ));
+            headers.push(("allow", route::allowed_methods(resource, &request.head).to_owned()));
         }
         Self {
             status: wire.status,

@@ -4,6 +4,7 @@ use super::admit::admit;
 use super::cors::Cors;
 use super::issuer::IssuerSettings;
 use super::refusal::Answer;
+use super::resource::{self, ResourceSettings};
 use super::settings::Settings;
 use crate::audit::{Outcome, Record};
 use crate::cache::{KeyCache, Lookup};
@@ -117,6 +118,7 @@ pub struct Request {
     pub settings: Rc<Settings>,
     /// The head as it came.
     pub head: Head,
+    resource: Result<Rc<ResourceSettings>, Reason>,
     shared: Rc<Shared>,
     stream: StreamId,
     record: RefCell<Record>,
@@ -170,7 +172,16 @@ impl Request {
         if let Some(method) = head.one(":method").text() {
             record.note_http_method(method);
         }
-        let (cors, origin) = match Cors::of(&head, &settings.allowed_origins) {
+        let resource = resource::find(&settings.resources, &head);
+        let own = resource.as_ref().ok().map(|resource| &resource.protected);
+        if let Some(resource) = own {
+            record.note_protected_resource(resource.identifier());
+        }
+        let is_allowed = |origin: &str| {
+            settings.allowed_origins.iter().any(|allowed| allowed == origin)
+                || own.is_some_and(|resource| resource.origin() == origin)
+        };
+        let (cors, origin) = match Cors::of(&head, is_allowed) {
             Ok(cors) => (cors, Ok(())),
             Err(reason) => (None, Err(reason)),
         };
@@ -179,6 +190,7 @@ impl Request {
             origin,
             settings,
             head,
+            resource,
             shared,
             stream,
             record: RefCell::new(record),
@@ -252,6 +264,14 @@ impl Request {
     #[must_use]
     pub fn era(&self) -> Option<Era> {
         self.era.get()
+    }
+
+    /// The resource that the request is for.
+    ///
+    /// # Errors
+    /// It is for none: why.
+    pub fn resource(&self) -> Result<&ResourceSettings, Reason> {
+        self.resource.as_deref().map_err(|reason| *reason)
     }
 
     /// The page that asks, if one does.

@@ -2,6 +2,7 @@
 //!
 //! Paths are compared exactly: what is not written as configured is not found.
 
+use super::resource::{ResourceSettings, without_query};
 use super::settings::Settings;
 use crate::head::{Head, One};
 use crate::oauth::ProtectedResource;
@@ -31,16 +32,15 @@ const OURS: &[&str] =
 const OVERRIDES: &[&str] =
     &["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
 
-pub(super) fn find(settings: &Settings, head: &Head) -> Result<Route, Reason> {
+/// Finds what a request is for; `resource` is the one that its path and host name.
+pub(super) fn find(
+    settings: &Settings,
+    resource: Result<&ResourceSettings, Reason>,
+    head: &Head,
+) -> Result<Route, Reason> {
     let (One::Text(path), One::Text(method)) = (head.one(":path"), head.one(":method")) else {
         return Err(Reason::MalformedHead);
     };
-    if let Some(hosts) = &settings.allowed_hosts {
-        let host = head.one(":authority").text().map(str::to_ascii_lowercase);
-        if !host.is_some_and(|host| hosts.contains(&host)) {
-            return Err(Reason::HostNotAllowed);
-        }
-    }
     for (name, _) in head.iter() {
         if OVERRIDES.iter().any(|known| reads_as(name, known)) {
             return Err(Reason::Override);
@@ -57,14 +57,12 @@ pub(super) fn find(settings: &Settings, head: &Head) -> Result<Route, Reason> {
             Err(Reason::MethodNotAllowed)
         };
     }
-    let is_metadata = settings.resource.is_metadata_path(path);
-    if !is_metadata && path != settings.resource.path() {
-        return Err(Reason::UnknownPath);
-    }
+    let resource = &resource?.protected;
+    let is_metadata = resource.is_metadata_path(path);
     let asks_beforehand =
         head.one("origin") != One::Absent && head.one("access-control-request-method") != One::Absent;
     match (method, is_metadata) {
-        ("OPTIONS", _) if asks_beforehand => Ok(Route::Preflight(allowed_methods(&settings.resource, head))),
+        ("OPTIONS", _) if asks_beforehand => Ok(Route::Preflight(allowed_methods(Some(resource), head))),
         // Envoy leaves the body of the answer to a HEAD out.
         ("GET" | "HEAD", true) => Ok(Route::Metadata),
         ("POST", false) => Ok(Route::Message),
@@ -73,11 +71,13 @@ pub(super) fn find(settings: &Settings, head: &Head) -> Result<Route, Reason> {
     }
 }
 
-/// The value of `Allow` in a 405 (RFC 9110 section 10.2.1).
-pub(super) fn allowed_methods(resource: &ProtectedResource, head: &Head) -> &'static str {
-    let is_metadata =
-        head.one(":path").text().is_some_and(|path| resource.is_metadata_path(without_query(path)));
-    if is_metadata { "GET, HEAD" } else { "GET, POST, DELETE" }
+/// The value of `Allow` in a 405 (RFC 9110 section 10.2.1); without a resource, of a health path.
+pub(super) fn allowed_methods(resource: Option<&ProtectedResource>, head: &Head) -> &'static str {
+    let path = head.one(":path").text().map(without_query).unwrap_or_default();
+    match resource {
+        Some(resource) if !resource.is_metadata_path(path) => "GET, POST, DELETE",
+        _ => "GET, HEAD",
+    }
 }
 
 /// Whether a server that takes `_` for `-` reads `known` (lower case) in `name`.
@@ -94,10 +94,6 @@ fn is_disguised(name: &[u8]) -> bool {
     let is_mcp = name.get(..4).is_some_and(|start| reads_as(start, "mcp-"));
     let is_parameter = name.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"mcp-param-"));
     (is_mcp && !is_parameter) || OURS.iter().any(|known| reads_as(name, known))
-}
-
-fn without_query(path: &str) -> &str {
-    path.split_once('?').map_or(path, |(path, _)| path)
 }
 
 /// What must be right before a body is read: one media type, UTF-8, no coding, not too long.
@@ -133,12 +129,15 @@ pub(super) fn check_body_headers(head: &Head, limit: usize) -> Result<(), Reason
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::resource;
 
     const CONFIGURATION: &str = "{resource: 'https://h/mcp', issuers: [{issuer: 'https://i'}], rules: [], health_paths: [/healthz], allowed_hosts: [h]}";
 
     fn route(pairs: &[(&str, &str)]) -> Result<Route, Reason> {
         let settings = Settings::load(CONFIGURATION.as_bytes()).unwrap();
-        find(&settings, &Head::from_pairs(pairs.iter().copied()))
+        let head = Head::from_pairs(pairs.iter().copied());
+        let resource = resource::find(&settings.resources, &head);
+        find(&settings, resource.as_deref().map_err(|reason| *reason), &head)
     }
 
     fn at(method: &str, path: &str) -> Result<Route, Reason> {

@@ -1,25 +1,22 @@
 //! The configuration, compiled: immutable, shared by all requests of one root.
 
 use super::issuer::{IssuerSettings, compile_issuers};
+use super::resource::{self, ResourceSettings};
 use crate::config::{self, Config, ConfigError, Errors, Limits};
-use crate::oauth::{ProtectedResource, ResourceError, is_one_path};
-use crate::policy::PolicySet;
+use crate::oauth::is_one_path;
+use std::rc::Rc;
 
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
 /// Everything that one configuration says.
 #[derive(Debug)]
 pub struct Settings {
-    /// What is guarded.
-    pub resource: ProtectedResource,
+    /// What is guarded, at least one.
+    pub resources: Vec<Rc<ResourceSettings>>,
     /// Whose tokens count.
     pub issuers: Vec<IssuerSettings>,
-    /// What callers may do.
-    pub policies: PolicySet,
-    /// Origins of pages that may call, the resource's own among them.
+    /// Origins of pages that may call, beside the resource's own.
     pub allowed_origins: Vec<String>,
-    /// Hosts that requests may be for; `None` for every one.
-    pub allowed_hosts: Option<Vec<String>>,
     /// Paths that pass without a token.
     pub health_paths: Vec<String>,
     /// Bounds.
@@ -45,20 +42,20 @@ impl Settings {
         let mut errors = Vec::new();
         // Every field is named, so that a new one can't be forgotten here.
         let Config {
-            resource,
+            resource: _,
+            resources: _,
             issuers,
             rules: _,
+            catalogue: _,
             allowed_origins,
-            allowed_hosts,
+            allowed_hosts: _,
             health_paths,
             limits,
             allow_on_headers_stop_iteration,
         } = config;
-        let servers: Vec<&str> = issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
-        let protected = ProtectedResource::new(resource, &servers)
-            .map_err(|error| errors.push(resource_fault(error).value(resource.as_str())));
-        let compiled = compile_issuers(issuers, resource, &mut errors);
-        let policies = PolicySet::compile(config, &mut errors);
+        let guarded = config.guarded()?;
+        let compiled = compile_issuers(issuers, &mut errors);
+        let resources = resource::compile(&guarded, issuers, &mut errors);
         if limits.body_bytes == 0 || limits.body_bytes > MAX_BODY {
             errors.push(
                 ConfigError::new("limits.body_bytes", "is out of bounds", "use 1 to 67108864")
@@ -66,23 +63,26 @@ impl Settings {
             );
         }
         check_origins(allowed_origins, &mut errors);
-        check_hosts(allowed_hosts.as_deref(), &mut errors);
-        if let Ok(resource) = &protected {
-            check_health_paths(health_paths, resource, &mut errors);
+        check_health_paths(health_paths, &resources, &mut errors);
+        if !errors.is_empty() {
+            return Err(Errors(errors));
         }
-        match protected {
-            Ok(resource) if errors.is_empty() => Ok(Self {
-                allowed_origins: [allowed_origins.as_slice(), &[resource.origin().to_owned()]].concat(),
-                allowed_hosts: allowed_hosts.clone(),
-                health_paths: health_paths.clone(),
-                resource,
-                issuers: compiled,
-                policies,
-                limits: *limits,
-                allow_on_headers_stop_iteration: *allow_on_headers_stop_iteration,
-            }),
-            _ => Err(Errors(errors)),
-        }
+        Ok(Self {
+            resources,
+            issuers: compiled,
+            allowed_origins: allowed_origins.clone(),
+            health_paths: health_paths.clone(),
+            limits: *limits,
+            allow_on_headers_stop_iteration: *allow_on_headers_stop_iteration,
+        })
+    }
+
+    /// What is guarded, for people.
+    #[must_use]
+    pub fn identifiers(&self) -> String {
+        let identifiers: Vec<_> =
+            self.resources.iter().map(|resource| resource.protected.identifier()).collect();
+        identifiers.join(", ")
     }
 
     /// The issuer with this identifier, to the letter.
@@ -90,23 +90,6 @@ impl Settings {
     pub fn issuer(&self, identifier: &str) -> Option<&IssuerSettings> {
         self.issuers.iter().find(|issuer| issuer.keys.issuer == identifier)
     }
-}
-
-fn resource_fault(error: ResourceError) -> ConfigError {
-    let (reason, fix) = match error {
-        ResourceError::NotAUrl => (
-            "is no URL of an MCP endpoint",
-            "write it as clients call it, like `https://mcp.example.com/mcp`",
-        ),
-        ResourceError::FragmentOrQuery => ("has a query or a fragment", "leave both out (RFC 8707)"),
-        ResourceError::Characters => {
-            ("has a character that no URL has", "write it in ASCII without spaces, quotes and backslashes")
-        }
-        ResourceError::Path => {
-            ("has a path that can be written in several ways", "leave out `//`, `.`, `..`, `%` and `;`")
-        }
-    };
-    ConfigError::new("resource", reason, fix)
 }
 
 fn check_origins(origins: &[String], errors: &mut Vec<ConfigError>) {
@@ -125,33 +108,16 @@ fn check_origins(origins: &[String], errors: &mut Vec<ConfigError>) {
     }
 }
 
-fn check_hosts(hosts: Option<&[String]>, errors: &mut Vec<ConfigError>) {
-    if hosts.is_some_and(<[String]>::is_empty) {
-        errors.push(ConfigError::new(
-            "allowed_hosts",
-            "allows no host",
-            "name at least one, or leave it out for every one",
-        ));
-    }
-    for (index, host) in hosts.unwrap_or_default().iter().enumerate() {
-        let plain = |b: u8| {
-            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b':' | b'[' | b']')
-        };
-        if host.is_empty() || !host.bytes().all(plain) {
-            let fix =
-                "write the host in lower case, with its port if clients name one, like `mcp.example.com`";
-            errors.push(
-                ConfigError::new(format!("allowed_hosts[{index}]"), "is no host", fix).value(host.as_str()),
-            );
-        }
-    }
-}
-
-fn check_health_paths(paths: &[String], resource: &ProtectedResource, errors: &mut Vec<ConfigError>) {
+fn check_health_paths(paths: &[String], resources: &[Rc<ResourceSettings>], errors: &mut Vec<ConfigError>) {
+    let is_of_a_resource = |path: &str| {
+        resources
+            .iter()
+            .any(|resource| path == resource.protected.path() || resource.protected.is_metadata_path(path))
+    };
     for (index, path) in paths.iter().enumerate() {
         let reason = if !is_one_path(path) {
             "is no path that can be written in one way only"
-        } else if path == resource.path() || resource.is_metadata_path(path) {
+        } else if is_of_a_resource(path) {
             "is a path of the resource itself"
         } else {
             continue;

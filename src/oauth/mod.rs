@@ -12,4 +12,4 @@ mod protected_resource;
 pub use bearer::BearerToken;
 pub use challenge::Challenge;
 pub use discovery::{DiscoveryError, jwks_uri, well_known_path};
-pub use protected_resource::{ProtectedResource, ResourceError, is_one_path};
+pub use protected_resource::{ProtectedResource, ResourceError, WELL_KNOWN, is_one_path};

@@ -5,7 +5,8 @@
 
 use serde_json::json;
 
-const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+/// Where the metadata stands, before the resource's own path (RFC 9728 section 3).
+pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// A resource identifier, taken apart, with its metadata document.
 #[derive(Clone, Debug)]
@@ -80,6 +81,12 @@ impl ProtectedResource {
         &self.identifier
     }
 
+    /// The audience of which a token must be where its issuer's entry names no other.
+    #[must_use]
+    pub fn audiences(&self) -> &[String] {
+        std::slice::from_ref(&self.identifier)
+    }
+
     /// Scheme, host and port, as a browser names them (RFC 6454).
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -102,6 +109,12 @@ impl ProtectedResource {
     #[must_use]
     pub fn document(&self) -> &str {
         &self.document
+    }
+
+    /// Whether `path` (without query) is the endpoint's or its document's, and no other resource's.
+    #[must_use]
+    pub fn is_at(&self, path: &str) -> bool {
+        path == self.path || path == self.metadata_path
     }
 
     /// Whether `path` (without query) is one of the two places of the document: with the resource's

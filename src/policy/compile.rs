@@ -2,8 +2,8 @@
 
 use super::argument::Condition;
 use super::pattern::Pattern;
-use super::{Effect, PolicySet, Rule, Subjects};
-use crate::config::{self, ConfigError};
+use super::{Effect, PolicySet, Rule, Subjects, Tools, catalogue};
+use crate::config::{self, Catalogue, ConfigError, Guarded};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -11,24 +11,34 @@ const MAX_ID: usize = 64;
 const MAX_MESSAGE: usize = 500;
 
 impl PolicySet {
-    /// Compiles the rules of a document. Faults are added to `errors`, with their paths.
+    /// Compiles the rules of one resource. Faults are added to `errors`, with their paths.
     #[must_use]
-    pub fn compile(config: &config::Config, errors: &mut Vec<ConfigError>) -> Self {
+    pub fn compile(guarded: &Guarded<'_>, issuers: &[&str], errors: &mut Vec<ConfigError>) -> Self {
+        if let Some(catalogue) = guarded.catalogue {
+            catalogue::check(catalogue, &guarded.path("catalogue"), errors);
+        }
+        let context = Context { issuers, catalogue: guarded.catalogue };
         let mut ids = BTreeSet::new();
-        let issuers: Vec<&str> = config.issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
         let mut rules = Vec::new();
-        for (index, rule) in config.rules.iter().enumerate() {
-            let path = format!("rules[{index}]");
+        for (index, rule) in guarded.rules.iter().enumerate() {
+            let path = guarded.path(&format!("rules[{index}]"));
             if !ids.insert(rule.id.as_str()) {
                 errors.push(
                     fault(&path, "id", "is the id of another rule as well", "give each rule its own")
                         .value(rule.id.as_str()),
                 );
             }
-            rules.extend(compile_rule(rule, &path, &issuers, errors));
+            rules.extend(compile_rule(rule, &path, context, errors));
         }
         Self { rules }
     }
+}
+
+/// What rules refer to.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    issuers: &'a [&'a str],
+    catalogue: Option<&'a Catalogue>,
 }
 
 fn fault(path: &str, field: &str, reason: &str, fix: &str) -> ConfigError {
@@ -38,7 +48,7 @@ fn fault(path: &str, field: &str, reason: &str, fix: &str) -> ConfigError {
 fn compile_rule(
     rule: &config::Rule,
     path: &str,
-    issuers: &[&str],
+    context: Context<'_>,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Rule> {
     // Every field is named, so that a new one can't be forgotten here.
@@ -66,13 +76,14 @@ fn compile_rule(
             return None;
         }
     };
-    let config::Operations { tools, prompts, resources } = operations;
-    if tools.is_empty() && prompts.is_empty() && resources.is_empty() {
+    let config::Operations { tools, prompts, resources, read_only, destructive } = operations;
+    let has_annotation = read_only.is_some() || destructive.is_some();
+    if tools.is_empty() && prompts.is_empty() && resources.is_empty() && !has_annotation {
         errors.push(fault(
             path,
             field,
             "names no operation",
-            "give `tools`, `prompts` or `resources`; `[\"*\"]` means all",
+            "give `tools`, `prompts`, `resources`, `read_only` or `destructive`; `[\"*\"]` means all",
         ));
     }
     for (kind, names) in [("tools", tools), ("prompts", prompts), ("resources", resources)] {
@@ -103,13 +114,27 @@ fn compile_rule(
         ));
     }
     let patterns = |names: &[String]| names.iter().map(|name| Pattern::new(name)).collect();
+    let operations_path = format!("{path}.{field}");
+    let annotated = catalogue::annotated(operations, effect, context.catalogue, &operations_path, errors);
+    let every = ["*".to_owned()];
+    let tools = Tools {
+        patterns: patterns(if tools.is_empty() && has_annotation { &every } else { tools }),
+        annotated,
+    };
+    if let Some(catalogue) = context.catalogue {
+        // A deny rule may name what is not there yet.
+        if effect == Effect::Allow {
+            catalogue::check_tools(&operations.tools, catalogue, &operations_path, errors);
+        }
+        catalogue::check_arguments(arguments, catalogue, |tool| tools.include(tool), path, errors);
+    }
     Some(Rule {
         id: Rc::from(id.as_str()),
         effect,
-        tools: patterns(tools),
+        tools,
         prompts: patterns(prompts),
         resources: patterns(resources),
-        subjects: compile_subjects(to.as_ref(), path, issuers, errors),
+        subjects: compile_subjects(to.as_ref(), path, context.issuers, errors),
         arguments: arguments
             .iter()
             .filter_map(|(name, condition)| {

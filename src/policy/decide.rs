@@ -2,7 +2,6 @@
 //! nearest one.
 
 use super::argument::Unmet;
-use super::pattern::Pattern;
 use super::{Effect, PolicySet, Rule, Subjects};
 use crate::identity::Caller;
 use crate::mcp::{Arguments, Operation};
@@ -81,7 +80,7 @@ impl PolicySet {
 
     /// The permit of a health path: configured, open to everybody, without a body.
     #[must_use]
-    pub fn health(&self) -> Permit {
+    pub fn health() -> Permit {
         Permit { reason: Reason::Health, rule: None }
     }
 
@@ -147,17 +146,14 @@ impl PolicySet {
 
 impl Rule {
     fn is_about(&self, caller: &Caller, operation: Operation<'_>) -> bool {
-        let (patterns, name) = match operation {
-            Operation::Tool(name) => (&self.tools, name),
-            Operation::Prompt(name) => (&self.prompts, name),
-            Operation::Resource(uri) => (&self.resources, uri),
-            Operation::Task(_) | Operation::Open => return false,
+        let denies = self.effect == Effect::Deny;
+        let is_named = match operation {
+            Operation::Tool(name) => self.tools.include(name),
+            Operation::Prompt(name) => self.prompts.iter().any(|pattern| pattern.matches(name)),
+            Operation::Resource(uri) => self.resources.iter().any(|pattern| pattern.matches_uri(uri, denies)),
+            Operation::Task(_) | Operation::Open => false,
         };
-        let matches = |pattern: &Pattern| match operation {
-            Operation::Resource(uri) => pattern.matches_uri(uri, self.effect == Effect::Deny),
-            _ => pattern.matches(name),
-        };
-        patterns.iter().any(matches) && self.subjects.include(caller)
+        is_named && self.subjects.include(caller)
     }
 
     /// Whether a deny rule holds: a condition that can't be evaluated counts as met, and its argument is

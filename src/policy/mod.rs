@@ -5,6 +5,7 @@
 //! nothing is forwarded without a decision.
 
 mod argument;
+mod catalogue;
 mod compile;
 mod decide;
 mod pattern;
@@ -12,6 +13,7 @@ mod pattern;
 pub use decide::{Denial, HeadPermit, Permit};
 
 use argument::Condition;
+use catalogue::Annotated;
 use pattern::Pattern;
 use std::rc::Rc;
 
@@ -25,12 +27,19 @@ pub struct PolicySet {
 struct Rule {
     id: Rc<str>,
     effect: Effect,
-    tools: Vec<Pattern>,
+    tools: Tools,
     prompts: Vec<Pattern>,
     resources: Vec<Pattern>,
     subjects: Subjects,
     arguments: Vec<(Rc<str>, Condition)>,
     message: Option<Rc<str>>,
+}
+
+/// Tools by name, of those with an annotation.
+#[derive(Debug)]
+struct Tools {
+    patterns: Vec<Pattern>,
+    annotated: Option<Annotated>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,4 +55,11 @@ struct Subjects {
     subjects: Option<Vec<String>>,
     client_ids: Option<Vec<String>>,
     groups: Option<Vec<String>>,
+}
+
+impl Tools {
+    fn include(&self, tool: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(tool))
+            && self.annotated.as_ref().is_none_or(|annotated| annotated.includes(tool))
+    }
 }

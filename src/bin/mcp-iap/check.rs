@@ -67,7 +67,7 @@ fn print_text(file: &Path, result: &Result<Vec<Settings>, Errors>) {
     match result {
         Ok(all) => {
             for settings in all {
-                println!("{file}: ok, guards {}", settings.resource.identifier());
+                println!("{file}: ok, guards {}", settings.identifiers());
             }
         }
         Err(Errors(errors)) => {

@@ -1,0 +1,76 @@
+//! One resource or several: the same fields at the top of the document or below `resources`.
+
+use super::document::{Catalogue, Config, Resource, Rule};
+use super::error::ConfigError;
+
+/// A resource of the document, wherever it stands there.
+#[derive(Clone, Copy, Debug)]
+pub struct Guarded<'a> {
+    /// Where in `resources` it stands; `None` for the only one.
+    pub place: Option<usize>,
+    /// Its identifier.
+    pub resource: &'a str,
+    /// Its rules.
+    pub rules: &'a [Rule],
+    /// What its server offers.
+    pub catalogue: Option<&'a Catalogue>,
+    /// Its hosts.
+    pub allowed_hosts: Option<&'a [String]>,
+}
+
+impl Guarded<'_> {
+    /// The path of one of its fields in the document.
+    #[must_use]
+    pub fn path(&self, field: &str) -> String {
+        match self.place {
+            None => field.to_owned(),
+            Some(place) => format!("resources[{place}].{field}"),
+        }
+    }
+}
+
+impl Config {
+    /// The resources that the document guards, at least one.
+    ///
+    /// # Errors
+    /// There is none, or the fields of one stand beside `resources`.
+    pub fn guarded(&self) -> Result<Vec<Guarded<'_>>, ConfigError> {
+        let absent = |field: &str| ConfigError::new(field, "is absent", format!("give `{field}`"));
+        let Some(resources) = &self.resources else {
+            return Ok(vec![Guarded {
+                place: None,
+                resource: self.resource.as_deref().ok_or_else(|| absent("resource"))?,
+                rules: self.rules.as_deref().ok_or_else(|| absent("rules"))?,
+                catalogue: self.catalogue.as_ref(),
+                allowed_hosts: self.allowed_hosts.as_deref(),
+            }]);
+        };
+        let beside = [
+            ("resource", self.resource.is_some()),
+            ("rules", self.rules.is_some()),
+            ("catalogue", self.catalogue.is_some()),
+            ("allowed_hosts", self.allowed_hosts.is_some()),
+        ];
+        if let Some((field, _)) = beside.into_iter().find(|(_, is_there)| *is_there) {
+            let reason = "stands beside `resources`, whose entries have their own";
+            return Err(ConfigError::new(field, reason, "move it into an entry of `resources`"));
+        }
+        if resources.is_empty() {
+            return Err(ConfigError::new("resources", "names no resource", "name at least one"));
+        }
+        Ok(resources.iter().enumerate().map(|(place, resource)| resource.guarded(place)).collect())
+    }
+}
+
+impl Resource {
+    fn guarded(&self, place: usize) -> Guarded<'_> {
+        let Self { resource, rules, catalogue, allowed_hosts } = self;
+        Guarded {
+            place: Some(place),
+            resource,
+            rules,
+            catalogue: catalogue.as_ref(),
+            allowed_hosts: allowed_hosts.as_deref(),
+        }
+    }
+}
