@@ -44,6 +44,40 @@ fn each_fault_is_told_with_path_value_reason_and_fix() {
 }
 
 #[test]
+fn what_is_probably_not_meant_is_told_and_accepted() {
+    let file = "tests/golden/advice/rules.yaml";
+    let seen = mcp_iap(&["check", file]);
+    assert_eq!(seen.status.code(), Some(0));
+    same_as_golden(&root().join(file).with_extension("txt"), &String::from_utf8(seen.stdout).unwrap());
+    assert_eq!(mcp_iap(&["check", "--strict", file]).status.code(), Some(1));
+    let json = mcp_iap(&["check", "-o", "json", file]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(json["ok"] == true && json["warnings"].as_array().unwrap().len() > 5, "{json}");
+}
+
+/// Envoy's configuration and the document in it must agree.
+#[test]
+fn an_envoy_that_does_not_fit_the_document_is_refused() {
+    let shipped = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    for (index, (from, to, field)) in [
+        ("allow_on_headers_stop_iteration: true", "# unset", "allow_on_headers_stop_iteration"),
+        ("failure_policy: FAIL_RELOAD", "failure_policy: FAIL_OPEN", "failure_policy"),
+        ("cluster: identity_provider\n", "cluster: elsewhere\n", "issuers[0].cluster"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(shipped.contains(from));
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("misfit-{index}.yaml"));
+        std::fs::write(&file, shipped.replacen(from, to, 1)).unwrap();
+        let seen = mcp_iap(&["check", file.to_str().unwrap()]);
+        assert_eq!(seen.status.code(), Some(1), "{to}");
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert!(text.contains(&format!(": {field}\n")) && text.ends_with("1 error\n"), "{text}");
+    }
+}
+
+#[test]
 fn the_examples_are_accepted() {
     let seen = mcp_iap(&["check", "examples/smallest.yaml"]);
     assert_eq!(seen.status.code(), Some(0), "{}", String::from_utf8_lossy(&seen.stdout));

@@ -4,6 +4,7 @@
 //! and the filter (or a test) brings the body, the clock and the replies.
 
 mod admit;
+mod advice;
 mod cors;
 mod issuer;
 mod refusal;

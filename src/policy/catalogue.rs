@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const DIGEST: &str = "sha256:";
 
 /// The tools that a rule's annotations stand for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Annotated {
     names: BTreeSet<String>,
     effect: Effect,

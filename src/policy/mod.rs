@@ -4,6 +4,7 @@
 //! meets no allow rule and every deny rule. [`Permit`] and [`HeadPermit`] have one maker each, so that
 //! nothing is forwarded without a decision.
 
+mod advice;
 mod argument;
 mod catalogue;
 mod compile;

@@ -25,6 +25,22 @@ impl Pattern {
         rest.ends_with(last.as_str())
     }
 
+    /// The name, where it is one.
+    pub(super) fn literal(&self) -> Option<&str> {
+        self.after.is_empty().then_some(self.first.as_str())
+    }
+
+    /// Whether every name of `other` is one of this pattern as well. A NUL, which no pattern has, stands for
+    /// whatever the other's `*` stand for: only a `*` here can take it.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let mut name = other.first.clone();
+        for piece in &other.after {
+            name.push('\0');
+            name.push_str(piece);
+        }
+        self.matches(&name)
+    }
+
     /// As [`Self::matches`], for a resource: many servers look at what stands before a query alone. So an
     /// allow pattern without `?` takes no URI with a query, and a deny pattern takes it with and without.
     pub(super) fn matches_uri(&self, uri: &str, denies: bool) -> bool {
@@ -40,6 +56,25 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn covers_what_it_matches_whatever_stands_for_the_stars() {
+        for (pattern, other, covers) in [
+            ("*", "*", true),
+            ("*", "", true),
+            ("get_*", "get_x", true),
+            ("get_*", "get_*", true),
+            ("get_*", "get_x*y", true),
+            ("get_*", "*", false),
+            ("get_x", "get_*", false),
+            ("*_x", "get_*_x", true),
+            ("*_x", "get_*", false),
+            ("a*b*c", "a*c", false),
+            ("a*c", "a*b*c", true),
+        ] {
+            assert_eq!(Pattern::new(pattern).covers(&Pattern::new(other)), covers, "{pattern} {other}");
+        }
+    }
 
     #[test]
     fn a_query_widens_no_allow_and_narrows_no_deny() {

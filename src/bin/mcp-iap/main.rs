@@ -28,6 +28,9 @@ enum Command {
         /// How the result is written.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
+        /// Warnings fail as well, with exit code 1.
+        #[arg(long)]
+        strict: bool,
     },
     /// Prints the JSON Schema of the configuration.
     Schema,
@@ -45,7 +48,7 @@ enum Output {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Check { file, output } => check::run(&file, output),
+        Command::Check { file, output, strict } => check::run(&file, output, strict),
         Command::Schema => schema::run(),
     }
 }

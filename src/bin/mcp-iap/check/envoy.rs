@@ -1,0 +1,72 @@
+//! An Envoy configuration around the document: what the two must agree on.
+
+use super::Findings;
+use mcp_iap::config::ConfigError;
+use mcp_iap::gate::Settings;
+use serde_json::Value;
+
+/// One Wasm plugin of an Envoy configuration.
+pub struct Plugin {
+    /// The text of its StringValue.
+    pub document: String,
+    config: Value,
+}
+
+/// The plugins inside an Envoy configuration, and the configuration; `None` for every other document.
+pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
+    fn walk(value: &Value, into: &mut Vec<Plugin>) {
+        match value {
+            Value::Object(members) => {
+                let text = value.pointer("/configuration/value").and_then(Value::as_str);
+                if let Some(text) = text.filter(|_| members.contains_key("vm_config")) {
+                    into.push(Plugin { document: text.to_owned(), config: value.clone() });
+                }
+                members.values().for_each(|value| walk(value, into));
+            }
+            Value::Array(elements) => elements.iter().for_each(|value| walk(value, into)),
+            _ => {}
+        }
+    }
+    let document: Value = serde_saphyr::from_str(std::str::from_utf8(text).ok()?).ok()?;
+    let mut found = Vec::new();
+    walk(&document, &mut found);
+    if found.is_empty() { None } else { Some((document, found)) }
+}
+
+/// What doesn't fit between Envoy's configuration and the document in it.
+pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &mut Findings) {
+    let flag = "allow_on_headers_stop_iteration";
+    let is_set = plugin.config.get(flag).and_then(Value::as_bool).unwrap_or_default();
+    if is_set != settings.allow_on_headers_stop_iteration {
+        let reason = format!("is {is_set} in Envoy and {} in the document", !is_set);
+        findings.errors.push(ConfigError::new(
+            flag,
+            reason,
+            "set both alike, to `true` where Envoy's can be set",
+        ));
+    }
+    let policy = plugin.config.get("failure_policy").and_then(Value::as_str).unwrap_or("unset");
+    let opens = plugin.config.get("fail_open").and_then(Value::as_bool) == Some(true);
+    if policy == "FAIL_OPEN" || opens {
+        let reason = "passes requests unguarded when the filter can't run";
+        findings.errors.push(ConfigError::new("failure_policy", reason, "use `FAIL_RELOAD`").value(policy));
+    } else if policy != "FAIL_RELOAD" {
+        let reason = "refuses everything until Envoy starts anew, should the filter ever fall";
+        findings.warnings.push(ConfigError::new("failure_policy", reason, "use `FAIL_RELOAD`").value(policy));
+    }
+    let clusters = envoy.pointer("/static_resources/clusters").and_then(Value::as_array);
+    // Clusters that come from elsewhere can't be looked up here.
+    if envoy.get("static_resources").is_none() || envoy.pointer("/dynamic_resources/cds_config").is_some() {
+        return;
+    }
+    let names: Vec<_> =
+        clusters.into_iter().flatten().filter_map(|cluster| cluster.get("name")?.as_str()).collect();
+    for issuer in &settings.issuers {
+        let cluster = issuer.keys.cluster.as_str();
+        if !names.contains(&cluster) {
+            let path = format!("issuers[{}].cluster", issuer.index);
+            let fix = "add the cluster (`mcp-iap render envoy --filter` prints it), or name another";
+            findings.errors.push(ConfigError::new(path, "is no cluster of this Envoy", fix).value(cluster));
+        }
+    }
+}

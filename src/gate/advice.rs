@@ -1,0 +1,40 @@
+//! What is valid in a document and yet should be looked at again before it guards anything.
+
+use super::settings::Settings;
+use crate::config::{Config, ConfigError};
+
+impl Settings {
+    /// What the author of `config`, from which these settings were compiled, should look at again.
+    #[must_use]
+    pub fn advise(&self, config: &Config) -> Vec<ConfigError> {
+        let mut advice = Vec::new();
+        let several_issuers = config.issuers.len() > 1;
+        for (resource, guarded) in self.resources.iter().zip(config.guarded().unwrap_or_default()) {
+            if is_plain_and_elsewhere(guarded.resource) {
+                let reason = "is reached without TLS: tokens can be read on the way";
+                advice.push(
+                    ConfigError::new(guarded.path("resource"), reason, "serve it by https")
+                        .value(guarded.resource),
+                );
+            }
+            advice.extend(resource.policies.advise(&guarded, several_issuers));
+        }
+        for (index, issuer) in config.issuers.iter().enumerate() {
+            let asked = issuer.jwks_uri.as_deref().unwrap_or(&issuer.issuer);
+            if is_plain_and_elsewhere(asked) {
+                let path = format!("issuers[{index}].insecure_http");
+                let reason = "lets whoever is on the way to the issuer sign tokens";
+                advice.push(ConfigError::new(path, reason, "use https; this is for tests").value(asked));
+            }
+        }
+        advice
+    }
+}
+
+/// Whether a URL is plain HTTP to another machine.
+fn is_plain_and_elsewhere(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    !(host == "localhost" || host == "[::1]" || host.starts_with("127.") || authority == "[::1]")
+}

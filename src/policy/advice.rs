@@ -1,0 +1,115 @@
+//! Rules that are valid and yet probably not meant: one that another leaves nothing to decide, one that is
+//! open to everybody, a deny rule for a tool that nobody knows.
+//!
+//! Found when a document is checked, never when a request is decided. Refusing these would be wrong: a
+//! freeze that leaves every allow rule without effect is what a deny rule is for.
+
+use super::pattern::Pattern;
+use super::{Effect, PolicySet, Rule, Subjects};
+use crate::config::{ConfigError, Guarded, nearest};
+
+impl PolicySet {
+    /// What the author of these rules should look at again; `several_issuers`: whether tokens of more than
+    /// one count.
+    #[must_use]
+    pub fn advise(&self, guarded: &Guarded<'_>, several_issuers: bool) -> Vec<ConfigError> {
+        let mut advice = Vec::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            let path = guarded.path(&format!("rules[{index}]"));
+            let before = self.rules.get(..index).unwrap_or_default();
+            if let Some(other) = self.rules.iter().find(|other| other.denies_all_of(rule)) {
+                let reason = format!("never allows anything: rule `{}` denies all of it", other.id);
+                advice.push(ConfigError::new(&path, reason, "remove it, or narrow the deny rule"));
+            } else if let Some(other) = before.iter().find(|other| other.decides_all_of(rule)) {
+                let reason = format!("never decides: rule `{}` before it covers all of it", other.id);
+                advice.push(ConfigError::new(&path, reason, "remove it, or put it first"));
+            }
+            if rule.is_open_to_all() {
+                let reason = "allows every tool to every authenticated caller";
+                advice.push(ConfigError::new(&path, reason, "name tools, or callers with `to`"));
+            }
+            if several_issuers && rule.effect == Effect::Allow && rule.subjects.names_without_issuer() {
+                let reason = "names callers of any issuer: a group or a subject is unique within one only";
+                advice.push(ConfigError::new(format!("{path}.to"), reason, "name the `issuer` as well"));
+            }
+            advice.extend(unknown_tools(rule, guarded, &path));
+        }
+        advice
+    }
+}
+
+/// Literal names in a deny rule that the catalogue does not have.
+fn unknown_tools(rule: &Rule, guarded: &Guarded<'_>, path: &str) -> Vec<ConfigError> {
+    let Some(catalogue) = guarded.catalogue.filter(|_| rule.effect == Effect::Deny) else {
+        return Vec::new();
+    };
+    let literal = rule.tools.patterns.iter().enumerate().filter_map(|(index, p)| Some((index, p.literal()?)));
+    let unknown = literal.filter(|(_, name)| !catalogue.tools.contains_key(*name));
+    let advice = unknown.map(|(index, name)| {
+        let fix = match nearest(name, catalogue.tools.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "leave it, if it is for a tool to come".to_owned(),
+        };
+        let path = format!("{path}.deny.tools[{index}]");
+        ConfigError::new(path, "is no tool of the catalogue", fix).value(name)
+    });
+    advice.collect()
+}
+
+impl Rule {
+    fn denies_all_of(&self, other: &Self) -> bool {
+        self.effect == Effect::Deny && other.effect == Effect::Allow && self.covers(other)
+    }
+
+    fn decides_all_of(&self, later: &Self) -> bool {
+        self.effect == later.effect && self.covers(later)
+    }
+
+    /// Whether every call that the other rule is about is one that this rule decides.
+    fn covers(&self, other: &Self) -> bool {
+        // What an annotation stands for is compared only with the same names, or with all.
+        let covers_tools = self.tools.annotated.is_none()
+            || other.tools.patterns.is_empty()
+            || (self.tools.patterns == other.tools.patterns && self.tools.annotated == other.tools.annotated);
+        self.arguments.is_empty()
+            && covers_tools
+            && cover(&self.tools.patterns, &other.tools.patterns)
+            && cover(&self.prompts, &other.prompts)
+            && cover(&self.resources, &other.resources)
+            && self.subjects.cover(&other.subjects)
+    }
+
+    fn is_open_to_all(&self) -> bool {
+        self.effect == Effect::Allow
+            && self.arguments.is_empty()
+            && self.tools.annotated.is_none()
+            && self.tools.patterns.iter().any(|pattern| pattern.covers(&Pattern::new("*")))
+            && self.subjects.cover(&Subjects::default())
+    }
+}
+
+/// Whether each pattern of `others` is within one of `ours`.
+fn cover(ours: &[Pattern], others: &[Pattern]) -> bool {
+    others.iter().all(|other| ours.iter().any(|pattern| pattern.covers(other)))
+}
+
+impl Subjects {
+    /// Whether every caller of the others is one of these.
+    fn cover(&self, others: &Self) -> bool {
+        let Self { issuer, subjects, client_ids, groups } = self;
+        let within = |ours: &Option<Vec<String>>, theirs: &Option<Vec<String>>| {
+            ours.as_ref().is_none_or(|ours| {
+                theirs.as_ref().is_some_and(|theirs| theirs.iter().all(|entry| ours.contains(entry)))
+            })
+        };
+        (issuer.is_none() || *issuer == others.issuer)
+            && within(subjects, &others.subjects)
+            && within(client_ids, &others.client_ids)
+            && within(groups, &others.groups)
+    }
+
+    fn names_without_issuer(&self) -> bool {
+        let Self { issuer, subjects, client_ids, groups } = self;
+        issuer.is_none() && (subjects.is_some() || client_ids.is_some() || groups.is_some())
+    }
+}
