@@ -4,10 +4,11 @@
 //! a file that can't be read).
 
 mod check;
+mod digest;
+mod init;
 mod schema;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Identity-aware proxy for MCP: the filter's own code on the command line.
@@ -20,18 +21,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Writes a first configuration, from what an MCP server and an issuer say of themselves.
+    Init(init::Options),
     /// Checks a configuration as the filter does when Envoy loads it.
-    Check {
-        /// The configuration, YAML or JSON, or the Envoy configuration that it stands in; `-` for standard
-        /// input.
-        file: PathBuf,
-        /// How the result is written.
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Output,
-        /// Warnings fail as well, with exit code 1.
-        #[arg(long)]
-        strict: bool,
-    },
+    Check(check::Options),
     /// Prints the JSON Schema of the configuration.
     Schema,
 }
@@ -48,7 +41,8 @@ enum Output {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Check { file, output, strict } => check::run(&file, output, strict),
+        Command::Init(options) => init::run(&options),
+        Command::Check(options) => check::run(&options),
         Command::Schema => schema::run(),
     }
 }

@@ -2,19 +2,40 @@
 //! what is valid but probably not meant; of an Envoy configuration the text that it gives to the filter,
 //! and whether the two fit.
 
+mod drift;
 mod envoy;
 
 use crate::Output;
-use mcp_iap::config::{self, ConfigError, Errors};
+use clap::Args;
+use mcp_iap::config::{self, Config, ConfigError, Errors};
 use mcp_iap::gate::Settings;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The exit code of a command that can't be carried out.
 pub const UNUSABLE: u8 = 2;
+
+#[derive(Args)]
+pub struct Options {
+    /// The configuration, YAML or JSON, or the Envoy configuration that it stands in; `-` for standard
+    /// input.
+    file: PathBuf,
+    /// How the result is written.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    /// Warnings fail as well, with exit code 1.
+    #[arg(long)]
+    strict: bool,
+    /// The MCP server whose tools the catalogue is compared with.
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// Certificate authorities in PEM for the MCP server, instead of the system's.
+    #[arg(long, value_name = "FILE", requires = "upstream")]
+    ca: Option<PathBuf>,
+}
 
 /// What was found of one file.
 #[derive(Default)]
@@ -25,7 +46,8 @@ struct Findings {
     warnings: Vec<ConfigError>,
 }
 
-pub fn run(file: &Path, output: Output, strict: bool) -> ExitCode {
+pub fn run(options: &Options) -> ExitCode {
+    let Options { file, output, strict, upstream, ca } = options;
     let text = match read(file) {
         Ok(text) => text,
         Err(error) => {
@@ -37,29 +59,36 @@ pub fn run(file: &Path, output: Output, strict: bool) -> ExitCode {
     match envoy::plugins(&text) {
         Some((bootstrap, plugins)) => {
             for plugin in plugins {
-                if let Some(settings) = findings.check(plugin.document.as_bytes()) {
+                if let Some((settings, _)) = findings.check(plugin.document.as_bytes()) {
                     envoy::compare(&bootstrap, &plugin, &settings, &mut findings);
                 }
             }
         }
-        None => drop(findings.check(&text)),
+        None => {
+            if let (Some((_, config)), Some(upstream)) = (findings.check(&text), upstream)
+                && let Err(error) = drift::compare(&config, upstream, ca.as_deref(), &mut findings)
+            {
+                eprintln!("mcp-iap: {error:#}");
+                return ExitCode::from(UNUSABLE);
+            }
+        }
     }
     match output {
         Output::Text => print!("{}", findings.to_text(file)),
         Output::Json => println!("{}", findings.to_json(file)),
     }
-    let fails = !findings.errors.is_empty() || (strict && !findings.warnings.is_empty());
+    let fails = !findings.errors.is_empty() || (*strict && !findings.warnings.is_empty());
     if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 impl Findings {
-    fn check(&mut self, text: &[u8]) -> Option<Settings> {
+    fn check(&mut self, text: &[u8]) -> Option<(Settings, Config)> {
         let compiled = config::load(text).and_then(|config| Ok((Settings::compile(&config)?, config)));
         match compiled {
             Ok((settings, config)) => {
                 self.warnings.extend(settings.advise(&config));
                 self.guards.push(settings.identifiers());
-                Some(settings)
+                Some((settings, config))
             }
             Err(Errors(errors)) => {
                 self.errors.extend(errors);

@@ -1,0 +1,111 @@
+//! `mcp-iap init`: asks an MCP server for its tools and an issuer for its discovery document, and writes a
+//! first configuration with a catalogue, to be read by a person before it guards anything.
+
+mod document;
+pub mod http;
+mod issuer;
+pub mod server;
+
+use crate::check::UNUSABLE;
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The listener of `mcp-iap run`.
+const LOCAL_LISTENER: &str = "http://127.0.0.1:10000";
+
+#[derive(Args)]
+pub struct Options {
+    /// The MCP server's URL, as Envoy will reach it: `http://127.0.0.1:8000/mcp`.
+    #[arg(long, value_name = "URL")]
+    upstream: String,
+    /// The authorization server's issuer identifier, as its tokens' `iss` has it.
+    #[arg(long, value_name = "URL")]
+    issuer: String,
+    /// What clients will call. Default: Envoy on this machine, port 10000, with the upstream's path.
+    #[arg(long, value_name = "URL")]
+    resource: Option<String>,
+    /// A header for the MCP server alone, `NAME: VALUE`, where it asks for one. It is not written.
+    #[arg(long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    /// Certificate authorities in PEM, instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Where the configuration is written; `-` for standard output.
+    #[arg(short, long, value_name = "FILE", default_value = "mcp-iap.yaml")]
+    write: PathBuf,
+    /// Write over a file that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Exit codes: 0 written; 1 the server or the issuer did not answer as they must; 2 a mistake in the
+/// options, or a file that can't be written.
+pub fn run(options: &Options) -> ExitCode {
+    let is_file = options.write != Path::new("-");
+    if is_file && options.write.exists() && !options.force {
+        eprintln!(
+            "mcp-iap: {} is there already; name another with `--write`, or give `--force`",
+            options.write.display()
+        );
+        return ExitCode::from(UNUSABLE);
+    }
+    let text = match ask(options) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("mcp-iap: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if !is_file {
+        print!("{text}");
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = write(&options.write, &text, options.force) {
+        eprintln!("mcp-iap: {}: {error}", options.write.display());
+        return ExitCode::from(UNUSABLE);
+    }
+    let (file, upstream) = (options.write.display(), &options.upstream);
+    println!("wrote {file}\n\nNext:");
+    println!(
+        "  1. Read it: what the server says of its tools is its own word, and the rule has no `to` yet."
+    );
+    println!("  2. mcp-iap check {file}");
+    println!("  3. mcp-iap run {file} --upstream {upstream}");
+    ExitCode::SUCCESS
+}
+
+fn ask(options: &Options) -> Result<String> {
+    let agent = http::agent(options.ca.as_deref())?;
+    let (_, path) = http::split(&options.upstream).context("--upstream")?;
+    let resource = match &options.resource {
+        Some(resource) => http::split(resource).context("--resource").map(|_| resource.clone())?,
+        None => format!("{LOCAL_LISTENER}{path}"),
+    };
+    eprintln!("asking {} for its tools", options.upstream);
+    let listing = server::list_tools(&agent, &options.upstream, &http::headers(&options.headers)?)
+        .with_context(|| format!("the MCP server {}", options.upstream))?;
+    eprintln!("asking {} for its keys", options.issuer);
+    let issuer =
+        issuer::ask(&agent, &options.issuer).with_context(|| format!("the issuer {}", options.issuer))?;
+    let text = document::write(&resource, &options.upstream, &issuer, &listing)?;
+    // What is written is what `check` accepts, or it is not written.
+    if let Err(errors) = mcp_iap::gate::Settings::load(text.as_bytes()) {
+        bail!("no configuration can be made of it: {errors}");
+    }
+    Ok(text)
+}
+
+fn write(file: &Path, text: &str, force: bool) -> std::io::Result<()> {
+    let mut open = OpenOptions::new();
+    open.write(true);
+    if force {
+        open.create(true).truncate(true)
+    } else {
+        open.create_new(true)
+    };
+    open.open(file)?.write_all(text.as_bytes())
+}
