@@ -11,7 +11,7 @@ from typing import NamedTuple
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from testbed.gate import Gate, access_lines, envoy_command, provider_command, token, url, write_bootstrap
-from testbed.processes import ROOT, NotStarted, Processes, accepts, answers, check_ports
+from testbed.processes import ROOT, NotStarted, Processes, accepts, answers, check_ports, node_program
 
 CALLER = "dana"  # a client of the demo's provider
 RULES = f"""\

@@ -5,10 +5,12 @@ installs nothing; what is missing is named.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -35,6 +37,16 @@ def program(name, remedy):
     if path is None:
         raise NotStarted(f"{name} is no program; {remedy}")
     return path
+
+
+def node_program(modules, oldest):
+    """The Node.js that a lock file brought into `modules`, or else the machine's; `oldest` is as (22, 19)."""
+    own = sorted(modules.glob("node-*/bin/node"))
+    node = str(own[0]) if own else program("node", "scripts/deps.sh node says how to bring it")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout.strip()
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < oldest:
+        raise NotStarted(f"{node} is {version or 'no Node.js'}; needed is {'.'.join(map(str, oldest))} or later")
+    return node
 
 
 def check_ports(ports, remedy=""):
@@ -70,6 +82,8 @@ class Processes:
     def __init__(self, out):
         self.out = out
         self.running = {}
+        self.lock = threading.Lock()  # other threads may start some while this one ends all
+        self.ended = False
 
     def __enter__(self):
         return self
@@ -77,21 +91,22 @@ class Processes:
     def __exit__(self, *_):
         self.end()
 
-    def start(self, name, command, stdout=None, **options):
-        """Starts a process; `options` are those of Popen. What it writes goes to NAME.log."""
+    def start(self, name, command, stdin=subprocess.DEVNULL, stdout=None, env=None):
+        """Starts a process. What it writes goes to NAME.log, or else to the file `stdout`."""
         log = self.out / f"{name}.log"
-        with open(log, "ab") as err, open(stdout or log, "ab") as out:
-            environment = {**os.environ, **options.pop("env", {})}
-            process = subprocess.Popen(
+        with self.lock, open(log, "ab") as err, open(stdout or log, "ab") as out:
+            if self.ended:
+                raise NotStarted("the run is over")
+            self.running[name] = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment,
+                env={**os.environ, **(env or {})},
+                stdin=stdin,
+                stdout=out,
                 stderr=err,
                 start_new_session=True,
-                **{"stdin": subprocess.DEVNULL, "stdout": out, **options},
             )
-        self.running[name] = process
-        return process
+        return self.running[name]
 
     def wait_until_ready(self, probes):
         """`probes` says by process when it is ready, as `{"envoy": lambda: answers(url)}`."""
@@ -113,6 +128,8 @@ class Processes:
     def end(self):
         """Ends what was started, and waits for it; a second Ctrl-C must not cut this short."""
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in END_SIGNALS}
+        with self.lock:
+            self.ended = True
         for process in self.running.values():
             send(process, signal.SIGTERM)
         deadline = time.monotonic() + 5
