@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-unit test-wire integration conformance fuzz envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-unit test-wire integration conformance test-clients fuzz envoy lint clean deps-demo deps-envoy FORCE
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,10 @@ conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly a
 	@scripts/deps.sh conformance
 	@$(DEPS)/venv/bin/python conformance/run.py --envoy "$(ENVOY)"
 
+test-clients: $(WASM) deps-demo ## real MCP clients through the gate, each in every mode that it has
+	@scripts/deps.sh clients
+	@$(DEPS)/venv/bin/python clients/run.py --envoy "$(ENVOY)"
+
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)
 
@@ -73,4 +77,4 @@ lint: ## formatting and lints, as CI has them
 	@cargo clippy --quiet --release --target wasm32-wasip1 --lib -- -D warnings
 
 clean: ## removes what was built, and the folder of dependencies
-	@rm -rf target dist .deps demo/provider/node_modules
+	@rm -rf target dist .deps demo/provider/node_modules clients/node_modules

@@ -8,7 +8,6 @@ Exit code 0: equal; 1: a difference; 2: something is missing. `make conformance`
 """
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from stack import ROOT, NotStarted, Ports, Stack, url
+from stack import ROOT, NotStarted, Ports, Stack, access_lines, url
 from suite import SETS, Suite, differences
 
 OUT = ROOT / "target" / "conformance"
@@ -108,8 +107,7 @@ def judge_control(name, direct, other):
 
 def access(stack):
     """The filter's records so far; an empty one where a line of the access log has none."""
-    lines = stack.access_log.read_text().splitlines()
-    return [next(iter(json.loads(line)["mcp_iap"]), {}) for line in lines]
+    return [next(iter(line["mcp_iap"]), {}) for line in access_lines(stack.access_log)]
 
 
 def judge_access(records):

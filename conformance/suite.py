@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from stack import NotStarted
+from stack import NotStarted, node_program
 
 HERE = Path(__file__).resolve().parent
 WITHIN = 300  # seconds; a run takes a few
@@ -48,11 +48,7 @@ class Suite:
         self.program = modules / "@modelcontextprotocol/conformance/dist/index.js"
         if not self.program.is_file():
             raise NotStarted("the conformance suite is missing; run scripts/deps.sh conformance")
-        own = sorted(modules.glob("node-*/bin/node"))
-        self.node = str(own[0]) if own else shutil.which("node")
-        version = subprocess.run([self.node, "--version"], capture_output=True, text=True).stdout if self.node else ""
-        if not version.startswith("v") or int(version[1:].split(".")[0]) < 22:
-            raise NotStarted(f"the conformance suite needs Node.js 22; here is {version.strip() or 'none'}")
+        self.node = node_program(modules, (22, 0))
 
     def run(self, name, origin, out, token=None):
         """Runs the set `name` against the server at `origin`; with a token, each request has it."""

