@@ -5,6 +5,7 @@
 //! fields mean is the business of those who compile them ([`crate::policy`], [`crate::gate`]).
 
 mod document;
+mod environment;
 mod error;
 mod load;
 mod node;
@@ -12,5 +13,6 @@ mod node;
 pub use document::{
     ArgumentCondition, Config, IntegerRange, Issuer, Limits, Operations, Rule, Scalar, Subjects,
 };
+pub use environment::{Environment, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};
 pub use load::load;
