@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-unit test-wire integration conformance test-clients fuzz envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients fuzz envoy lint clean deps-demo deps-envoy FORCE
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,10 @@ integration: $(WASM) deps-envoy ## scenarios on a real Envoy
 test-wire: $(WASM) deps-envoy ## what gets in and what passes unchanged: every row, on a real Envoy
 	@cargo test --quiet --test lenient
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- table http2 streaming
+
+test-jose: $(WASM) deps-envoy ## tokens and keys: the attack list, natively and on a real Envoy
+	@cargo test --quiet --test attacks --test tokens
+	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- jose
 
 conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly and through the gate
 	@scripts/deps.sh conformance

@@ -8,6 +8,7 @@ mod client;
 mod envoy;
 mod failures;
 mod http2;
+mod jose;
 mod loading;
 mod rows;
 mod streaming;

@@ -17,7 +17,7 @@
 //!         config     the user's document, as written
 //!     mcp oauth jose one standard each, pure
 //!       head, json   what comes over the wire
-//!      reason, time  plain data
+//! reason, secret, time plain data
 //! ```
 
 // One panic kills a worker's VM and every request on it, so nothing that can panic compiles.
@@ -57,5 +57,6 @@ pub mod mcp;
 pub mod oauth;
 pub mod policy;
 pub mod reason;
+pub mod secret;
 pub mod time;
 pub mod upstream;

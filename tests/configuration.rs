@@ -10,7 +10,9 @@ fn root() -> PathBuf {
 }
 
 fn mcp_iap(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mcp-iap")).args(arguments).current_dir(root()).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
+    command.env("MCP_IAP_TEST_SHORT", "too-short-a-secret").env_remove("MCP_IAP_TEST_NOT_SET");
+    command.args(arguments).current_dir(root()).output().unwrap()
 }
 
 fn same_as_golden(path: &Path, seen: &str) {

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["mcp", "oauth", "jose"],
     &["head", "json"],
-    &["reason", "time"],
+    &["reason", "secret", "time"],
 ];
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mcp_iap::head::Head;
-use mcp_iap::jose::{Expected, Jws, KeySet, VerifiedClaims};
+use mcp_iap::jose::{Algorithm, Expected, Jws, KeySet, Library, VerifiedClaims};
 use mcp_iap::oauth::BearerToken;
 use mcp_iap::time::UnixTime;
 
@@ -17,9 +17,10 @@ fuzz_target!(|value: &[u8]| {
     let audiences = ["https://r".to_owned()];
     let expected = Expected {
         issuer: "https://i",
+        algorithms: &Algorithm::asymmetric(),
         audiences: &audiences,
         clock_skew: std::time::Duration::ZERO,
         now: UnixTime(1_800_000_000),
     };
-    assert!(VerifiedClaims::verify(jws, &keys, &expected).is_err(), "nobody has the private key");
+    assert!(VerifiedClaims::verify(jws, &keys, &expected, &Library).is_err(), "nobody has the private key");
 });

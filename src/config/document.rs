@@ -1,5 +1,6 @@
 //! The document's types.
 
+use super::environment::SecretReference;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -112,6 +113,13 @@ pub struct Issuer {
     pub groups_claim: String,
     /// The issuer's key set, instead of discovery; it may stand on another host.
     pub jwks_uri: Option<String>,
+    /// What its tokens may be signed with, by the names of RFC 7518 and RFC 8037. Default: every one with
+    /// public keys (`RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `ES512`, `EdDSA`);
+    /// with `hmac_secret`: `HS256`.
+    pub algorithms: Option<Vec<String>>,
+    /// The secret that the issuer signs with (HS256, HS384, HS512), as `${NAME}` of an environment
+    /// variable that Envoy gives to the filter. No keys are fetched for such an issuer.
+    pub hmac_secret: Option<SecretReference>,
     /// The Envoy cluster through which the issuer, or `jwks_uri`, is reached. Default: its host.
     pub cluster: Option<String>,
     /// How far the issuer's clock may differ from ours. Default: `30s`; at most `5m`.

@@ -86,6 +86,8 @@ fn explain(document: &Value, path: String, message: &str) -> ConfigError {
         None => ConfigError::new(path.clone(), message, "see docs/configuration.md"),
     };
     match at(document, &path) {
+        // What stands there may be the secret itself.
+        Some(_) if path.ends_with("_secret") => error,
         Some(value) => error.value(value.clone()),
         None => error,
     }

@@ -5,6 +5,7 @@
 //! fields mean is the business of those who compile them ([`crate::policy`], [`crate::gate`]).
 
 mod document;
+mod environment;
 mod error;
 mod guarded;
 mod load;
@@ -15,6 +16,7 @@ pub use document::{
     ArgumentCondition, Catalogue, Config, IntegerRange, Issuer, Limits, Operations, Resource, Rule, Scalar,
     Subjects, Tool,
 };
+pub use environment::{Environment, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};
 pub use guarded::Guarded;
 pub use load::load;

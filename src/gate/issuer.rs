@@ -2,8 +2,8 @@
 //! are.
 
 use crate::callout::KeySource;
-use crate::config::{self, ConfigError};
-use crate::jose::Expected;
+use crate::config::{self, ConfigError, Environment};
+use crate::jose::{Algorithm, Expected, Hash, KeySet};
 use crate::oauth::ProtectedResource;
 use crate::time::{UnixTime, parse_duration};
 use std::collections::BTreeSet;
@@ -18,25 +18,52 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
 pub struct IssuerSettings {
     /// Its place in the configuration.
     pub index: usize,
-    /// Where its keys are.
-    pub keys: Rc<KeySource>,
+    /// Equal to `iss`, to the letter.
+    pub identifier: String,
+    /// Where its keys come from.
+    pub keys: Keys,
     /// The dotted path of its groups claim.
     pub groups_claim: String,
+    algorithms: Vec<Algorithm>,
     audiences: Option<Vec<String>>,
     clock_skew: Duration,
 }
 
+/// Where an issuer's keys come from: never from both.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// A key set of public keys, fetched.
+    Fetched(Rc<KeySource>),
+    /// The configured secret.
+    Configured(Rc<KeySet>),
+}
+
 impl IssuerSettings {
+    /// The Envoy cluster through which its keys are fetched, where they are.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&str> {
+        match &self.keys {
+            Keys::Fetched(source) => Some(&source.cluster),
+            Keys::Configured(_) => None,
+        }
+    }
+
     /// What a token of this issuer must be for `resource`.
     #[must_use]
     pub fn expected<'a>(&'a self, resource: &'a ProtectedResource, now: UnixTime) -> Expected<'a> {
-        let audiences = self.audiences.as_deref().unwrap_or_else(|| resource.audiences());
-        Expected { issuer: &self.keys.issuer, audiences, clock_skew: self.clock_skew, now }
+        Expected {
+            issuer: &self.identifier,
+            algorithms: &self.algorithms,
+            audiences: self.audiences.as_deref().unwrap_or_else(|| resource.audiences()),
+            clock_skew: self.clock_skew,
+            now,
+        }
     }
 }
 
 pub(super) fn compile_issuers(
     issuers: &[config::Issuer],
+    environment: Environment<'_>,
     errors: &mut Vec<ConfigError>,
 ) -> Vec<IssuerSettings> {
     if issuers.is_empty() {
@@ -56,7 +83,7 @@ pub(super) fn compile_issuers(
                     .value(issuer.issuer.as_str()),
             );
         }
-        match compile_issuer(index, issuer) {
+        match compile_issuer(index, issuer, environment) {
             Ok(issuer) => compiled.push(issuer),
             Err(error) => errors.push(error),
         }
@@ -64,9 +91,22 @@ pub(super) fn compile_issuers(
     compiled
 }
 
-fn compile_issuer(index: usize, written: &config::Issuer) -> Result<IssuerSettings, ConfigError> {
-    let config::Issuer { issuer, audiences, groups_claim, jwks_uri, cluster, clock_skew, insecure_http } =
-        written;
+fn compile_issuer(
+    index: usize,
+    written: &config::Issuer,
+    environment: Environment<'_>,
+) -> Result<IssuerSettings, ConfigError> {
+    let config::Issuer {
+        issuer,
+        audiences,
+        groups_claim,
+        jwks_uri,
+        algorithms,
+        hmac_secret,
+        cluster,
+        clock_skew,
+        insecure_http,
+    } = written;
     let fault = |field: &str, value: &str, reason: &str, fix: &str| {
         ConfigError::new(format!("issuers[{index}].{field}"), reason, fix).value(value)
     };
@@ -126,9 +166,28 @@ fn compile_issuer(index: usize, written: &config::Issuer) -> Result<IssuerSettin
             "name the Envoy cluster, or leave it out for the host",
         ));
     }
-    Ok(IssuerSettings {
-        index,
-        keys: Rc::new(KeySource {
+    let has_secret = hmac_secret.is_some();
+    let algorithms = compile_algorithms(index, algorithms.as_deref(), has_secret)?;
+    let keys = match hmac_secret {
+        Some(_) if jwks_uri.is_some() || written.cluster.is_some() => {
+            let (field, value) =
+                jwks_uri.as_ref().map_or(("cluster", cluster.as_str()), |uri| ("jwks_uri", uri.as_str()));
+            let reason = "is of no use beside `hmac_secret`: no keys are fetched";
+            return Err(fault(field, value, reason, "remove one of the two"));
+        }
+        Some(reference) => {
+            let secret_fault = |reason: String, fix: String| {
+                ConfigError::new(format!("issuers[{index}].hmac_secret"), reason, fix)
+            };
+            let secret = reference.resolve(environment).map_err(|(reason, fix)| secret_fault(reason, fix))?;
+            let least = algorithms.iter().map(|algorithm| algorithm.min_secret()).max().unwrap_or_default();
+            if secret.expose().len() < least {
+                let fix = "use more random bytes: as many as the algorithm's hash has (RFC 7518 section 3.2)";
+                return Err(secret_fault(format!("is shorter than {least} bytes"), fix.to_owned()));
+            }
+            Keys::Configured(Rc::new(KeySet::of_secret(secret)))
+        }
+        None => Keys::Fetched(Rc::new(KeySource {
             issuer: issuer.clone(),
             origin: format!("{}://{}", issuer_url.scheme, issuer_url.authority),
             scheme: asked.scheme,
@@ -137,11 +196,52 @@ fn compile_issuer(index: usize, written: &config::Issuer) -> Result<IssuerSettin
             cluster,
             jwks_path: jwks_url.as_ref().map(|url| url.path.to_owned()),
             timeout: CALLOUT_TIMEOUT,
-        }),
+        })),
+    };
+    Ok(IssuerSettings {
+        index,
+        identifier: issuer.clone(),
+        keys,
+        algorithms,
         groups_claim: groups_claim.clone(),
         audiences: audiences.clone(),
         clock_skew,
     })
+}
+
+/// What an issuer's tokens may be signed with: by public keys or by its secret, never by both.
+fn compile_algorithms(
+    index: usize,
+    names: Option<&[String]>,
+    has_secret: bool,
+) -> Result<Vec<Algorithm>, ConfigError> {
+    let default = if has_secret { vec![Algorithm::Hs(Hash::Sha256)] } else { Algorithm::asymmetric() };
+    let Some(names) = names else { return Ok(default) };
+    if names.is_empty() {
+        let fix = "name at least one, or leave it out";
+        return Err(ConfigError::new(format!("issuers[{index}].algorithms"), "accepts no token", fix));
+    }
+    let compile = |(at, name): (usize, &String)| {
+        let fault = |reason: &str, fix: String| {
+            let path = format!("issuers[{index}].algorithms[{at}]");
+            Err(ConfigError::new(path, reason, fix).value(name.as_str()))
+        };
+        match Algorithm::from_name(name) {
+            None => {
+                let known: Vec<_> = Algorithm::names().collect();
+                fault("is no algorithm that is known here", format!("use one of `{}`", known.join("`, `")))
+            }
+            Some(algorithm) if algorithm.is_symmetric() && !has_secret => {
+                fault("needs a secret", "give `hmac_secret`, or name one with public keys".to_owned())
+            }
+            Some(algorithm) if !algorithm.is_symmetric() && has_secret => fault(
+                "is not for a secret",
+                "name `HS256`, `HS384` or `HS512`, or remove `hmac_secret`".to_owned(),
+            ),
+            Some(algorithm) => Ok(algorithm),
+        }
+    };
+    names.iter().enumerate().map(compile).collect()
 }
 
 /// A URL as far as callouts need it.

@@ -2,13 +2,13 @@
 
 use super::admit::admit;
 use super::cors::Cors;
-use super::issuer::IssuerSettings;
+use super::issuer::{IssuerSettings, Keys};
 use super::refusal::Answer;
 use super::resource::{self, ResourceSettings};
 use super::settings::Settings;
 use crate::audit::{Outcome, Record};
 use crate::cache::{KeyCache, Lookup};
-use crate::callout::{Callouts, KeysError, Outbox, SingleFlight, StreamId, fetch_keys};
+use crate::callout::{Callouts, KeySource, KeysError, Outbox, SingleFlight, StreamId, fetch_keys};
 use crate::head::Head;
 use crate::jose::KeySet;
 use crate::mcp::{Era, Message, Operation};
@@ -54,15 +54,17 @@ impl Shared {
     /// Starts a fetch of every issuer's keys, so that the first request finds them.
     pub fn prefetch(self: &Rc<Self>, settings: &Settings) {
         for issuer in &settings.issuers {
-            self.refresh(issuer, true);
+            if let Keys::Fetched(source) = &issuer.keys {
+                self.refresh(issuer.index, source, true);
+            }
         }
     }
 
     /// Starts a fetch that nobody waits for. Where a bound is reached the next request asks again.
-    fn refresh(self: &Rc<Self>, issuer: &IssuerSettings, is_prefetch: bool) {
+    fn refresh(self: &Rc<Self>, issuer: usize, source: &Rc<KeySource>, is_prefetch: bool) {
         let shared = Rc::clone(self);
-        let start = |outbox| shared.fetch(outbox, issuer, None, is_prefetch);
-        drop(self.key_flights.join(&self.callouts, issuer.index, None, start));
+        let start = |outbox| shared.fetch(outbox, issuer, source, None, is_prefetch);
+        drop(self.key_flights.join(&self.callouts, issuer, None, start));
     }
 
     fn lookup(&self, issuer: usize, kid: Option<&str>) -> Lookup {
@@ -83,11 +85,12 @@ impl Shared {
     fn fetch(
         self: Rc<Self>,
         outbox: Outbox,
-        issuer: &IssuerSettings,
+        issuer: usize,
+        source: &Rc<KeySource>,
         kid: Option<String>,
         is_prefetch: bool,
     ) -> impl Future<Output = Result<Rc<KeySet>, KeysError>> + use<> {
-        let (source, index) = (Rc::clone(&issuer.keys), issuer.index);
+        let source = Rc::clone(source);
         async move {
             let fetched = fetch_keys(outbox, Rc::clone(&source)).await;
             if let Err(error) = &fetched {
@@ -98,7 +101,7 @@ impl Shared {
             }
             if fetched.is_ok() || !is_prefetch {
                 let keys = fetched.clone().ok();
-                self.cache(index, |cache| cache.store(keys, kid.as_deref(), self.now.get()));
+                self.cache(issuer, |cache| cache.store(keys, kid.as_deref(), self.now.get()));
             }
             fetched
         }
@@ -323,20 +326,25 @@ impl Request {
         issuer: &IssuerSettings,
         kid: Option<&str>,
     ) -> Result<Rc<KeySet>, Reason> {
+        let source = match &issuer.keys {
+            Keys::Configured(keys) => return Ok(Rc::clone(keys)),
+            Keys::Fetched(source) => source,
+        };
+        let issuer = issuer.index;
         for _ in 0..MAX_FETCHES {
-            match self.shared.lookup(issuer.index, kid) {
+            match self.shared.lookup(issuer, kid) {
                 Lookup::Keys(keys) => return Ok(keys),
                 Lookup::Refresh(keys) => {
-                    self.shared.refresh(issuer, false);
+                    self.shared.refresh(issuer, source, false);
                     return Ok(keys);
                 }
                 Lookup::Unavailable => return Err(Reason::IdentityProviderUnavailable),
                 Lookup::Fetch => {}
             }
             let (shared, kid) = (Rc::clone(&self.shared), kid.map(str::to_owned));
-            let start = |outbox| shared.fetch(outbox, issuer, kid, false);
+            let start = |outbox| shared.fetch(outbox, issuer, source, kid, false);
             let flights = &self.shared.key_flights;
-            let flight = flights.join(&self.shared.callouts, issuer.index, Some(self.stream), start);
+            let flight = flights.join(&self.shared.callouts, issuer, Some(self.stream), start);
             let fetched = match flight {
                 Ok(flight) => flight.await.unwrap_or(Err(KeysError::NotFetched)),
                 Err(_) => return Err(Reason::Overloaded),

@@ -2,7 +2,7 @@
 
 use super::issuer::{IssuerSettings, compile_issuers};
 use super::resource::{self, ResourceSettings};
-use crate::config::{self, Config, ConfigError, Errors, Limits};
+use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
 use crate::oauth::is_one_path;
 use std::rc::Rc;
 
@@ -26,19 +26,27 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads and compiles a configuration.
+    /// Reads and compiles a configuration, with the secrets of this process's environment.
     ///
     /// # Errors
     /// All faults that were found.
     pub fn load(text: &[u8]) -> Result<Self, Errors> {
-        Self::compile(&config::load(text)?)
+        Self::load_in(text, &process_environment)
+    }
+
+    /// Reads and compiles a configuration, with the secrets of this environment.
+    ///
+    /// # Errors
+    /// All faults that were found.
+    pub fn load_in(text: &[u8], environment: Environment<'_>) -> Result<Self, Errors> {
+        Self::compile(&config::load(text)?, environment)
     }
 
     /// Compiles a configuration.
     ///
     /// # Errors
     /// All faults that were found.
-    pub fn compile(config: &Config) -> Result<Self, Errors> {
+    pub fn compile(config: &Config, environment: Environment<'_>) -> Result<Self, Errors> {
         let mut errors = Vec::new();
         // Every field is named, so that a new one can't be forgotten here.
         let Config {
@@ -54,7 +62,7 @@ impl Settings {
             allow_on_headers_stop_iteration,
         } = config;
         let guarded = config.guarded()?;
-        let compiled = compile_issuers(issuers, &mut errors);
+        let compiled = compile_issuers(issuers, environment, &mut errors);
         let resources = resource::compile(&guarded, issuers, &mut errors);
         if limits.body_bytes == 0 || limits.body_bytes > MAX_BODY {
             errors.push(
@@ -88,7 +96,7 @@ impl Settings {
     /// The issuer with this identifier, to the letter.
     #[must_use]
     pub fn issuer(&self, identifier: &str) -> Option<&IssuerSettings> {
-        self.issuers.iter().find(|issuer| issuer.keys.issuer == identifier)
+        self.issuers.iter().find(|issuer| issuer.identifier == identifier)
     }
 }
 

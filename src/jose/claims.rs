@@ -1,22 +1,33 @@
 //! Claims that were checked: signature, issuer, audience, times (RFC 7519 section 4.1, RFC 9068
 //! section 4).
 
-use super::jwk::{Algorithm, KeySet};
+use super::algorithm::Algorithm;
+use super::jwk::KeySet;
 use super::jws::Jws;
+use super::signature::{Signed, Verdict, Verifier};
 use crate::json::{Map, Value};
 use crate::reason::Reason;
 use crate::time::UnixTime;
 use std::fmt;
 use std::time::Duration;
 
-/// Claims of an ID token (OpenID Connect Core 1.0 sections 2 and 3.3.2.11) that no access token has.
-const ID_TOKEN_CLAIMS: &[&str] = &["nonce", "at_hash", "c_hash", "s_hash"];
+/// Claims that no access token has: of an ID token (OpenID Connect Core 1.0 sections 2 and 3.3.2.11), and
+/// of a logout token or another security event (RFC 8417 section 2.2).
+const OTHER_TOKENS_CLAIMS: &[&str] = &["nonce", "at_hash", "c_hash", "s_hash", "events"];
+
+/// Claims that are texts where they are there (RFC 7519 section 4.1, OpenID Connect Core 1.0 section 2).
+const TEXTS: &[&str] = &["iss", "sub", "jti", "nonce"];
+
+/// Claims that are dates where they are there (RFC 7519 section 4.1).
+const DATES: &[&str] = &["exp", "nbf", "iat"];
 
 /// What a token must be to count.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     /// The issuer whose keys were taken.
     pub issuer: &'a str,
+    /// What its tokens may be signed with.
+    pub algorithms: &'a [Algorithm],
     /// Any of these must be in `aud`.
     pub audiences: &'a [String],
     /// How far clocks may differ.
@@ -32,25 +43,25 @@ pub struct VerifiedClaims {
 }
 
 impl VerifiedClaims {
-    /// Verifies a token against its issuer's keys.
+    /// Verifies a token against its issuer's keys; `verifier` says whether the signature holds.
     ///
     /// # Errors
-    /// The first check that fails: algorithm, key, signature, issuer, kind of token, times, audience.
-    pub fn verify(jws: Jws<'_>, keys: &KeySet, expected: &Expected<'_>) -> Result<Self, Reason> {
-        let algorithm = Algorithm::from_name(jws.algorithm()).ok_or(Reason::AlgorithmNotAccepted)?;
-        let kid = jws.key_id()?;
-        let key = keys.find(kid, algorithm).ok_or_else(|| match kid {
-            Some(kid) if keys.has_id(kid) => Reason::AlgorithmNotAccepted,
-            _ => Reason::UnknownKey,
-        })?;
-        key.verify(jws.token())?;
+    /// The first check that fails: form of the registered claims, algorithm, key, signature, issuer, kind of token, times, audience.
+    pub fn verify(
+        jws: Jws<'_>,
+        keys: &KeySet,
+        expected: &Expected<'_>,
+        verifier: &dyn Verifier,
+    ) -> Result<Self, Reason> {
+        check_forms(jws.claims())?;
+        check_signature(&jws, keys, expected.algorithms, verifier)?;
         let claims = jws.into_claims();
         if claims.get("iss").and_then(Value::as_str) != Some(expected.issuer) {
             return Err(Reason::UnknownIssuer);
         }
-        let is_id_token = ID_TOKEN_CLAIMS.iter().any(|claim| claims.contains_key(*claim))
+        let is_another = OTHER_TOKENS_CLAIMS.iter().any(|claim| claims.contains_key(*claim))
             || claims.get("typ").and_then(Value::as_str) == Some("ID");
-        if is_id_token {
+        if is_another {
             return Err(Reason::NotAnAccessToken);
         }
         if claims.contains_key("cnf") {
@@ -110,6 +121,40 @@ impl fmt::Debug for VerifiedClaims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("VerifiedClaims(***)")
     }
+}
+
+/// What is asked of the registered claims before their token is verified, so that no verifier meets a form
+/// that others may read differently.
+fn check_forms(claims: &Map<String, Value>) -> Result<(), Reason> {
+    if TEXTS.iter().any(|claim| claims.get(*claim).is_some_and(|value| !value.is_string())) {
+        return Err(Reason::InvalidClaim);
+    }
+    DATES.iter().try_for_each(|claim| date(claims, claim).map(|_| ()))?;
+    has_audience(claims, &[]).map(|_| ())
+}
+
+/// By one of the keys that the token's `kid` and `alg` lead to.
+fn check_signature(
+    jws: &Jws<'_>,
+    keys: &KeySet,
+    algorithms: &[Algorithm],
+    verifier: &dyn Verifier,
+) -> Result<(), Reason> {
+    let algorithm = jws.algorithm(algorithms)?;
+    let kid = jws.key_id()?;
+    let mut why = match kid {
+        Some(kid) if keys.has_id(kid) => Reason::AlgorithmNotAccepted,
+        _ => Reason::UnknownKey,
+    };
+    for key in keys.find(kid, algorithm) {
+        let signed = Signed::new(key, algorithm, jws.token(), jws.signature());
+        match signed.map(|signed| verifier.verify(&signed)) {
+            Ok(Verdict::Holds) => return Ok(()),
+            Ok(Verdict::Broken) | Err(_) => why = Reason::BadSignature,
+            Ok(Verdict::Unsupported) => why = Reason::AlgorithmNotAccepted,
+        }
+    }
+    Err(why)
 }
 
 fn check_expiry(expires_at: UnixTime, expected: &Expected<'_>) -> Result<(), Reason> {

@@ -1,62 +1,40 @@
-//! An issuer's public keys (RFC 7517), each bound to one algorithm.
+//! An issuer's keys (RFC 7517), each bound to the algorithms that its type, curve and `alg` allow.
 //!
-//! A key that can't be used (of another type, use or algorithm, too small, broken) is left out and
-//! never disables the others. Symmetric keys are never used.
+//! A key that can't be used (of another type, use or algorithm, too small, broken, with its private
+//! half) is left out and never disables the others. Symmetric keys of a key set are never used; a secret
+//! comes from the configuration only.
 
+use super::algorithm::Algorithm;
+use super::material::Material;
 use crate::json::{self, Value};
-use crate::reason::Reason;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jwt_simple::algorithms::{
-    ECDSAP256PublicKeyLike as _, ES256PublicKey, RS256PublicKey, RSAPublicKeyLike as _,
-};
-use jwt_simple::claims::NoCustomClaims;
-use jwt_simple::common::VerificationOptions;
-use jwt_simple::prelude::Duration;
+use crate::secret::Secret;
+use hmac_sha256::Hash as Sha256;
 
 /// How many keys of one issuer are held.
 const MAX_KEYS: usize = 64;
 
-/// The smallest RSA modulus, in bits (RFC 7518 section 3.3).
-const MIN_RSA_BITS: usize = 2048;
+/// How many keys with one id are tried.
+const MAX_TRIED: usize = 4;
 
-/// A signature algorithm (RFC 7518 section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-}
+/// Members of a private key (RFC 7518 sections 6.2.2 and 6.3.2, RFC 8037 section 2): who publishes
+/// them lets everybody sign.
+const PRIVATE: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "oth"];
 
-impl Algorithm {
-    /// The algorithm of this `alg` name; `None` for every one that is not accepted, `none` among them.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "RS256" => Some(Self::Rs256),
-            "ES256" => Some(Self::Es256),
-            _ => None,
-        }
-    }
-}
-
-/// A public key and the one algorithm that it is for.
+/// A key and what it may verify.
 #[derive(Debug)]
 pub struct Key {
     id: Option<String>,
-    material: Material,
-}
-
-#[derive(Debug)]
-enum Material {
-    Rs256(Box<RS256PublicKey>),
-    Es256(Box<ES256PublicKey>),
+    algorithm: Option<Algorithm>,
+    pub(super) material: Material,
+    fingerprint: Option<[u8; 32]>,
 }
 
 /// The usable keys of one issuer.
 #[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Key>,
+    /// Whether the token's `kid` selects the key; not so for a configured secret.
+    by_id: bool,
 }
 
 impl KeySet {
@@ -69,7 +47,14 @@ impl KeySet {
         let document = json::parse(document).ok()?;
         let keys = document.get("keys")?.as_array()?;
         let keys: Vec<_> = keys.iter().filter_map(Key::from_jwk).take(MAX_KEYS).collect();
-        if keys.is_empty() { None } else { Some(Self { keys }) }
+        if keys.is_empty() { None } else { Some(Self { keys, by_id: true }) }
+    }
+
+    /// One secret that was configured, for tokens with whatever `kid`.
+    #[must_use]
+    pub fn of_secret(secret: Secret) -> Self {
+        let material = Material::Secret(secret);
+        Self { keys: vec![Key { id: None, algorithm: None, material, fingerprint: None }], by_id: false }
     }
 
     /// How many keys are held.
@@ -84,28 +69,28 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// The key with this id for this algorithm; a token without `kid` gets the only key of its
-    /// algorithm, if there is just one.
-    #[must_use]
-    pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| key.algorithm() == algorithm && (id.is_none() || key.id.as_deref() == id));
-        let first = fitting.next()?;
-        if fitting.next().is_some() { None } else { Some(first) }
+    /// The keys with this id for this algorithm: one, or several that share an id. A token without `kid`
+    /// gets the only key of its algorithm, if there is just one.
+    pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &Key> {
+        let fits =
+            move |key: &&Key| key.fits(algorithm) && (!self.by_id || id.is_none() || key.id.as_deref() == id);
+        let is_ambiguous = id.is_none() && self.keys.iter().filter(fits).count() > 1;
+        self.keys.iter().filter(fits).take(if is_ambiguous { 0 } else { MAX_TRIED })
     }
 
     /// Whether some key, of whatever algorithm, has this id.
     #[must_use]
     pub fn has_id(&self, id: &str) -> bool {
-        self.keys.iter().any(|key| key.id.as_deref() == Some(id))
+        !self.by_id || self.keys.iter().any(|key| key.id.as_deref() == Some(id))
     }
 }
 
 impl Key {
     fn from_jwk(jwk: &Value) -> Option<Self> {
         let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+        if PRIVATE.iter().any(|member| jwk.get(*member).is_some()) {
+            return None;
+        }
         if jwk.get("use").is_some() && text("use") != Some("sig") {
             return None;
         }
@@ -119,66 +104,27 @@ impl Key {
             None => None,
             Some(kid) => Some(kid.as_str()?.to_owned()),
         };
-        let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
-        let material = match text("kty")? {
-            "RSA" => {
-                let modulus = bytes("n")?;
-                let significant = modulus.iter().skip_while(|byte| **byte == 0).count();
-                if significant.saturating_mul(8) < MIN_RSA_BITS {
-                    return None;
-                }
-                Material::Rs256(Box::new(RS256PublicKey::from_components(&modulus, &bytes("e")?).ok()?))
-            }
-            "EC" if text("crv") == Some("P-256") => {
-                let (x, y) = (bytes("x")?, bytes("y")?);
-                if x.len() != 32 || y.len() != 32 {
-                    return None;
-                }
-                let point = [&[4], x.as_slice(), y.as_slice()].concat();
-                Material::Es256(Box::new(ES256PublicKey::from_bytes(&point).ok()?))
-            }
-            _ => return None,
+        let algorithm = match jwk.get("alg") {
+            None => None,
+            Some(alg) => Some(Algorithm::from_name(alg.as_str()?)?),
         };
-        let key = Self { id, material };
-        match jwk.get("alg") {
-            None => Some(key),
-            Some(alg) => (Algorithm::from_name(alg.as_str()?)? == key.algorithm()).then_some(key),
+        let material = Material::from_jwk(jwk)?;
+        if algorithm.is_some_and(|algorithm| !material.fits(algorithm)) {
+            return None;
         }
+        let fingerprint = material.public_bytes().map(Sha256::hash);
+        Some(Self { id, algorithm, material, fingerprint })
     }
 
-    /// What this key verifies.
+    /// Whether this key may verify a signature of `algorithm`.
     #[must_use]
-    pub fn algorithm(&self) -> Algorithm {
-        match self.material {
-            Material::Rs256(_) => Algorithm::Rs256,
-            Material::Es256(_) => Algorithm::Es256,
-        }
+    pub fn fits(&self, algorithm: Algorithm) -> bool {
+        self.material.fits(algorithm) && self.algorithm.is_none_or(|own| own == algorithm)
     }
 
-    /// Checks the signature over a whole token in compact form.
-    ///
-    /// The library reads the claims as well; of its answer only the signature counts here: time is
-    /// frozen at zero and every other check is off, they are made by [`super::VerifiedClaims`].
-    ///
-    /// # Errors
-    /// [`Reason::BadSignature`], or [`Reason::InvalidClaim`] where a registered claim is not of its type.
-    pub(super) fn verify(&self, token: &str) -> Result<(), Reason> {
-        let options = Some(VerificationOptions {
-            accept_future: true,
-            time_tolerance: None,
-            artificial_time: Some(Duration::from_secs(0)),
-            max_token_length: None,
-            max_header_length: Some(token.len()),
-            ..VerificationOptions::default()
-        });
-        let verdict = match &self.material {
-            Material::Rs256(key) => key.verify_token::<NoCustomClaims>(token, options),
-            Material::Es256(key) => key.verify_token::<NoCustomClaims>(token, options),
-        };
-        match verdict {
-            Ok(_) => Ok(()),
-            Err(error) if error.is::<serde_json::Error>() => Err(Reason::InvalidClaim),
-            Err(_) => Err(Reason::BadSignature),
-        }
+    /// What tells a public key from every other one; `None` for a secret.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<&[u8; 32]> {
+        self.fingerprint.as_ref()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing in here is verified yet; the parts are private and handed to [`super::VerifiedClaims`].
 
+use super::algorithm::Algorithm;
 use crate::json::{self, Map, Value};
 use crate::reason::Reason;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,14 +10,18 @@ use std::fmt;
 
 /// The media types of `typ` that may stand for an access token (RFC 9068 section 2.1); many issuers
 /// write `JWT` or nothing.
-const ACCESS_TOKEN_TYPES: &[&str] = &["at+jwt", "jwt"];
+const ACCESS_TOKEN_TYPES: &[&str] = &["at+jwt", "application/at+jwt", "jwt"];
 
 /// Header members by which a token brings its own key (RFC 7515 section 4.1): never followed.
 const OWN_KEY: &[&str] = &["jwk", "jku", "x5u", "x5c"];
 
+/// Header members that are texts where they are there (RFC 7515 section 4.1).
+const TEXTS: &[&str] = &["cty", "x5t", "x5t#S256"];
+
 /// A token that has the form of one.
 pub struct Jws<'a> {
     token: &'a str,
+    signature: Vec<u8>,
     header: Map<String, Value>,
     claims: Map<String, Value>,
 }
@@ -35,9 +40,14 @@ impl<'a> Jws<'a> {
         else {
             return Err(Reason::MalformedToken);
         };
-        decode(signature)?;
-        let jws = Self { token, header: object(header)?, claims: object(claims)? };
-        if OWN_KEY.iter().any(|member| jws.header.contains_key(*member)) {
+        let signature = decode(signature)?;
+        let jws = Self { token, signature, header: object(header)?, claims: object(claims)? };
+        let is_no_text = |value: &Value| !value.is_string();
+        // `salt` is the verifying library's own: no standard has it.
+        if OWN_KEY.iter().any(|member| jws.header.contains_key(*member))
+            || jws.header.contains_key("salt")
+            || TEXTS.iter().any(|member| jws.header.get(*member).is_some_and(is_no_text))
+        {
             return Err(Reason::MalformedToken);
         }
         if jws.header.contains_key("crit") {
@@ -52,9 +62,23 @@ impl<'a> Jws<'a> {
         self.token
     }
 
-    /// The header's `alg`.
-    pub(super) fn algorithm(&self) -> &str {
-        self.header.get("alg").and_then(Value::as_str).unwrap_or_default()
+    /// The signature, decoded.
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// The header's `alg`, where it is one of these.
+    ///
+    /// # Errors
+    /// [`Reason::AlgorithmNotAccepted`]
+    pub fn algorithm(&self, accepted: &[Algorithm]) -> Result<Algorithm, Reason> {
+        let name = self.header.get("alg").and_then(Value::as_str).unwrap_or_default();
+        let algorithm = Algorithm::from_name(name).filter(|algorithm| accepted.contains(algorithm));
+        algorithm.ok_or(Reason::AlgorithmNotAccepted)
+    }
+
+    pub(super) fn claims(&self) -> &Map<String, Value> {
+        &self.claims
     }
 
     pub(super) fn into_claims(self) -> Map<String, Value> {
@@ -83,8 +107,7 @@ impl<'a> Jws<'a> {
         let accepted = match self.header.get("typ") {
             None => true,
             Some(Value::String(typ)) => {
-                let typ = typ.to_ascii_lowercase();
-                ACCESS_TOKEN_TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
+                ACCESS_TOKEN_TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ))
             }
             Some(_) => false,
         };

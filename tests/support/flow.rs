@@ -1,6 +1,7 @@
 //! The gate without a host: one request at a time against scripted callouts.
 
 use mcp_iap::callout::{CalloutError, Reply, StreamId};
+use mcp_iap::config::Environment;
 use mcp_iap::gate::{Answer, Exit, Request, Settings, Shared};
 use mcp_iap::head::Head;
 use mcp_iap::reason::Reason;
@@ -41,7 +42,11 @@ pub struct Ended {
 
 impl Worker {
     pub fn new(configuration: &str) -> Self {
-        let settings = Settings::load(configuration.as_bytes()).unwrap();
+        Self::in_environment(configuration, &|_| None)
+    }
+
+    pub fn in_environment(configuration: &str, environment: Environment<'_>) -> Self {
+        let settings = Settings::load_in(configuration.as_bytes(), environment).unwrap();
         let shared = Rc::new(Shared::default());
         shared.set_now(UnixTime(NOW));
         Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false }

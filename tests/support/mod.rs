@@ -1,5 +1,7 @@
-//! What tests share.
-#![allow(dead_code, reason = "each test binary uses a part")]
+//! What several tests share.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod attacks;
 pub mod flow;
+pub mod forgery;
 pub mod issuer;

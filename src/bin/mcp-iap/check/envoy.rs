@@ -62,8 +62,7 @@ pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &m
     let names: Vec<_> =
         clusters.into_iter().flatten().filter_map(|cluster| cluster.get("name")?.as_str()).collect();
     for issuer in &settings.issuers {
-        let cluster = issuer.keys.cluster.as_str();
-        if !names.contains(&cluster) {
+        if let Some(cluster) = issuer.cluster().filter(|cluster| !names.contains(cluster)) {
             let path = format!("issuers[{}].cluster", issuer.index);
             let fix = "add the cluster (`mcp-iap render envoy --filter` prints it), or name another";
             findings.errors.push(ConfigError::new(path, "is no cluster of this Envoy", fix).value(cluster));

@@ -7,7 +7,7 @@ mod envoy;
 
 use crate::Output;
 use clap::Args;
-use mcp_iap::config::{self, Config, ConfigError, Errors};
+use mcp_iap::config::{self, Config, ConfigError, Errors, process_environment};
 use mcp_iap::gate::Settings;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -83,7 +83,8 @@ pub fn run(options: &Options) -> ExitCode {
 
 impl Findings {
     fn check(&mut self, text: &[u8]) -> Option<(Settings, Config)> {
-        let compiled = config::load(text).and_then(|config| Ok((Settings::compile(&config)?, config)));
+        let compiled = config::load(text)
+            .and_then(|config| Ok((Settings::compile(&config, &process_environment)?, config)));
         match compiled {
             Ok((settings, config)) => {
                 self.warnings.extend(settings.advise(&config));
