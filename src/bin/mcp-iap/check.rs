@@ -5,11 +5,13 @@ use crate::Output;
 use mcp_iap::config::{ConfigError, Errors};
 use mcp_iap::gate::Settings;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-const UNUSABLE: u8 = 2;
+/// The exit code of a command that can't be carried out.
+pub const UNUSABLE: u8 = 2;
 
 pub fn run(file: &Path, output: Output) -> ExitCode {
     let text = match read(file) {
@@ -34,7 +36,7 @@ pub fn run(file: &Path, output: Output) -> ExitCode {
 
 /// The configurations inside an Envoy configuration: of each Wasm plugin the text of its StringValue.
 /// `None` for every other document.
-fn configurations(text: &[u8]) -> Option<Vec<String>> {
+pub fn configurations(text: &[u8]) -> Option<Vec<String>> {
     fn walk(value: &Value, into: &mut Vec<String>) {
         match value {
             Value::Object(members) => {
@@ -53,7 +55,8 @@ fn configurations(text: &[u8]) -> Option<Vec<String>> {
     if found.is_empty() { None } else { Some(found) }
 }
 
-fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+/// The text of a file, or of standard input for `-`.
+pub fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     if file != Path::new("-") {
         return std::fs::read(file);
     }
@@ -63,26 +66,30 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn print_text(file: &Path, result: &Result<Vec<Settings>, Errors>) {
-    let file = file.display();
     match result {
         Ok(all) => {
+            let file = file.display();
             for settings in all {
                 println!("{file}: ok, guards {}", settings.resource.identifier());
             }
         }
-        Err(Errors(errors)) => {
-            for ConfigError { path, value, reason, fix } in errors {
-                let path = if path.is_empty() { "the document" } else { path };
-                println!("{file}: {path}");
-                if let Some(value) = value {
-                    println!("    value   {value}");
-                }
-                println!("    reason  {reason}");
-                println!("    fix     {fix}");
-            }
-            println!("{} {}", errors.len(), if errors.len() == 1 { "error" } else { "errors" });
-        }
+        Err(errors) => print!("{}", faults(file, errors)),
     }
+}
+
+/// All faults, for people.
+pub fn faults(file: &Path, Errors(errors): &Errors) -> String {
+    let mut text = String::new();
+    for ConfigError { path, value, reason, fix } in errors {
+        let path = if path.is_empty() { "the document" } else { path };
+        let _ = writeln!(text, "{}: {path}", file.display());
+        if let Some(value) = value {
+            let _ = writeln!(text, "    value   {value}");
+        }
+        let _ = writeln!(text, "    reason  {reason}\n    fix     {fix}");
+    }
+    let _ = writeln!(text, "{} {}", errors.len(), if errors.len() == 1 { "error" } else { "errors" });
+    text
 }
 
 fn print_json(file: &Path, result: &Result<Vec<Settings>, Errors>) {

@@ -4,6 +4,8 @@
 //! a file that can't be read).
 
 mod check;
+mod fault;
+mod render;
 mod schema;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -29,6 +31,11 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Prints the configuration of the proxy that runs the filter, with the document in it.
+    Render {
+        #[command(subcommand)]
+        target: Box<render::Target>,
+    },
     /// Prints the JSON Schema of the configuration.
     Schema,
 }
@@ -46,6 +53,7 @@ enum Output {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check { file, output } => check::run(&file, output),
+        Command::Render { target } => render::run(&target),
         Command::Schema => schema::run(),
     }
 }
