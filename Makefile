@@ -33,8 +33,8 @@ demo-up: $(WASM) deps-demo ## the same, staying up, with curl lines to paste
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --up
 
 golden: $(WASM) deps-demo ## writes the golden files anew: read the difference before you commit it
+	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --write-golden docs/demo.txt
-	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration
 
 test: test-unit integration ## everything: native tests, then a real Envoy over the shipped files
 

@@ -1,7 +1,8 @@
 //! A client that sends just the bytes that it is told to, over HTTP/1.1.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An answer.
@@ -99,6 +100,21 @@ impl Request {
         finish(stream)
     }
 
+    /// Sends the request by TLS and waits for the whole answer.
+    ///
+    /// # Errors
+    /// The other side ends the connection, in the handshake or behind it.
+    pub fn send_tls(&self, port: u16, tls: &Arc<rustls::ClientConfig>) -> std::io::Result<Answer> {
+        let name = "mcp.example.com".try_into().unwrap();
+        let connection = rustls::ClientConnection::new(Arc::clone(tls), name).unwrap();
+        let tcp = TcpStream::connect(("127.0.0.1", port))?;
+        tcp.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let mut stream = rustls::StreamOwned::new(connection, tcp);
+        stream.write_all(&self.bytes())?;
+        stream.flush()?;
+        read_answer(stream)
+    }
+
     /// Sends the head and half of the body, and leaves the rest to the caller.
     pub fn start_with_half_a_body(&self, port: u16) -> TcpStream {
         let bytes = self.bytes();
@@ -119,16 +135,20 @@ impl Request {
 }
 
 /// Reads one answer; Envoy may leave the connection open for a while behind it.
-pub fn finish(mut stream: TcpStream) -> Answer {
+pub fn finish(stream: TcpStream) -> Answer {
+    read_answer(stream).unwrap_or_else(|error| panic!("no whole answer: {error}"))
+}
+
+fn read_answer(mut stream: impl Read) -> std::io::Result<Answer> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 64 * 1024];
     loop {
         if let Some(answer) = parse(&bytes) {
-            return answer;
+            return Ok(answer);
         }
-        match stream.read(&mut buffer) {
-            Ok(size) if size > 0 => bytes.extend_from_slice(&buffer[..size]),
-            ended => panic!("no whole answer ({ended:?}): {}", String::from_utf8_lossy(&bytes)),
+        match stream.read(&mut buffer)? {
+            0 => return Err(std::io::Error::other(String::from_utf8_lossy(&bytes))),
+            size => bytes.extend_from_slice(&buffer[..size]),
         }
     }
 }

@@ -96,10 +96,15 @@ fn with_configuration(text: &str, configuration: &str) -> String {
 impl Envoy {
     /// Starts Envoy and waits until it is ready.
     pub fn start(changes: &Changes, upstream: u16, provider: u16) -> Self {
+        Self::run(changes, |port, admin| bootstrap(changes, port, admin, upstream, provider))
+    }
+
+    /// Starts Envoy on the bootstrap that `text` writes for these ports of the listener and the admin
+    /// interface, and waits until it is ready. Of `changes` only the process counts.
+    pub fn run(changes: &Changes, text: impl FnOnce(u16, u16) -> String) -> Self {
         let (port, admin) = (free_port(), free_port());
-        let text = bootstrap(changes, port, admin, upstream, provider);
         let folder = scratch();
-        fs::write(folder.join("envoy.yaml"), text).unwrap();
+        fs::write(folder.join("envoy.yaml"), text(port, admin)).unwrap();
         let binary = changes.binary.clone().unwrap_or_else(|| binary("ENVOY"));
         let process = Command::new(binary)
             .arg("-c")
@@ -128,9 +133,14 @@ impl Envoy {
 
     /// Loads a bootstrap without serving.
     pub fn validate(changes: &Changes) -> Output {
+        let text = bootstrap(changes, free_port(), free_port(), 1, 1);
+        Self::validate_text(&text, &changes.binary.clone().unwrap_or_else(|| binary("ENVOY")))
+    }
+
+    /// The same of any text.
+    pub fn validate_text(text: &str, binary: &Path) -> Output {
         let folder = scratch();
-        fs::write(folder.join("envoy.yaml"), bootstrap(changes, free_port(), free_port(), 1, 1)).unwrap();
-        let binary = changes.binary.clone().unwrap_or_else(|| binary("ENVOY"));
+        fs::write(folder.join("envoy.yaml"), text).unwrap();
         Command::new(binary)
             .args(["--mode", "validate", "-l", "info", "-c"])
             .arg(folder.join("envoy.yaml"))
@@ -183,7 +193,7 @@ impl Drop for Envoy {
 }
 
 /// A new folder below the build's own.
-fn scratch() -> PathBuf {
+pub fn scratch() -> PathBuf {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{count}", std::process::id()));

@@ -1,19 +1,22 @@
-//! Scenarios on a real Envoy that runs the very `envoy/envoy.yaml` that users copy, with its ports
-//! changed. The identity provider and the upstream are stand-ins that answer as scripted and record
+//! Scenarios on a real Envoy that runs the very files in `envoy/` that users copy, with ports and file
+//! names changed. The identity provider and the upstream are stand-ins that answer as scripted and record
 //! every byte; the real ones run in `make demo`.
 //!
 //! Run by `make integration`, which builds the filter and brings the Envoys.
 
+mod certificates;
 mod client;
 mod envoy;
 mod failures;
 mod http2;
 mod jose;
 mod loading;
+mod rendered;
 mod rows;
 mod streaming;
 mod stub;
 #[path = "../tests/support/mod.rs"]
 mod support;
 mod table;
+mod tls;
 mod world;

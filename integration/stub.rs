@@ -1,7 +1,7 @@
 //! A stand-in HTTP/1.1 server: answers as scripted, records what it sees as it comes, also of requests
 //! that never end.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -61,6 +61,24 @@ pub struct Stub {
 
 impl Stub {
     pub fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(script, |connection| connection)
+    }
+
+    /// The same by TLS.
+    pub fn start_tls(
+        tls: Arc<rustls::ServerConfig>,
+        script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(script, move |connection| {
+            rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::clone(&tls)).unwrap(), connection)
+        })
+    }
+
+    fn listen<C: Read + Write>(
+        script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+        accept: impl Fn(TcpStream) -> C + Send + Sync + 'static,
+    ) -> Self {
+        let accept = Arc::new(accept);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let boxed: Script = Box::new(script);
         let stub = Self {
@@ -72,10 +90,10 @@ impl Stub {
         let server = stub.clone();
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let server = server.clone();
+                let (server, accept) = (server.clone(), Arc::clone(&accept));
                 std::thread::spawn(move || {
                     // A connection that breaks is part of the scenarios.
-                    let _ = server.serve(connection);
+                    let _ = server.serve(accept(connection));
                 });
             }
         });
@@ -102,14 +120,14 @@ impl Stub {
         self.seen.lock().unwrap().clear();
     }
 
-    fn serve(&self, connection: TcpStream) -> std::io::Result<()> {
-        let mut writer = connection.try_clone()?;
+    fn serve(&self, connection: impl Read + Write) -> std::io::Result<()> {
         let mut reader = BufReader::new(connection);
         loop {
             let Some(seen) = self.read_request(&mut reader)? else { return Ok(()) };
             let script = Arc::clone(&self.script.lock().unwrap());
             let reply = script(&seen);
             std::thread::sleep(reply.delay);
+            let writer = reader.get_mut();
             write!(writer, "HTTP/1.1 {} X\r\ncontent-length: {}\r\n", reply.status, reply.body.len())?;
             for line in &reply.headers {
                 writer.write_all(line)?;
@@ -117,10 +135,11 @@ impl Stub {
             }
             writer.write_all(b"\r\n")?;
             writer.write_all(&reply.body)?;
+            writer.flush()?;
         }
     }
 
-    fn read_request(&self, reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Seen>> {
+    fn read_request(&self, reader: &mut BufReader<impl Read>) -> std::io::Result<Option<Seen>> {
         let mut line = Vec::new();
         if reader.read_until(b'\n', &mut line)? == 0 {
             return Ok(None);

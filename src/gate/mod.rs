@@ -15,7 +15,7 @@ mod settings;
 
 pub use admit::admit;
 pub use cors::Cors;
-pub use issuer::IssuerSettings;
+pub use issuer::{IssuerSettings, Keys};
 pub use refusal::Answer;
 pub use request::{Exit, Forward, Request, Shared};
 pub use resource::ResourceSettings;

@@ -5,7 +5,9 @@
 
 mod check;
 mod digest;
+mod fault;
 mod init;
+mod render;
 mod schema;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -25,6 +27,11 @@ enum Command {
     Init(init::Options),
     /// Checks a configuration as the filter does when Envoy loads it.
     Check(check::Options),
+    /// Prints the configuration of the proxy that runs the filter, with the document in it.
+    Render {
+        #[command(subcommand)]
+        target: Box<render::Target>,
+    },
     /// Prints the JSON Schema of the configuration.
     Schema,
 }
@@ -43,6 +50,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Init(options) => init::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Render { target } => render::run(&target),
         Command::Schema => schema::run(),
     }
 }

@@ -128,6 +128,12 @@ impl Findings {
     }
 }
 
+/// The documents inside an Envoy configuration; `None` for every other text.
+pub fn configurations(text: &[u8]) -> Option<Vec<String>> {
+    let (_, plugins) = envoy::plugins(text)?;
+    Some(plugins.into_iter().map(|plugin| plugin.document).collect())
+}
+
 /// The text of a file, or of standard input for `-`.
 pub fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     if file != Path::new("-") {

@@ -1,0 +1,49 @@
+//! Why a command ends without having done its work, with the exit code for it.
+
+use crate::check;
+use mcp_iap::config::{ConfigError, Errors};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What went wrong.
+#[derive(Debug)]
+pub enum Fault {
+    /// The document is refused; exit code 1.
+    Refused(Errors),
+    /// Something did not work; exit code 1.
+    Failed(String),
+    /// The command can't be carried out as it was given; exit code 2.
+    Usage(String),
+}
+
+impl Fault {
+    /// Says it on standard error.
+    pub fn report(self, file: &Path) -> ExitCode {
+        match self {
+            Self::Refused(errors) => {
+                eprint!("{}", check::faults(file, &errors.0));
+                ExitCode::FAILURE
+            }
+            Self::Failed(message) => {
+                eprintln!("mcp-iap: {message}");
+                ExitCode::FAILURE
+            }
+            Self::Usage(message) => {
+                eprintln!("mcp-iap: {message}");
+                ExitCode::from(check::UNUSABLE)
+            }
+        }
+    }
+}
+
+impl From<Errors> for Fault {
+    fn from(errors: Errors) -> Self {
+        Self::Refused(errors)
+    }
+}
+
+impl From<ConfigError> for Fault {
+    fn from(error: ConfigError) -> Self {
+        Self::Refused(error.into())
+    }
+}

@@ -1,0 +1,71 @@
+//! The HTTP filter with the document in it, and the access log that writes its records.
+
+use super::plan::Plan;
+use super::yaml::{indent, literal, scalar};
+
+/// The list entry below `http_filters`.
+pub fn filter(plan: &Plan, wasm: &str) -> String {
+    let flag = if plan.settings.allow_on_headers_stop_iteration {
+        "# Headers wait for the body: of a refused request the upstream sees nothing.
+      allow_on_headers_stop_iteration: true"
+    } else {
+        "# As the document says: the upstream may see the head of a request whose body is then refused.
+      allow_on_headers_stop_iteration: false"
+    };
+    let wasm = scalar(wasm);
+    let names: Vec<_> = plan.environment.iter().map(|name| scalar(name)).collect();
+    let environment = if names.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "        # The document refers to these; their values come from Envoy's own environment.
+        environment_variables: {{ host_env_keys: [{}] }}\n",
+            names.join(", ")
+        )
+    };
+    format!(
+        r#"- name: mcp_iap
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+    config:
+      name: mcp_iap
+      root_id: mcp_iap
+      {flag}
+      # Never FAIL_OPEN: it passes requests unfiltered.
+      failure_policy: FAIL_RELOAD
+      vm_config:
+        # Filters with one vm_id share a VM; this one keeps to itself.
+        vm_id: mcp_iap
+        runtime: envoy.wasm.runtime.v8
+        code: {{ local: {{ filename: {wasm} }} }}
+{environment}      configuration:
+        "@type": type.googleapis.com/google.protobuf.StringValue
+{}"#,
+        indent(&literal("value", &plan.document), 8)
+    )
+}
+
+/// The list entry below `access_log`.
+pub fn access_log() -> &'static str {
+    r#"- name: envoy.access_loggers.file
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+    path: /dev/stdout
+    log_format:
+      # One JSON object a line. Nothing that a client chose stands outside the record, which
+      # the filter wrote as JSON itself: a text format does not escape.
+      omit_empty_values: true
+      text_format_source:
+        inline_string: |
+          {"time":"%START_TIME%","status":%RESPONSE_CODE%,"duration_ms":%DURATION%,"bytes_received":%BYTES_RECEIVED%,"bytes_sent":%BYTES_SENT%,"source":"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%","flags":"%RESPONSE_FLAGS%","mcp_iap":[%FILTER_STATE(wasm.mcp_iap:PLAIN)%]}
+"#
+}
+
+/// What makes tags of the names of the filter's counters, below `stats_config`.
+pub fn stats_tags() -> &'static str {
+    r#"# mcp_iap_requests{outcome="refused",reason="missing_token"}
+stats_tags:
+- { tag_name: outcome, regex: "^wasmcustom\\.mcp_iap_requests(\\.outcome\\.(\\w+))" }
+- { tag_name: reason, regex: "^wasmcustom\\.mcp_iap_requests\\.outcome\\.\\w+(\\.reason\\.(\\w+))" }
+"#
+}

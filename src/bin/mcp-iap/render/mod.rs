@@ -1,0 +1,173 @@
+//! `mcp-iap render envoy FILE`: a complete Envoy bootstrap around the user's document, which stands in it
+//! to the letter.
+//!
+//! Nothing that a user gives can change the shape of what is written: texts are quoted, and the result is
+//! read back before it is given out.
+
+mod address;
+mod cluster;
+mod filter;
+mod listener;
+mod options;
+mod plan;
+mod route;
+mod yaml;
+
+pub use options::Options;
+pub use plan::Plan;
+
+use crate::check;
+use crate::fault::Fault;
+use clap::{Args, Subcommand};
+use std::process::ExitCode;
+use yaml::indent;
+
+/// Where `make build` puts the module.
+pub const WASM: &str = "dist/mcp_iap.wasm";
+
+#[derive(Subcommand)]
+pub enum Target {
+    /// A bootstrap for Envoy 1.36 or later, to standard output.
+    Envoy(Envoy),
+}
+
+#[derive(Args)]
+pub struct Envoy {
+    #[command(flatten)]
+    options: Options,
+    /// Only the filter, its access log and the issuers' clusters, to paste into the configuration of an
+    /// Envoy that already runs.
+    #[arg(long, conflicts_with_all = ["upstream", "listen", "admin", "tls_certificate", "tls_sds", "client_ca"])]
+    filter: bool,
+}
+
+pub fn run(target: &Target) -> ExitCode {
+    let Target::Envoy(Envoy { options, filter }) = target;
+    match render(options, *filter) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(fault) => fault.report(&options.file),
+    }
+}
+
+fn render(options: &Options, filter: bool) -> Result<String, Fault> {
+    let text = check::read(&options.file)
+        .map_err(|error| Fault::Usage(format!("{}: {error}", options.file.display())))?;
+    let plan = Plan::new(&text, options)?;
+    let wasm = options.wasm.as_deref().unwrap_or(WASM);
+    let rendered =
+        if filter { parts(&plan, options, wasm) } else { bootstrap(&plan, options, wasm, &command())? };
+    read_back(rendered, &plan)
+}
+
+/// The bootstrap; `written_by` is the command for it.
+///
+/// # Errors
+/// What of the options is missing or can't be.
+pub fn bootstrap(plan: &Plan, options: &Options, wasm: &str, written_by: &str) -> Result<String, Fault> {
+    if plan.resources.is_empty() {
+        let message = "give --upstream URL, the MCP server to guard, or --filter for the filter alone";
+        return Err(Fault::Usage(message.to_owned()));
+    }
+    if options.client_ca.is_some() && options.tls_certificate.is_none() && options.tls_sds.is_none() {
+        let message = "--client-ca needs TLS: give --tls-certificate and --tls-private-key, or --tls-sds";
+        return Err(Fault::Usage(message.to_owned()));
+    }
+    if options.listen == options.admin {
+        return Err(Fault::Usage(format!("--listen and --admin are both {}", options.listen)));
+    }
+    let clusters: String = plan.clusters().map(|cluster| cluster::cluster(cluster, &options.ca)).collect();
+    let guarded: String =
+        plan.resources.iter().map(|one| format!("#   {} at {}\n", one.identifier, one.upstream)).collect();
+    let by_sds = options.tls_sds.is_some() || !options.credential.is_empty();
+    let node = if by_sds {
+        "# Envoy wants a name for itself where it reads SDS files.\nnode: { id: mcp_iap, cluster: mcp_iap }\n\n"
+    } else {
+        ""
+    };
+    Ok(format!(
+        r#"# mcp-iap in front of an MCP server: a complete bootstrap for Envoy 1.36 or later. It guards
+{guarded}#
+# Written by
+#   {written_by}
+#
+# File names are relative to the folder in which Envoy starts. `mcp-iap check` reads this file too: it
+# checks the text below `configuration`.
+
+{node}admin:
+  # For the machine itself: whoever gets here can read this configuration and end Envoy.
+  address: {}
+
+stats_config:
+{}
+static_resources:
+  listeners:
+{}
+  clusters:
+{}"#,
+        listener::address(&options.admin),
+        indent(filter::stats_tags(), 2),
+        indent(&listener::listener(plan, options, wasm)?, 2),
+        indent(&clusters, 2),
+    ))
+}
+
+/// What is pasted into an Envoy that already runs.
+fn parts(plan: &Plan, options: &Options, wasm: &str) -> String {
+    let clusters: String = plan.issuers.iter().map(|one| cluster::cluster(one, &options.ca)).collect();
+    let node = if options.credential.is_empty() {
+        ""
+    } else {
+        " For SDS it needs a `node`\n# with `id` and `cluster`."
+    };
+    format!(
+        r#"# mcp-iap for an Envoy that already runs. Its listener needs `per_connection_buffer_limit_bytes` of at
+# least {}; the route to the MCP server `timeout: 0s` and no retry policy.{node}
+
+# Into `http_filters` of the HTTP connection manager, as the first filter that reads requests.
+http_filters:
+{}
+# Into `access_log` of the HTTP connection manager: each line holds a request's audit record.
+access_log:
+{}
+# Into the bootstrap, for metrics with the tags `outcome` and `reason`.
+stats_config:
+{}
+# Into `clusters` of `static_resources`, or by CDS.
+clusters:
+{clusters}"#,
+        plan.buffer,
+        filter::filter(plan, wasm),
+        filter::access_log(),
+        indent(filter::stats_tags(), 2),
+    )
+}
+
+/// Gives out only what holds the document to the letter, once.
+///
+/// # Errors
+/// It does not.
+pub fn read_back(rendered: String, plan: &Plan) -> Result<String, Fault> {
+    match check::configurations(rendered.as_bytes()).as_deref() {
+        Some([document]) if *document == plan.document => Ok(rendered),
+        _ => Err(Fault::Failed(
+            "the document can't stand in an Envoy configuration as it is written".to_owned(),
+        )),
+    }
+}
+
+/// This command, on one line whatever it holds.
+pub fn command() -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=,@%+-[]".contains(c);
+    let words = std::env::args_os().skip(1).map(|word| {
+        let word = word.to_string_lossy().into_owned();
+        if !word.is_empty() && word.chars().all(plain) {
+            word
+        } else {
+            format!("'{}'", word.escape_default())
+        }
+    });
+    std::iter::once("mcp-iap".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,259 @@
+//! What an Envoy needs for one document: its issuers' clusters, its upstreams, its bounds. What does not
+//! fit together is refused here.
+
+use super::address::{Endpoint, Upstream};
+use super::options::{ForResource, Options};
+use super::yaml;
+use crate::fault::Fault;
+use mcp_iap::config::ConfigError;
+use mcp_iap::gate::{Keys, Settings};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The smallest buffer: Envoy's own default.
+const MIN_BUFFER: usize = 1024 * 1024;
+const BUFFER_STEP: usize = 64 * 1024;
+
+/// Everything that is rendered.
+#[derive(Debug)]
+pub struct Plan {
+    /// The document, its lines ended as a block scalar gives them back.
+    pub document: String,
+    /// What the document means.
+    pub settings: Settings,
+    /// One for each resource, or none where the listener is not ours.
+    pub resources: Vec<Resource>,
+    /// How issuers are reached.
+    pub issuers: Vec<Cluster>,
+    /// How upstreams are reached.
+    pub upstreams: Vec<Cluster>,
+    /// Names of the environment that the document refers to.
+    pub environment: BTreeSet<String>,
+    /// `per_connection_buffer_limit_bytes`
+    pub buffer: usize,
+    /// Paths that pass to the first upstream as they are.
+    pub health_paths: Vec<String>,
+}
+
+/// A resource and what stands behind it.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    pub identifier: String,
+    pub path: String,
+    /// The hosts that requests for it may name; `None` for every one.
+    pub hosts: Option<Vec<String>>,
+    pub upstream: Upstream,
+    /// Its cluster.
+    pub cluster: String,
+}
+
+/// A cluster of one endpoint.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub name: String,
+    pub endpoint: Endpoint,
+    /// A file with the credential that Envoy adds.
+    pub credential: Option<String>,
+    /// What it is for.
+    pub purpose: String,
+}
+
+impl Plan {
+    /// Reads the document and fits the options to it.
+    ///
+    /// # Errors
+    /// The document's faults, or what of the options does not fit it.
+    pub fn new(text: &[u8], options: &Options) -> Result<Self, Fault> {
+        let settings = Settings::load(text)?;
+        // `load` has read it as text.
+        let document = yaml::lines(&String::from_utf8_lossy(text));
+        let mut issuers = issuer_clusters(&settings)?;
+        for credential in &options.credential {
+            let cluster = issuers.iter_mut().find(|cluster| cluster.name == credential.cluster);
+            let Some(cluster) = cluster else {
+                let names: Vec<_> = issuers.iter().map(|cluster| cluster.name.as_str()).collect();
+                let message = format!(
+                    "--credential {:?} names no issuer's cluster; there is {names:?}",
+                    credential.cluster
+                );
+                return Err(Fault::Usage(message));
+            };
+            cluster.credential = Some(credential.file.clone());
+        }
+        let resources = resources(&settings, &options.upstream)?;
+        let (resources, upstreams) = upstream_clusters(resources, &issuers);
+        Ok(Self {
+            environment: environment(&document),
+            buffer: settings.limits.body_bytes.next_multiple_of(BUFFER_STEP).max(MIN_BUFFER),
+            health_paths: settings.health_paths.clone(),
+            document,
+            settings,
+            resources,
+            issuers,
+            upstreams,
+        })
+    }
+
+    /// All clusters, in the order in which they are written.
+    pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
+        self.upstreams.iter().chain(&self.issuers)
+    }
+}
+
+/// One cluster for each name; issuers may share one if they are asked at the same address.
+fn issuer_clusters(settings: &Settings) -> Result<Vec<Cluster>, Fault> {
+    let mut clusters: Vec<Cluster> = Vec::new();
+    for issuer in &settings.issuers {
+        // One with a secret of its own is asked for nothing.
+        let Keys::Fetched(keys) = &issuer.keys else { continue };
+        let index = issuer.index;
+        let endpoint = Endpoint::parse(keys.scheme, &keys.authority).ok_or_else(|| {
+            let fix = "write a name, or an IP address, and a port";
+            let path =
+                format!("issuers[{index}].{}", if keys.jwks_path.is_some() { "jwks_uri" } else { "issuer" });
+            ConfigError::new(path, "has a host that Envoy can't connect to", fix)
+                .value(keys.authority.as_str())
+        })?;
+        match clusters.iter_mut().find(|cluster| cluster.name == keys.cluster) {
+            None => clusters.push(Cluster {
+                name: keys.cluster.clone(),
+                endpoint,
+                credential: None,
+                purpose: format!("Keys of {}", keys.issuer),
+            }),
+            Some(cluster) if cluster.endpoint == endpoint => {
+                cluster.purpose = format!("{}, {}", cluster.purpose, keys.issuer);
+            }
+            Some(cluster) => {
+                let reason =
+                    format!("stands at {endpoint} and has the cluster of another, at {}", cluster.endpoint);
+                let fix = "give each a `cluster` of its own";
+                let path = format!("issuers[{index}].cluster");
+                return Err(ConfigError::new(path, reason, fix).value(keys.cluster.as_str()).into());
+            }
+        }
+    }
+    Ok(clusters)
+}
+
+/// The upstream of each resource; one without a name is that of the only resource.
+fn resources(settings: &Settings, upstreams: &[ForResource]) -> Result<Vec<Resource>, Fault> {
+    let guarded: Vec<_> =
+        settings.resources.iter().map(|one| (&one.protected, one.hosts().map(<[String]>::to_vec))).collect();
+    let names = || guarded.iter().map(|(resource, _)| resource.identifier()).collect::<Vec<_>>().join(", ");
+    if upstreams.is_empty() {
+        return Ok(Vec::new());
+    }
+    let is_known = |name: &str| guarded.iter().any(|(resource, _)| resource.identifier() == name);
+    if let Some(name) =
+        upstreams.iter().filter_map(|one| one.resource.as_deref()).find(|name| !is_known(name))
+    {
+        return Err(Fault::Usage(format!(
+            "--upstream {name:?} is for no resource of this document; it guards {}",
+            names()
+        )));
+    }
+    let mut found = Vec::new();
+    for (resource, hosts) in &guarded {
+        let is_for = |one: &&ForResource| match &one.resource {
+            Some(name) => name == resource.identifier(),
+            None => guarded.len() == 1,
+        };
+        let mut matching = upstreams.iter().filter(is_for);
+        let (Some(one), None) = (matching.next(), matching.next()) else {
+            let message = format!(
+                "give --upstream once for each resource, as RESOURCE=URL where there are several: {}",
+                names()
+            );
+            return Err(Fault::Usage(message));
+        };
+        found.push(Resource {
+            identifier: resource.identifier().to_owned(),
+            path: resource.path().to_owned(),
+            hosts: hosts.clone(),
+            upstream: one.upstream.clone(),
+            cluster: String::new(),
+        });
+    }
+    Ok(found)
+}
+
+/// A cluster for each address of an upstream, with a name that no issuer's cluster has.
+fn upstream_clusters(mut resources: Vec<Resource>, issuers: &[Cluster]) -> (Vec<Resource>, Vec<Cluster>) {
+    let mut clusters: Vec<Cluster> = Vec::new();
+    for resource in &mut resources {
+        let endpoint = &resource.upstream.endpoint;
+        if let Some(known) = clusters.iter_mut().find(|cluster| cluster.endpoint == *endpoint) {
+            known.purpose = format!("{}, {}", known.purpose, resource.identifier);
+            resource.cluster.clone_from(&known.name);
+            continue;
+        }
+        let number = if clusters.is_empty() { String::new() } else { format!("_{}", clusters.len() + 1) };
+        let mut name = format!("mcp_server{number}");
+        while issuers.iter().any(|issuer| issuer.name == name) {
+            name.push('_');
+        }
+        resource.cluster.clone_from(&name);
+        let purpose = format!("The MCP server behind {}", resource.identifier);
+        clusters.push(Cluster { name, endpoint: endpoint.clone(), credential: None, purpose });
+    }
+    (resources, clusters)
+}
+
+/// The names in `${NAME}`, in the texts of the document.
+fn environment(document: &str) -> BTreeSet<String> {
+    fn walk(value: &Value, into: &mut BTreeSet<String>) {
+        match value {
+            Value::String(text) => into.extend(text.split("${").skip(1).filter_map(name).map(str::to_owned)),
+            Value::Array(elements) => elements.iter().for_each(|value| walk(value, into)),
+            Value::Object(members) => members.values().for_each(|value| walk(value, into)),
+            _ => {}
+        }
+    }
+    fn name(rest: &str) -> Option<&str> {
+        let (name, _) = rest.split_once('}')?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        (name.bytes().all(plain) && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+            .then_some(name)
+    }
+    let mut names = BTreeSet::new();
+    // It was read before; what can't be read has no names.
+    walk(&serde_saphyr::from_str(document).unwrap_or_default(), &mut names);
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment_names_stand_in_texts() {
+        let document = "a: ${ONE}\n# ${COMMENT}\nb: [ 'x ${_2}${T3}', '${3}', '${A-B}', '${', '$${}' ]\n";
+        assert_eq!(environment(document).into_iter().collect::<Vec<_>>(), ["ONE", "T3", "_2"]);
+    }
+
+    fn resource(identifier: &str, url: &str) -> Resource {
+        let path = "/mcp".to_owned();
+        let upstream = Upstream::parse(url).unwrap();
+        Resource { identifier: identifier.to_owned(), path, hosts: None, upstream, cluster: String::new() }
+    }
+
+    #[test]
+    fn one_address_is_one_cluster_and_no_name_is_taken_twice() {
+        let issuer = Cluster {
+            name: "mcp_server".to_owned(),
+            endpoint: Endpoint::parse("https", "login.example.com").unwrap(),
+            credential: None,
+            purpose: String::new(),
+        };
+        let resources = vec![
+            resource("a", "http://127.0.0.1:1/x"),
+            resource("b", "http://127.0.0.1:2"),
+            resource("c", "http://127.0.0.1:1/y"),
+        ];
+        let (resources, clusters) = upstream_clusters(resources, &[issuer]);
+        assert_eq!(clusters.len(), 2);
+        let names: Vec<_> = resources.iter().map(|resource| resource.cluster.as_str()).collect();
+        assert_eq!(names, ["mcp_server_", "mcp_server_2", "mcp_server_"]);
+    }
+}

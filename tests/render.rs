@@ -1,0 +1,269 @@
+//! `mcp-iap render envoy`: the shipped files are what it writes, and nothing that a user gives changes the
+//! shape of what is written.
+//!
+//! `UPDATE_GOLDEN=1` writes the shipped files anew: read the difference before you commit it.
+
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const UPSTREAM: [&str; 2] = ["--upstream", "http://127.0.0.1:8000"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn render(file: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
+    command.args(["render", "envoy", file]).args(arguments).current_dir(root()).output().unwrap()
+}
+
+fn rendered(file: &str, arguments: &[&str]) -> String {
+    let output = render(file, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn read(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// A document in a file of its own.
+fn document(name: &str, text: &str) -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("render");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join(name);
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+fn manager(bootstrap: &Value) -> &Value {
+    bootstrap.pointer("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config").unwrap()
+}
+
+fn routes(bootstrap: &Value) -> &Value {
+    manager(bootstrap).pointer("/route_config/virtual_hosts/0/routes").unwrap()
+}
+
+fn cluster<'a>(bootstrap: &'a Value, name: &str) -> &'a Value {
+    let clusters = bootstrap.pointer("/static_resources/clusters").unwrap().as_array().unwrap();
+    clusters.iter().find(|cluster| cluster["name"] == name).unwrap_or_else(|| panic!("no cluster {name}"))
+}
+
+/// Each shipped file names the command that writes it.
+#[test]
+fn the_shipped_files_are_what_render_writes() {
+    let mut names: Vec<_> =
+        std::fs::read_dir(root().join("envoy")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    assert!(names.len() >= 3, "{names:?}");
+    for path in names {
+        let shipped = std::fs::read_to_string(&path).unwrap();
+        let command =
+            shipped.lines().find_map(|line| line.strip_prefix("#   mcp-iap render envoy ")).unwrap();
+        let words: Vec<_> = command.split_whitespace().collect();
+        let now = rendered(words[0], &words[1..]);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &now).unwrap();
+        }
+        let shipped = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(shipped, now, "{} is not current; `make golden` writes it", path.display());
+    }
+}
+
+#[test]
+fn a_document_that_check_refuses_is_refused_alike() {
+    let file = "tests/golden/configuration/several-faults.yaml";
+    let output = render(file, &UPSTREAM);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), b"".as_slice()));
+    let check =
+        Command::new(env!("CARGO_BIN_EXE_mcp-iap")).args(["check", file]).current_dir(root()).output();
+    assert_eq!(output.stderr, check.unwrap().stdout);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("reason "));
+}
+
+#[test]
+fn the_document_stands_in_it_to_the_letter() {
+    for (name, text) in [
+        (
+            "comment-less-deep",
+            "    # deep\nresource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: []\n",
+        ),
+        (
+            "json",
+            "{\"resource\": \"https://r/mcp\",\n\"issuers\": [{\"issuer\": \"https://i\"}], \"rules\": []}",
+        ),
+        ("crlf", "resource: https://r/mcp\r\nissuers: [{issuer: 'https://i'}]\r\nrules: []\r\n"),
+        (
+            "admin-in-it",
+            "resource: https://r/mcp\nissuers:\n- issuer: https://i\n  audiences:\n  - |\n   a\n   admin: { x: 1 }\nrules: []\n",
+        ),
+        (
+            "markers",
+            "---\n# é \u{2028} \u{85} x\nresource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: []\n...",
+        ),
+    ] {
+        let file = document(name, text);
+        let bootstrap = read(&rendered(&file, &UPSTREAM));
+        let plugin = &manager(&bootstrap)["http_filters"][0]["typed_config"]["config"];
+        let written = text.replace('\r', "").trim_end().to_owned() + "\n";
+        assert_eq!(plugin["configuration"]["value"], written, "{name}");
+        let members: Vec<_> = bootstrap.as_object().unwrap().keys().collect();
+        assert_eq!(members, ["admin", "static_resources", "stats_config"], "{name}");
+    }
+}
+
+#[test]
+fn names_are_quoted_wherever_they_stand() {
+    let name = "a\"b\nadmin: { x: 1 }\n# ' \\ \u{2028}\u{85} é | & *.yaml";
+    let text = json!({
+        "resource": "https://r/mcp",
+        "issuers": [{"issuer": "https://i", "cluster": name}],
+        "rules": [],
+        "health_paths": ["/a'b:{}"],
+    });
+    let file = document("names.yaml", &text.to_string());
+    let credential = format!("{name}={name}");
+    let arguments = [
+        "--upstream",
+        "https://127.0.0.1/x'y,:{}",
+        "--ca",
+        name,
+        "--tls-certificate",
+        name,
+        "--tls-private-key",
+        name,
+        "--client-ca",
+        name,
+        "--wasm",
+        name,
+        "--credential",
+        &credential,
+    ];
+    let text = rendered(&file, &arguments);
+    let bootstrap = read(&text);
+    let members: Vec<_> = bootstrap.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["admin", "node", "static_resources", "stats_config"]);
+    assert!(!text.lines().any(|line| line.starts_with("admin: {")), "{text}");
+    let issuer = cluster(&bootstrap, name);
+    assert_eq!(issuer["load_assignment"]["cluster_name"], name);
+    let validation = "/transport_socket/typed_config/common_tls_context/validation_context";
+    assert_eq!(issuer.pointer(&format!("{validation}/trusted_ca/filename")).unwrap(), name);
+    let sds = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/http_filters/0/typed_config/credential/typed_config/credential/sds_config/path_config_source/path";
+    assert_eq!(issuer.pointer(sds).unwrap(), name);
+    let tls = "/static_resources/listeners/0/filter_chains/0/transport_socket/typed_config";
+    let tls = bootstrap.pointer(tls).unwrap();
+    assert_eq!(tls["require_client_certificate"], true);
+    assert_eq!(tls.pointer("/common_tls_context/tls_certificates/0/private_key/filename").unwrap(), name);
+    assert_eq!(tls.pointer("/common_tls_context/validation_context/trusted_ca/filename").unwrap(), name);
+    let vm = &manager(&bootstrap)["http_filters"][0]["typed_config"]["config"]["vm_config"];
+    assert_eq!(vm["code"]["local"]["filename"], name);
+    assert_eq!(routes(&bootstrap)[0]["route"]["prefix_rewrite"], "/x'y,:{}");
+}
+
+#[test]
+fn an_upstream_with_a_path_is_asked_by_that_path() {
+    let of = |url| read(&rendered("examples/smallest.yaml", &["--upstream", url]));
+    let plain = of("http://127.0.0.1:8000");
+    assert_eq!(
+        routes(&plain),
+        &json!([{"match": {"prefix": "/"}, "route": {"cluster": "mcp_server", "timeout": "0s"}}])
+    );
+    assert_eq!(routes(&of("http://127.0.0.1:8000/mcp")), routes(&plain));
+    let rewritten = of("https://tools.example.com:8443/v1/tools");
+    let host = "tools.example.com:8443";
+    assert_eq!(
+        routes(&rewritten),
+        &json!([
+            {"match": {"path": "/mcp"}, "route": {"cluster": "mcp_server", "prefix_rewrite": "/v1/tools", "host_rewrite_literal": host, "timeout": "0s"}},
+            {"match": {"prefix": "/"}, "route": {"cluster": "mcp_server", "host_rewrite_literal": host, "timeout": "0s"}},
+        ])
+    );
+}
+
+#[test]
+fn what_the_document_says_shows_in_envoy() {
+    let text = "resource: https://r/mcp\nissuers: [{issuer: 'https://i'}, {issuer: 'https://10.0.0.1:8443/x', jwks_uri: 'http://[::1]:9/keys', insecure_http: true, cluster: keys}]
+rules: [{id: a, deny: {tools: ['${TOOL}']}}] # ${COMMENT}
+limits: { body_bytes: 3000000 }
+allow_on_headers_stop_iteration: false\n";
+    let bootstrap = read(&rendered(&document("says.yaml", text), &UPSTREAM));
+    let listener = &bootstrap["static_resources"]["listeners"][0];
+    assert_eq!(listener["per_connection_buffer_limit_bytes"], 46 * 65536);
+    let config = &manager(&bootstrap)["http_filters"][0]["typed_config"]["config"];
+    assert_eq!(config["allow_on_headers_stop_iteration"], false);
+    assert_eq!(config["vm_config"]["environment_variables"], json!({"host_env_keys": ["TOOL"]}));
+    let (issuer, keys) = (cluster(&bootstrap, "i"), cluster(&bootstrap, "keys"));
+    assert_eq!((&issuer["type"], &keys["type"]), (&json!("STRICT_DNS"), &json!("STATIC")));
+    assert_eq!(issuer["transport_socket"]["typed_config"]["sni"], "i");
+    assert_eq!(keys.get("transport_socket"), None);
+    let socket = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+    assert_eq!(keys.pointer(socket).unwrap(), &json!({"address": "::1", "port_value": 9}));
+}
+
+#[test]
+fn issuers_share_a_cluster_only_at_one_address() {
+    let document_of = |first: &str, second: &str| {
+        format!(
+            "resource: https://r/mcp\nissuers: [{{issuer: '{first}'}}, {{issuer: '{second}'}}]\nrules: []\n"
+        )
+    };
+    let one = document("one.yaml", &document_of("https://i/realms/a", "https://i/realms/b"));
+    let bootstrap = read(&rendered(&one, &UPSTREAM));
+    assert_eq!(bootstrap["static_resources"]["clusters"].as_array().unwrap().len(), 2);
+    for (first, second, field) in [
+        ("https://i", "https://i:8443", "issuers[1].cluster"),
+        ("https://a{b}", "https://i", "issuers[0].issuer"),
+        ("https://i:99999", "https://j", "issuers[0].issuer"),
+    ] {
+        let output = render(&document("two.yaml", &document_of(first, second)), &UPSTREAM);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(field), "{said}");
+    }
+}
+
+#[test]
+fn parts_for_an_envoy_that_already_runs() {
+    let text = rendered("examples/smallest.yaml", &["--filter", "--wasm", "/etc/envoy/mcp_iap.wasm"]);
+    let parts = read(&text);
+    let members: Vec<_> = parts.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["access_log", "clusters", "http_filters", "stats_config"]);
+    assert_eq!(parts["clusters"].as_array().unwrap().len(), 1);
+    for member in ["http_filters", "access_log", "stats_config", "clusters"] {
+        let at = text.find(&format!("\n{member}:")).unwrap();
+        assert!(text[..at].lines().last().unwrap().starts_with("# Into "), "{member}");
+    }
+}
+
+#[test]
+fn what_can_not_be_rendered_is_a_mistake_of_use() {
+    let twice = ["--upstream", "http://a", "--upstream", "http://b"];
+    for (arguments, told) in [
+        (&[][..], "give --upstream"),
+        (&twice, "once for each resource"),
+        (&["--upstream", "https://other/mcp=http://a"], "no resource of this document"),
+        (&["--upstream", "http://a?b"], "--upstream"),
+        (&["--upstream", "http://a", "--credential", "b=c.yaml"], "login.example.com"),
+        (&["--upstream", "http://a", "--client-ca", "c"], "--tls-certificate"),
+        (&["--upstream", "http://a", "--tls-certificate", "c"], "--tls-private-key"),
+        (&["--upstream", "http://a", "--admin", "127.0.0.1:10000"], "both 127.0.0.1:10000"),
+        (&["--filter", "--upstream", "http://a"], "--filter"),
+    ] {
+        let output = render("examples/smallest.yaml", arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(told), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+    assert_eq!(render("no-such-file.yaml", &UPSTREAM).status.code(), Some(2));
+}
+
+/// The command stands in the file's head: it can't leave its comment.
+#[test]
+fn the_command_stays_in_its_comment() {
+    let text = rendered(
+        "examples/smallest.yaml",
+        &["--upstream", "http://127.0.0.1", "--ca", "x\nadmin:\r\u{85}\u{2028}'"],
+    );
+    let line = text.lines().find(|line| line.starts_with("#   mcp-iap render")).unwrap();
+    assert!(line.ends_with("--ca 'x\\nadmin:\\r\\u{85}\\u{2028}\\''"), "{line}");
+}
