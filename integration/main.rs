@@ -12,6 +12,7 @@ mod http2;
 mod jose;
 mod loading;
 mod rendered;
+mod resources;
 mod rows;
 mod streaming;
 mod stub;

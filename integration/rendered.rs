@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What is rendered for a document in `folder`, with ports and further options.
-fn render(folder: &Path, document: &str, port: u16, admin: u16, options: &[String]) -> String {
+pub fn render(folder: &Path, document: &str, port: u16, admin: u16, options: &[String]) -> String {
     let file = folder.join("mcp-iap.yaml");
     std::fs::write(&file, document).unwrap();
     let wasm = crate::envoy::root().join("dist/mcp_iap.wasm");
