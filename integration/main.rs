@@ -9,6 +9,7 @@ mod client;
 mod envoy;
 mod failures;
 mod http2;
+mod init;
 mod jose;
 mod loading;
 mod rendered;
