@@ -99,7 +99,7 @@ def run_side(stack, side, known, report):
     for client in known:
         program = start(stack, side, client)
         for mode in client.modes:
-            name = secrets.token_hex(4)
+            name = "n" + secrets.token_hex(4)  # the Inspector reads digits alone as a number
             question = {"url": f"{side.origin}/mcp", "mode": mode, "name": name, "long": client.aborted is not None}
             row = Row(client.name, mode, side.name, [])
             try:
