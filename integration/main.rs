@@ -15,6 +15,7 @@ mod loading;
 mod rendered;
 mod resources;
 mod rows;
+mod run;
 mod streaming;
 mod stub;
 #[path = "../tests/support/mod.rs"]

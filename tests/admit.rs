@@ -174,6 +174,30 @@ fn a_provider_that_is_down_is_asked_again_later() {
 }
 
 #[test]
+fn keys_are_news_at_first_and_after_a_failure() {
+    let worker = Worker::new(CONFIGURATION);
+    let ask = |claims: &Value, script: support::flow::Script<'_>| {
+        let token = bearer(&ISSUER.es256(claims));
+        worker.run(&post(&token), Ok(&call("get_x", &json!({}))), script);
+        worker.shared.take_news()
+    };
+    let late = |seconds: u64| {
+        worker.shared.set_now(UnixTime(NOW + seconds));
+        let mut claims = claims();
+        claims["exp"] = json!(NOW + seconds + 60);
+        claims
+    };
+    assert_eq!(
+        ask(&claims(), &providers),
+        ["keys of https://login.example.com through cluster login.example.com: 2 usable"]
+    );
+    assert!(ask(&claims(), &providers).is_empty());
+    assert!(ask(&late(700), &providers).is_empty(), "a refresh is no news");
+    assert!(ask(&late(1400), &|_| Err(CalloutError::NotSent)).is_empty());
+    assert_eq!(ask(&late(1402), &providers).len(), 1);
+}
+
+#[test]
 fn a_rotation_loses_no_request() {
     let worker = Worker::new(CONFIGURATION);
     let body = call("get_x", &json!({}));

@@ -75,6 +75,12 @@ impl KeyCache {
         if retry && now >= fetched.plus(TIME_TO_LIVE) { Lookup::Refresh(keys) } else { Lookup::Keys(keys) }
     }
 
+    /// Whether there are keys and the last fetch did not fail.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.keys.is_some() && self.failed_at.is_none()
+    }
+
     /// Remembers what a fetch brought, `None` for a failure; `kid` is the one that it was made for.
     pub fn store(&mut self, keys: Option<Rc<KeySet>>, kid: Option<&str>, now: UnixTime) {
         let Some(keys) = keys else {

@@ -88,6 +88,9 @@ impl Worker {
         for complaint in self.shared.take_complaints() {
             host::warn(&format!("mcp-iap: {complaint}"));
         }
+        for news in self.shared.take_news() {
+            host::info(&format!("mcp-iap: {news}"));
+        }
         for id in self.shared.callouts.take_woken() {
             let stream = self.streams.borrow().get(&id).and_then(Weak::upgrade);
             if let Some(stream) = stream {

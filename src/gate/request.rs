@@ -31,13 +31,14 @@ pub struct Shared {
     keys: RefCell<Vec<KeyCache>>,
     key_flights: SingleFlight<usize, Result<Rc<KeySet>, KeysError>>,
     complaints: RefCell<Vec<String>>,
+    news: RefCell<Vec<String>>,
 }
 
 /// How many fetches one request waits for: one that was under way may have begun before its key was there.
 const MAX_FETCHES: usize = 3;
 
-/// How many complaints are kept until somebody logs them.
-const MAX_COMPLAINTS: usize = 16;
+/// How many complaints, and how much news, are kept until somebody logs them.
+const MAX_MESSAGES: usize = 16;
 
 impl Shared {
     /// Sets the clock. To be called by the owner in each callback before anything is polled.
@@ -49,6 +50,12 @@ impl Shared {
     #[must_use]
     pub fn take_complaints(&self) -> Vec<String> {
         self.complaints.take()
+    }
+
+    /// What went well again, or for the first time, since the last call. Holds no secret.
+    #[must_use]
+    pub fn take_news(&self) -> Vec<String> {
+        self.news.take()
     }
 
     /// Starts a fetch of every issuer's keys, so that the first request finds them.
@@ -93,11 +100,14 @@ impl Shared {
         let source = Rc::clone(source);
         async move {
             let fetched = fetch_keys(outbox, Rc::clone(&source)).await;
-            if let Err(error) = &fetched {
-                self.complain(format!(
-                    "keys of {} through cluster {}: {error}",
-                    source.issuer, source.cluster
-                ));
+            let about = format!("keys of {} through cluster {}", source.issuer, source.cluster);
+            match &fetched {
+                Err(error) => keep(&self.complaints, format!("{about}: {error}")),
+                // A refresh that goes well is no news.
+                Ok(keys) if self.cache(issuer, |cache| cache.is_well()) != Some(true) => {
+                    keep(&self.news, format!("{about}: {} usable", keys.len()));
+                }
+                Ok(_) => {}
             }
             if fetched.is_ok() || !is_prefetch {
                 let keys = fetched.clone().ok();
@@ -106,12 +116,13 @@ impl Shared {
             fetched
         }
     }
+}
 
-    fn complain(&self, complaint: String) {
-        let mut complaints = self.complaints.borrow_mut();
-        if complaints.len() < MAX_COMPLAINTS {
-            complaints.push(complaint);
-        }
+/// Keeps a message until somebody logs it.
+fn keep(messages: &RefCell<Vec<String>>, message: String) {
+    let mut messages = messages.borrow_mut();
+    if messages.len() < MAX_MESSAGES {
+        messages.push(message);
     }
 }
 

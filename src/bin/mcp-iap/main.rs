@@ -1,13 +1,14 @@
 //! The command line of mcp-iap: the filter's own code, run on files.
 //!
-//! Exit codes: 0 all is well; 1 the document is refused; 2 the command can't be carried out (usage,
-//! a file that can't be read).
+//! Exit codes: 0 all is well; 1 the document is refused, or it did not work; 2 the command can't be
+//! carried out (usage, a file that can't be read).
 
 mod check;
 mod digest;
 mod fault;
 mod init;
 mod render;
+mod run;
 mod schema;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -32,6 +33,8 @@ enum Command {
         #[command(subcommand)]
         target: Box<render::Target>,
     },
+    /// Starts Envoy with the document and shows each decision as it comes; Ctrl-C ends it.
+    Run(Box<run::Run>),
     /// Prints the JSON Schema of the configuration.
     Schema,
 }
@@ -42,7 +45,7 @@ enum Output {
     /// For people.
     #[default]
     Text,
-    /// For machines: one JSON object.
+    /// For machines: JSON, one object a line.
     Json,
 }
 
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Init(options) => init::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Render { target } => render::run(&target),
+        Command::Run(options) => run::run(&options),
         Command::Schema => schema::run(),
     }
 }

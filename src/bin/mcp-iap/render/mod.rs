@@ -68,7 +68,7 @@ fn render(options: &Options, filter: bool) -> Result<String, Fault> {
 /// What of the options is missing or can't be.
 pub fn bootstrap(plan: &Plan, options: &Options, wasm: &str, written_by: &str) -> Result<String, Fault> {
     if plan.resources.is_empty() {
-        let message = "give --upstream URL, the MCP server to guard, or --filter for the filter alone";
+        let message = "give --upstream URL, the MCP server to guard";
         return Err(Fault::Usage(message.to_owned()));
     }
     if options.client_ca.is_some() && options.tls_certificate.is_none() && options.tls_sds.is_none() {

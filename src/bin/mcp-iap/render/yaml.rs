@@ -15,8 +15,14 @@ pub fn scalar(text: &str) -> String {
             '"' | '\\' => quoted.extend(['\\', c]),
             ' '..='~' => quoted.push(c),
             // To `String` nothing fails.
-            _ if u32::from(c) <= 0xffff => drop(write!(quoted, "\\u{:04x}", u32::from(c))),
-            _ => drop(write!(quoted, "\\U{:08x}", u32::from(c))),
+            _ => {
+                let code = u32::from(c);
+                let _ = if code <= 0xffff {
+                    write!(quoted, "\\u{code:04x}")
+                } else {
+                    write!(quoted, "\\U{code:08x}")
+                };
+            }
         }
     }
     quoted.push('"');
