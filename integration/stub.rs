@@ -103,6 +103,8 @@ impl Stub {
     }
 
     fn serve(&self, connection: TcpStream) -> std::io::Result<()> {
+        // An answer goes out in pieces; none waits for the other side's acknowledgement.
+        connection.set_nodelay(true)?;
         let mut writer = connection.try_clone()?;
         let mut reader = BufReader::new(connection);
         loop {

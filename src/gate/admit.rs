@@ -5,7 +5,7 @@ use super::refusal::Answer;
 use super::request::{Exit, Forward, Request};
 use super::route::{self, Route};
 use crate::identity::Caller;
-use crate::jose::{Jws, Library, VerifiedClaims};
+use crate::jose::{Jws, VerifiedClaims};
 use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
 use crate::oauth::BearerToken;
 use crate::policy::Denial;
@@ -47,7 +47,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     // Before keys are asked for: nobody fetches for a token that can't count.
     jws.algorithm(issuer.expected(request.now()).algorithms)?;
     let keys = request.keys(issuer, jws.key_id()?).await?;
-    let claims = VerifiedClaims::verify(jws, &keys, &issuer.expected(request.now()), &Library)?;
+    let claims = VerifiedClaims::verify(jws, &keys, &issuer.expected(request.now()), request.verifier())?;
     let caller = Caller::from_claims(&claims, &issuer.groups_claim)?;
     request.note(|record| record.note_caller(&caller));
     if has_message {

@@ -10,6 +10,7 @@ mod refusal;
 mod request;
 mod route;
 mod settings;
+mod signatures;
 
 pub use admit::admit;
 pub use cors::Cors;
@@ -17,3 +18,4 @@ pub use issuer::IssuerSettings;
 pub use refusal::Answer;
 pub use request::{Exit, Forward, Request, Shared};
 pub use settings::Settings;
+pub use signatures::{Signatures, VerifiedBy};

@@ -1,6 +1,7 @@
 //! The configuration, compiled: immutable, shared by all requests of one root.
 
 use super::issuer::{IssuerSettings, compile_issuers};
+use crate::cache::MAX_TOKENS;
 use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
 use crate::oauth::{ProtectedResource, ResourceError, is_one_path};
 use crate::policy::PolicySet;
@@ -71,6 +72,12 @@ impl Settings {
             errors.push(
                 ConfigError::new("limits.body_bytes", "is out of bounds", "use 1 to 67108864")
                     .value(limits.body_bytes),
+            );
+        }
+        if limits.cached_tokens > MAX_TOKENS {
+            errors.push(
+                ConfigError::new("limits.cached_tokens", "is out of bounds", "use 0 to 100000")
+                    .value(limits.cached_tokens),
             );
         }
         check_origins(allowed_origins, &mut errors);
