@@ -50,7 +50,8 @@ test-wire: $(WASM) deps-envoy ## what gets in and what passes unchanged: every r
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- table http2 streaming
 
 test-jose: $(WASM) deps-envoy ## tokens and keys: the attack list, natively and on a real Envoy
-	@cargo test --quiet --test attacks --test tokens
+	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
+	@cargo test --quiet --test attacks --test tokens --test token_cache
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- jose
 
 conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly and through the gate

@@ -155,6 +155,16 @@ impl Envoy {
         Some(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
+    /// The CPU time that Envoy has used, all threads.
+    pub fn cpu_time(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let nanoseconds = |task: fs::DirEntry| -> u64 {
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+        };
+        Duration::from_nanos(tasks.flatten().map(nanoseconds).sum())
+    }
+
     /// Envoy's own log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("envoy.log")).unwrap_or_default()

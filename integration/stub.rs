@@ -90,6 +90,8 @@ impl Stub {
         let server = stub.clone();
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
+                // An answer goes out in pieces; none waits for the other side's acknowledgement.
+                let _ = connection.set_nodelay(true);
                 let (server, accept) = (server.clone(), Arc::clone(&accept));
                 std::thread::spawn(move || {
                     // A connection that breaks is part of the scenarios.

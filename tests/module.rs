@@ -5,6 +5,7 @@ use wasmparser::{Parser, Payload};
 
 /// What the module may import. Of the host: what `src/filter/abi.rs` declares and `dispatch_http_call` needs.
 const HOST: &[&str] = &[
+    "env.proxy_call_foreign_function",
     "env.proxy_continue_stream",
     "env.proxy_define_metric",
     "env.proxy_get_buffer_bytes",
@@ -24,7 +25,6 @@ const HOST: &[&str] = &[
 
 /// What the SDK's context traits link, called or not; all of ABI 0.2.1.
 const SDK: &[&str] = &[
-    "env.proxy_call_foreign_function",
     "env.proxy_add_header_map_value",
     "env.proxy_close_stream",
     "env.proxy_dequeue_shared_queue",

@@ -218,6 +218,28 @@ fn a_set_is_bounded() {
     assert_eq!(KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap().len(), 64);
 }
 
+/// Keys that share an id are tried, but not without a bound.
+#[test]
+fn a_few_keys_with_one_id_are_tried() {
+    let verdict_behind = |others: usize| {
+        let mut keys = vec![STRANGER.rsa_jwk(); others];
+        keys.push(ISSUER.rsa_jwk());
+        let keys = KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap();
+        let audiences = ["https://r".to_owned()];
+        let expected = Expected {
+            issuer: "https://i",
+            algorithms: &Algorithm::asymmetric(),
+            audiences: &audiences,
+            clock_skew: Duration::ZERO,
+            now: UnixTime(NOW),
+        };
+        let token = ISSUER.rs256(&claims());
+        VerifiedClaims::verify(Jws::parse(&token).unwrap(), &keys, &expected, &Library).map(|_| ())
+    };
+    assert_eq!(verdict_behind(3), Ok(()));
+    assert_eq!(verdict_behind(4), Err(Reason::BadSignature));
+}
+
 #[test]
 fn a_set_without_a_usable_key_is_none() {
     for document in

@@ -73,6 +73,14 @@ mod host {
             headers_size: usize,
             grpc_status: i32,
         ) -> u32;
+        pub(super) fn proxy_call_foreign_function(
+            name: *const u8,
+            name_size: usize,
+            arguments: *const u8,
+            arguments_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
         pub(super) fn proxy_set_effective_context(id: u32) -> u32;
         pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
         pub(super) fn proxy_increment_metric(id: u32, offset: i64) -> u32;
@@ -185,6 +193,20 @@ pub(super) fn send_local_response(
     })
 }
 
+pub(super) fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, Status> {
+    // SAFETY: live slices, and places for pointer and length.
+    owned(|data, size| unsafe {
+        host::proxy_call_foreign_function(
+            name.as_ptr(),
+            name.len(),
+            arguments.as_ptr(),
+            arguments.len(),
+            data,
+            size,
+        )
+    })
+}
+
 pub(super) fn set_effective_context(id: u32) -> Result<(), Status> {
     // SAFETY: no memory is passed.
     ok(unsafe { host::proxy_set_effective_context(id) })
@@ -196,7 +218,7 @@ pub(super) fn define_counter(name: &str) -> Result<u32, Status> {
     ok(unsafe { host::proxy_define_metric(0, name.as_ptr(), name.len(), &raw mut id) }).map(|()| id)
 }
 
-pub(super) fn increment(id: u32) -> Result<(), Status> {
+pub(super) fn increment(id: u32, by: i64) -> Result<(), Status> {
     // SAFETY: no memory is passed.
-    ok(unsafe { host::proxy_increment_metric(id, 1) })
+    ok(unsafe { host::proxy_increment_metric(id, by) })
 }

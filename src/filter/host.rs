@@ -10,8 +10,10 @@ pub(super) use super::abi::Status;
 use crate::callout::{Callout, CalloutError, MAX_REPLY, Reply};
 use crate::gate::Answer;
 use crate::head::Head;
+use crate::jose::HostCrypto;
 use crate::time::UnixTime;
 use proxy_wasm::hostcalls;
+use std::cell::Cell;
 use std::time::Duration;
 
 const REQUEST_HEADERS: u32 = 0;
@@ -24,6 +26,7 @@ const HTTP_REQUEST: u32 = 0;
 const INFO: u32 = 2;
 const WARN: u32 = 3;
 const ERROR: u32 = 4;
+const NOT_FOUND: Status = Status(1);
 
 /// Where the access log finds the audit record: `%FILTER_STATE(wasm.mcp_iap:PLAIN)%`.
 const AUDIT_PROPERTY: &str = "mcp_iap";
@@ -137,8 +140,53 @@ pub(super) fn define_counter(name: &str) -> Result<u32, Status> {
     abi::define_counter(name)
 }
 
-pub(super) fn increment(counter: u32) -> Result<(), Status> {
-    abi::increment(counter)
+pub(super) fn increment(counter: u32, by: u64) -> Result<(), Status> {
+    abi::increment(counter, i64::try_from(by).unwrap_or(i64::MAX))
+}
+
+/// Envoy's BoringSSL, by its foreign function `verify_signature`.
+#[derive(Debug, Default)]
+pub(super) struct Crypto {
+    is_absent: Cell<bool>,
+}
+
+impl HostCrypto for Crypto {
+    fn verify(&self, hash: &str, spki: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
+        if self.is_absent.get() {
+            return None;
+        }
+        // `VerifySignatureArguments` of Envoy's source/extensions/common/wasm/ext/verify_signature.proto.
+        let arguments = protobuf(&[(1, hash.as_bytes()), (2, spki), (3, signature), (4, text)]);
+        match abi::call_foreign_function("verify_signature", &arguments) {
+            // `VerifySignatureResult`: field 1 is true. A false one is left out (proto3).
+            Ok(result) => Some(result.starts_with(&[8, 1])),
+            Err(NOT_FOUND) => {
+                self.is_absent.set(true);
+                warn(
+                    "mcp-iap: the host has no `verify_signature`: signatures cost more here, and ES512 is refused",
+                );
+                None
+            }
+            // It can't read the key.
+            Err(_) => None,
+        }
+    }
+}
+
+/// A message of fields of bytes (protobuf's encoding: tag, length, content).
+fn protobuf(fields: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (number, content) in fields {
+        out.push((number << 3) | 2);
+        let mut length = content.len();
+        while length >= 0x80 {
+            out.push(u8::try_from(length & 0x7f).unwrap_or_default() | 0x80);
+            length >>= 7;
+        }
+        out.push(u8::try_from(length).unwrap_or_default());
+        out.extend_from_slice(content);
+    }
+    out
 }
 
 /// Sends a callout. To be called from a callback of the root only: the SDK gives the reply to the

@@ -3,7 +3,7 @@
 use super::host;
 use super::stream::{Stream, StreamCore, Streams};
 use crate::callout::CalloutError;
-use crate::gate::{Settings, Shared};
+use crate::gate::{Settings, Shared, VerifiedBy};
 use crate::reason::Reason;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -25,6 +25,7 @@ pub(super) struct Worker {
     pub(super) shared: Rc<Shared>,
     pub(super) streams: Streams,
     counters: RefCell<BTreeMap<Reason, u32>>,
+    signature_counters: RefCell<BTreeMap<VerifiedBy, u32>>,
     /// Whether the host has shown that it brings bodies after a pause at the head.
     brings_bodies: Cell<bool>,
     /// The period of the tick that is under way: setting it anew would put the tick off.
@@ -44,7 +45,26 @@ impl Worker {
                 counter
             }
         };
-        let _ = host::increment(counter);
+        let _ = host::increment(counter, 1);
+    }
+
+    /// Counts who verified signatures since the last call.
+    pub(super) fn count_signatures(&self) {
+        for (by, count) in self.shared.signatures.take_counts() {
+            let mut counters = self.signature_counters.borrow_mut();
+            let counter = match counters.get(&by) {
+                Some(counter) => *counter,
+                None => {
+                    let Ok(counter) = host::define_counter(&format!("mcp_iap_signatures.by.{}", by.name()))
+                    else {
+                        return;
+                    };
+                    counters.insert(by, counter);
+                    counter
+                }
+            };
+            let _ = host::increment(counter, count);
+        }
     }
 
     /// Whether it is still open if the host has the flag that the configuration says it has.
@@ -130,7 +150,7 @@ impl RootContext for Root {
             }
         };
         host::info(&format!("mcp-iap {}: guards {}", env!("CARGO_PKG_VERSION"), settings.identifiers()));
-        let shared = Rc::new(Shared::default());
+        let shared = Rc::new(Shared::new(Box::new(host::Crypto::default()), &settings));
         shared.set_now(host::now());
         shared.prefetch(&settings);
         self.worker = Some(Rc::new(Worker {
@@ -138,6 +158,7 @@ impl RootContext for Root {
             shared,
             streams: Streams::default(),
             counters: RefCell::default(),
+            signature_counters: RefCell::default(),
             brings_bodies: Cell::new(false),
             armed: Cell::new(SOON),
         }));

@@ -138,6 +138,7 @@ impl StreamCore {
         worker.shared.set_now(host::now());
         let request = Rc::clone(request);
         let polled = flow.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
+        worker.count_signatures();
         let action = match polled {
             Poll::Ready(Exit::Forward(forward)) => {
                 // A head that is gone went without a credential.

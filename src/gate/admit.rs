@@ -6,7 +6,7 @@ use super::request::{Exit, Forward, Request};
 use super::resource::ResourceSettings;
 use super::route::{self, Route};
 use crate::identity::Caller;
-use crate::jose::{Jws, Library, VerifiedClaims};
+use crate::jose::{Jws, VerifiedClaims};
 use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
 use crate::oauth::BearerToken;
 use crate::policy::{Denial, PolicySet};
@@ -49,7 +49,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     // Before keys are asked for: nobody fetches for a token that can't count.
     jws.algorithm(issuer.expected(protected, request.now()).algorithms)?;
     let keys = request.keys(issuer, jws.key_id()?).await?;
-    let claims = VerifiedClaims::verify(jws, &keys, &issuer.expected(protected, request.now()), &Library)?;
+    let expected = issuer.expected(protected, request.now());
+    let claims = VerifiedClaims::verify(jws, &keys, &expected, request.verifier())?;
     let caller = Caller::from_claims(&claims, &issuer.groups_claim)?;
     request.note(|record| record.note_caller(&caller));
     if has_message {

@@ -12,6 +12,7 @@ mod request;
 mod resource;
 mod route;
 mod settings;
+mod signatures;
 
 pub use admit::admit;
 pub use cors::Cors;
@@ -20,3 +21,4 @@ pub use refusal::Answer;
 pub use request::{Exit, Forward, Request, Shared};
 pub use resource::ResourceSettings;
 pub use settings::Settings;
+pub use signatures::{Signatures, VerifiedBy};

@@ -6,11 +6,12 @@ use super::issuer::{IssuerSettings, Keys};
 use super::refusal::Answer;
 use super::resource::{self, ResourceSettings};
 use super::settings::Settings;
+use super::signatures::Signatures;
 use crate::audit::{Outcome, Record};
 use crate::cache::{KeyCache, Lookup};
 use crate::callout::{Callouts, KeySource, KeysError, Outbox, SingleFlight, StreamId, fetch_keys};
 use crate::head::Head;
-use crate::jose::KeySet;
+use crate::jose::{HostCrypto, KeySet, Verifier};
 use crate::mcp::{Era, Message, Operation};
 use crate::policy::{Denial, Permit};
 use crate::reason::Reason;
@@ -27,6 +28,8 @@ use std::task::Poll;
 pub struct Shared {
     /// Tasks that make callouts.
     pub callouts: Callouts,
+    /// Who verifies signatures.
+    pub signatures: Signatures,
     now: Cell<UnixTime>,
     keys: RefCell<Vec<KeyCache>>,
     key_flights: SingleFlight<usize, Result<Rc<KeySet>, KeysError>>,
@@ -41,6 +44,13 @@ const MAX_FETCHES: usize = 3;
 const MAX_MESSAGES: usize = 16;
 
 impl Shared {
+    /// With this host's crypto, and room for as many verified tokens as the limits say.
+    #[must_use]
+    pub fn new(host: Box<dyn HostCrypto>, settings: &Settings) -> Self {
+        let signatures = Signatures::new(host, settings.limits.cached_tokens);
+        Self { signatures, ..Self::default() }
+    }
+
     /// Sets the clock. To be called by the owner in each callback before anything is polled.
     pub fn set_now(&self, now: UnixTime) {
         self.now.set(now);
@@ -291,6 +301,10 @@ impl Request {
     /// The page that asks, if one does.
     pub(super) fn cors(&self) -> Result<Option<&Cors>, Reason> {
         self.origin.map(|()| self.cors.as_ref())
+    }
+
+    pub(super) fn verifier(&self) -> &dyn Verifier {
+        &self.shared.signatures
     }
 
     pub(super) fn now(&self) -> UnixTime {

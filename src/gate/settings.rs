@@ -2,6 +2,7 @@
 
 use super::issuer::{IssuerSettings, compile_issuers};
 use super::resource::{self, ResourceSettings};
+use crate::cache::MAX_TOKENS;
 use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
 use crate::oauth::is_one_path;
 use std::rc::Rc;
@@ -68,6 +69,12 @@ impl Settings {
             errors.push(
                 ConfigError::new("limits.body_bytes", "is out of bounds", "use 1 to 67108864")
                     .value(limits.body_bytes),
+            );
+        }
+        if limits.cached_tokens > MAX_TOKENS {
+            errors.push(
+                ConfigError::new("limits.cached_tokens", "is out of bounds", "use 0 to 100000")
+                    .value(limits.cached_tokens),
             );
         }
         check_origins(allowed_origins, &mut errors);

@@ -35,6 +35,7 @@ rules:
 "#;
 
 /// One attack, or one honest token beside it.
+#[derive(Clone)]
 pub struct Row {
     pub name: String,
     /// The values of the `Authorization` headers.
@@ -80,6 +81,7 @@ impl Cast {
             changed(&ec, json!({"kid": "sign", "key_ops": ["sign"]})),
             changed(&ec, json!({"kid": "off", "y": ec["x"]})),
             changed(&ec, json!({"kid": "zero", "x": b64([0; 32]), "y": b64([0; 32])})),
+            json!({"kty": "EC", "crv": "P-521", "kid": "off-521", "x": b64([1; 66]), "y": b64([1; 66])}),
             changed(&ec, json!({"kid": "k256", "crv": "secp256k1"})),
             json!({"kty": "OKP", "crv": "Ed448", "kid": "ed448", "x": b64([1; 57])}),
             json!({"kty": "OKP", "crv": "Ed25519", "kid": "weak", "x": b64([0; 32])}),
@@ -114,6 +116,21 @@ impl Cast {
         self.encodings(&mut rows);
         self.signatures(&mut rows);
         self.schemes(&mut rows);
+        rows.0
+    }
+
+    /// What only a host can verify: ES512, honest and forged. Where the host can't, all of it is refused with
+    /// `algorithm_not_accepted`, but for signatures of a wrong length.
+    pub fn only_by_the_host(&self) -> Vec<Row> {
+        let mut rows = Table::default();
+        let claims = self.claims();
+        rows.add("honest ES512", self.main.by("ES512", &claims), "allowed");
+        rows.add("ES512 by a stranger", self.stranger.by("ES512", &claims), "bad_signature");
+        for (name, token) in forgery::ecdsa(&self.main, "ES512", 66, forgery::P521_ORDER, &claims) {
+            rows.add(format!("ES512: {name}"), token, "bad_signature");
+        }
+        let off = json!({"alg": "ES512", "kid": "off-521"});
+        rows.add("ES512 by a point off the curve", self.main.token(&off, &claims), "bad_signature");
         rows.0
     }
 

@@ -4,6 +4,7 @@ use mcp_iap::callout::{CalloutError, Reply, StreamId};
 use mcp_iap::config::Environment;
 use mcp_iap::gate::{Answer, Exit, Request, Settings, Shared};
 use mcp_iap::head::Head;
+use mcp_iap::jose::{HostCrypto, NoHost};
 use mcp_iap::reason::Reason;
 use mcp_iap::time::UnixTime;
 use serde_json::Value;
@@ -47,7 +48,11 @@ impl Worker {
 
     pub fn in_environment(configuration: &str, environment: Environment<'_>) -> Self {
         let settings = Settings::load_in(configuration.as_bytes(), environment).unwrap();
-        let shared = Rc::new(Shared::default());
+        Self::with_host(settings, Box::new(NoHost))
+    }
+
+    pub fn with_host(settings: Settings, host: Box<dyn HostCrypto>) -> Self {
+        let shared = Rc::new(Shared::new(host, &settings));
         shared.set_now(UnixTime(NOW));
         Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false }
     }

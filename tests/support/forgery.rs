@@ -17,6 +17,9 @@ pub const CURVES: &[(&str, usize, &str)] = &[
     ),
 ];
 
+/// The order of P-521 (SEC 2 section 2.6.1).
+pub const P521_ORDER: &str = "01fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffa51868783bf2f966b7fcc0148f709a5d03bb5c9b8899c47aebb6fb71e91386409";
+
 const SHA256: &[u8] = &[
     0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00,
     0x04, 0x20,

@@ -66,6 +66,7 @@ pub fn stats_tags() -> &'static str {
     r#"# mcp_iap_requests{outcome="refused",reason="missing_token"}
 stats_tags:
 - { tag_name: outcome, regex: "^wasmcustom\\.mcp_iap_requests(\\.outcome\\.(\\w+))" }
+- { tag_name: by, regex: "^wasmcustom\\.mcp_iap_signatures(\\.by\\.(\\w+))" }
 - { tag_name: reason, regex: "^wasmcustom\\.mcp_iap_requests\\.outcome\\.\\w+(\\.reason\\.(\\w+))" }
 "#
 }
