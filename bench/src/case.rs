@@ -12,6 +12,8 @@ pub enum Variant {
     Buffer,
     EmptyWasm,
     McpIap,
+    /// Another build of it, where one is named.
+    Baseline,
     Native,
     NativeCached,
     ExtAuthz,
@@ -30,6 +32,7 @@ impl Variant {
             Buffer => "buffer filter",
             EmptyWasm => "empty Wasm filter",
             McpIap => "mcp-iap",
+            Variant::Baseline => "mcp-iap, the baseline",
             Native => "jwt_authn + mcp + rbac",
             NativeCached => "the same, JWT cache",
             ExtAuthz => "ext_authz over HTTP",

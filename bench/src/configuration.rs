@@ -22,22 +22,22 @@ const NATIVE_LOG: &str = r#"{"status":%RESPONSE_CODE%,"method":%DYNAMIC_METADATA
 /// The same fields as far as a chain that reads neither body nor token knows them.
 const OTHER_LOG: &str = r#"{"status":%RESPONSE_CODE%,"method":"%REQ(mcp-method)%","tool":"%REQ(mcp-name)%","subject":null,"outcome":"%RESPONSE_CODE_DETAILS%","duration_ms":%DURATION%}"#;
 
-/// The bootstrap, with these ports of the variants; logs go into `folder`.
+/// The bootstrap, with each variant at its port; logs go into `folder`.
 pub fn bootstrap(
     case: &Case,
     options: &Options,
     server: &Server,
     folder: &Path,
     admin: u16,
-    ports: &[u16],
+    variants: &[(Variant, u16)],
 ) -> Result<String> {
     let mut out = format!(
         "admin:\n  address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }}\nstatic_resources:\n  listeners:\n"
     );
-    for (variant, port) in case.variants.iter().zip(ports) {
+    for (variant, port) in variants {
         let filters = filters(*variant, case, options, server)?;
         let log = match variant {
-            Variant::McpIap => RECORD,
+            Variant::McpIap | Variant::Baseline => RECORD,
             Variant::Native | Variant::NativeCached => NATIVE_LOG,
             _ => OTHER_LOG,
         };
@@ -66,16 +66,19 @@ pub fn bootstrap(
 
 fn filters(variant: Variant, case: &Case, options: &Options, server: &Server) -> Result<String> {
     let port = server.port.to_string();
+    let module = match variant {
+        Variant::Baseline => options.baseline.as_deref().unwrap_or(&options.module),
+        _ => &options.module,
+    };
     Ok(match variant {
         Variant::None => String::new(),
         Variant::Buffer => BUFFER.to_owned(),
-        Variant::EmptyWasm => {
-            fill(EMPTY, &[("empty", &std::path::absolute(&options.empty)?.display().to_string())])
-        }
-        Variant::McpIap => fill(
+        Variant::EmptyWasm => fill(EMPTY, &[("empty", &absolute(&options.empty)?)]),
+        Variant::McpIap | Variant::Baseline => fill(
             MCP_IAP,
             &[
-                ("module", &std::path::absolute(&options.module)?.display().to_string()),
+                ("vm", &format!("{variant:?}")),
+                ("module", &absolute(module)?),
                 ("document", &indent(&document(case, server), 10)),
             ],
         ),
@@ -97,6 +100,10 @@ fn filters(variant: Variant, case: &Case, options: &Options, server: &Server) ->
         ),
         Variant::ExtAuthz => fill(EXT_AUTHZ, &[("server", &port)]),
     })
+}
+
+fn absolute(path: &Path) -> Result<String> {
+    Ok(std::path::absolute(path)?.display().to_string())
 }
 
 /// Our document: the rule that decides is the last one.

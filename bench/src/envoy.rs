@@ -1,6 +1,6 @@
 //! An Envoy with one worker, alone on a processor, and what it used of it.
 
-use crate::case::Case;
+use crate::case::{Case, Variant};
 use crate::server::Server;
 use crate::{Options, configuration};
 use anyhow::{Context as _, Result, bail};
@@ -11,16 +11,21 @@ use std::time::{Duration, Instant};
 
 /// A running Envoy; it ends with the value.
 pub struct Envoy {
-    /// The port of each variant.
-    pub ports: Vec<u16>,
+    /// Each variant and its port.
+    pub variants: Vec<(Variant, u16)>,
     child: Child,
 }
 
 impl Envoy {
     /// Starts it and waits until it listens.
-    pub async fn start(case: &Case, options: &Options, server: &Server) -> Result<Self> {
+    pub async fn start(
+        case: &Case,
+        variants: &[Variant],
+        options: &Options,
+        server: &Server,
+    ) -> Result<Self> {
         let folder = std::path::absolute(&options.out)?;
-        let free: Vec<TcpListener> = (0..=case.variants.len())
+        let free: Vec<TcpListener> = (0..=variants.len())
             .map(|_| TcpListener::bind(("127.0.0.1", 0)))
             .collect::<std::io::Result<_>>()?;
         let mut ports = vec![];
@@ -28,7 +33,8 @@ impl Envoy {
             ports.push(listener.local_addr()?.port());
         }
         let admin = ports.remove(0);
-        let text = configuration::bootstrap(case, options, server, &folder, admin, &ports)?;
+        let variants: Vec<(Variant, u16)> = variants.iter().copied().zip(ports).collect();
+        let text = configuration::bootstrap(case, options, server, &folder, admin, &variants)?;
         let file = folder.join("envoy.yaml");
         fs::write(&file, text)?;
         let log = folder.join("envoy.log");
@@ -42,9 +48,9 @@ impl Envoy {
             .stderr(output)
             .spawn()
             .context("taskset (of util-linux) and Envoy")?;
-        let mut envoy = Self { ports, child };
+        let mut envoy = Self { variants, child };
         let start = Instant::now();
-        for port in envoy.ports.clone() {
+        for (_, port) in envoy.variants.clone() {
             while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
                 if envoy.child.try_wait()?.is_some() || start.elapsed() > Duration::from_secs(30) {
                     bail!("Envoy does not start: {}", fs::read_to_string(&log)?);

@@ -15,7 +15,7 @@ mod server;
 mod target;
 
 use anyhow::{Context as _, Result, bail};
-use case::{CASES, Case};
+use case::{CASES, Case, Variant};
 use clap::Parser;
 use report::{Report, Row, Sample};
 use std::path::PathBuf;
@@ -35,6 +35,9 @@ struct Options {
     /// The filter that does nothing.
     #[arg(long)]
     empty: PathBuf,
+    /// Another build of the filter: measures the two beside the filter that does nothing, and no others.
+    #[arg(long)]
+    baseline: Option<PathBuf>,
     /// Rounds of each variant; the median counts.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -92,21 +95,19 @@ fn run(options: &Options) -> Result<bool> {
 async fn measure(case: &Case, options: &Options, issuer: &issuer::Issuer) -> Result<Vec<Row>> {
     let server = server::start(issuer).await?;
     let requests = case.requests(issuer, server.port);
-    let envoy = envoy::Envoy::start(case, options, &server).await?;
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); case.variants.len()];
+    let variants = match options.baseline {
+        Some(_) => &[Variant::EmptyWasm, Variant::McpIap, Variant::Baseline],
+        None => case.variants,
+    };
+    let envoy = envoy::Envoy::start(case, variants, options, &server).await?;
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); variants.len()];
     // What is warm in service is warm here: keys are there, each token was seen once.
-    for port in &envoy.ports {
+    for (_, port) in &envoy.variants {
         load::warm(case, *port, &requests).await?;
     }
     for round in 0..options.rounds {
-        for (index, port) in envoy.ports.iter().enumerate() {
-            eprint!(
-                "\r{}: round {} of {}, {}        ",
-                case.name,
-                round + 1,
-                options.rounds,
-                case.variants[index].name()
-            );
+        for (index, (variant, port)) in envoy.variants.iter().enumerate() {
+            eprint!("\r{}: round {} of {}, {}        ", case.name, round + 1, options.rounds, variant.name());
             let before = envoy.cpu()?;
             let start = Instant::now();
             let time = Duration::from_secs_f64(options.seconds);
@@ -116,7 +117,7 @@ async fn measure(case: &Case, options: &Options, issuer: &issuer::Issuer) -> Res
         }
     }
     eprint!("\r{:80}\r", "");
-    Ok(case
+    Ok(variants
         .variants
         .iter()
         .zip(samples)

@@ -86,7 +86,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// The reason for which it can't be read without doubt.
     pub fn parse(body: &'a [u8]) -> Result<Self, Reason> {
-        let text = std::str::from_utf8(body).map_err(|_| Reason::InvalidJson)?;
+        let text = simdutf8::basic::from_utf8(body).map_err(|_| Reason::InvalidJson)?;
         let mut reader = Reader::new(text);
         match reader.kind()? {
             Kind::Object => {}
