@@ -118,7 +118,6 @@ async fn measure(case: &Case, options: &Options, issuer: &issuer::Issuer) -> Res
     }
     eprint!("\r{:80}\r", "");
     Ok(variants
-        .variants
         .iter()
         .zip(samples)
         .map(|(variant, samples)| Row::of(case, *variant, &samples))

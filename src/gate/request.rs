@@ -388,9 +388,5 @@ fn decision_id() -> String {
     let mut bytes = [0_u8; 16];
     // Without randomness the id is zero: it correlates records and guards nothing.
     let _ = getrandom::fill(&mut bytes);
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }

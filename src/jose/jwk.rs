@@ -8,7 +8,7 @@ use super::algorithm::Algorithm;
 use super::material::Material;
 use crate::json::{self, Value};
 use crate::secret::Secret;
-use hmac_sha256::Hash as Sha256;
+use sha2::{Digest as _, Sha256};
 
 /// How many keys of one issuer are held.
 const MAX_KEYS: usize = 64;
@@ -112,7 +112,7 @@ impl Key {
         if algorithm.is_some_and(|algorithm| !material.fits(algorithm)) {
             return None;
         }
-        let fingerprint = material.public_bytes().map(Sha256::hash);
+        let fingerprint = material.public_bytes().map(|bytes| Sha256::digest(bytes).into());
         Some(Self { id, algorithm, material, fingerprint })
     }
 

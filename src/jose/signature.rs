@@ -9,7 +9,7 @@ use super::der;
 use super::jwk::Key;
 use super::library;
 use crate::reason::Reason;
-use hmac_sha256::Hash as Sha256;
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// A signature over a token, by one key, for one algorithm that the key is for.
@@ -92,7 +92,7 @@ impl<'a> Signed<'a> {
         let mut hash = Sha256::new();
         hash.update(self.key.fingerprint()?);
         hash.update(self.token);
-        Some(hash.finalize())
+        Some(hash.finalize().into())
     }
 
     /// Asks a host; `None` where it has no such algorithm or can't tell.

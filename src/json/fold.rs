@@ -8,8 +8,12 @@ use std::borrow::Cow;
 /// The form in which two names are equal if any known parser may confuse them.
 #[must_use]
 pub fn fold(name: &str) -> Cow<'_, str> {
-    if name.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase() && b != 0) {
-        return Cow::Borrowed(name);
+    if is_plain(name) {
+        return if name.bytes().any(|b| b.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        };
     }
     Cow::Owned(
         name.chars()
@@ -23,7 +27,15 @@ pub fn fold(name: &str) -> Cow<'_, str> {
 /// Whether `name` is not `known` but may be taken for it.
 #[must_use]
 pub fn same_when_folded(name: &str, known: &str) -> bool {
+    if is_plain(name) && is_plain(known) {
+        return name.eq_ignore_ascii_case(known) && name != known;
+    }
     name != known && fold(name) == fold(known)
+}
+
+/// ASCII without a NUL: there only upper and lower case are confused.
+fn is_plain(name: &str) -> bool {
+    name.is_ascii() && !name.contains('\0')
 }
 
 #[cfg(test)]
