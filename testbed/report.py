@@ -1,4 +1,4 @@
-"""The demo's output: a row as each step ends, the audit records, the closing line.
+"""What a run of steps prints: a row as each step ends, the audit records, the closing line.
 
 Beside what is printed it keeps the same text with all that varies from run to run blanked,
 which is compared with a golden file. It judges nothing but a row's own seen and expected.
@@ -15,10 +15,6 @@ from dataclasses import asdict, dataclass, field
 
 HEAD = ("", "STEP", "EXPECTED", "SEEN", "REASON", "MS")
 WIDTHS = (4, 34, 28, 28, 21, 5)
-GOLDEN_HEAD = """\
-# What `make demo` prints, with times and ids blanked. `make demo` runs real components and
-# compares; `demo/demo.py --write-golden` writes this file anew.
-"""
 VARYING_KEY = re.compile(r"decision|session|(^|_)source|trace|time|digest|cache|callout|worker|(_|^)(ms|us|age|port)(_|$)")
 VARYING_TEXT = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[0-9a-f]{16,}\b")
 
@@ -42,8 +38,9 @@ class Row:
 
 
 class Report:
-    def __init__(self, as_json=False):
+    def __init__(self, as_json=False, golden_head=""):
         self.as_json = as_json
+        self.golden_head = golden_head
         self.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self.rows = []
         self.records = []
@@ -96,7 +93,7 @@ class Report:
         print(text, flush=True)
 
     def golden(self):
-        return GOLDEN_HEAD + "\n".join(self.blanked) + "\n"
+        return self.golden_head + "\n".join(self.blanked) + "\n"
 
     def differs_from(self, path):
         """Compares with the golden file; prints the difference and is true if there is one."""
