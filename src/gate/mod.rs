@@ -17,7 +17,7 @@ mod signatures;
 pub use admit::admit;
 pub use cors::Cors;
 pub use issuer::{IssuerSettings, Keys};
-pub use refusal::Answer;
+pub use refusal::{Answer, told};
 pub use request::{Exit, Forward, Request, Shared};
 pub use resource::ResourceSettings;
 pub use settings::Settings;

@@ -17,6 +17,7 @@ pub use options::Options;
 pub use plan::Plan;
 
 use crate::check;
+use crate::environment::Environment;
 use crate::fault::Fault;
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
@@ -36,8 +37,8 @@ pub struct Envoy {
     #[command(flatten)]
     options: Options,
     /// Only the filter, its access log and the issuers' clusters, to paste into the configuration of an
-    /// Envoy that already runs.
-    #[arg(long, conflicts_with_all = ["upstream", "listen", "admin", "tls_certificate", "tls_sds", "client_ca"])]
+    /// Envoy that already runs; with `--upstream` also routes and cluster of the MCP server.
+    #[arg(long, conflicts_with_all = ["listen", "admin", "tls_certificate", "tls_sds", "client_ca"])]
     filter: bool,
 }
 
@@ -55,7 +56,9 @@ pub fn run(target: &Target) -> ExitCode {
 fn render(options: &Options, filter: bool) -> Result<String, Fault> {
     let text = check::read(&options.file)
         .map_err(|error| Fault::Usage(format!("{}: {error}", options.file.display())))?;
-    let plan = Plan::new(&text, options)?;
+    // What is rendered holds no secret: Envoy gives it to the filter.
+    let environment = Environment::default();
+    let plan = Plan::new(&text, options, &|name| environment.get(name))?;
     let wasm = options.wasm.as_deref().unwrap_or(WASM);
     let rendered =
         if filter { parts(&plan, options, wasm) } else { bootstrap(&plan, options, wasm, &command())? };
@@ -116,7 +119,8 @@ static_resources:
 
 /// What is pasted into an Envoy that already runs.
 fn parts(plan: &Plan, options: &Options, wasm: &str) -> String {
-    let clusters: String = plan.issuers.iter().map(|one| cluster::cluster(one, &options.ca)).collect();
+    let clusters: String = plan.clusters().map(|one| cluster::cluster(one, &options.ca)).collect();
+    let routes = if plan.resources.is_empty() { String::new() } else { route::pasted(plan) };
     let node = if options.credential.is_empty() {
         ""
     } else {
@@ -124,12 +128,17 @@ fn parts(plan: &Plan, options: &Options, wasm: &str) -> String {
     };
     format!(
         r#"# mcp-iap for an Envoy that already runs. Its listener needs `per_connection_buffer_limit_bytes` of at
-# least {}; the route to the MCP server `timeout: 0s` and no retry policy.{node}
+# least {}, its HTTP connection manager a long `stream_idle_timeout`, the route to the MCP server
+# `timeout: 0s` and no retry policy.{node}
 
-# Into `http_filters` of the HTTP connection manager, as the first filter that reads requests.
+# Into `http_filters` of the HTTP connection manager, as the first. It guards every route there: for those
+# that are not an MCP server's, say that it is off, in the route or in its virtual host:
+#
+#   typed_per_filter_config:
+#     mcp_iap: {{ "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true }}
 http_filters:
 {}
-# Into `access_log` of the HTTP connection manager: each line holds a request's audit record.
+{routes}# Into `access_log` of the HTTP connection manager: each line holds a request's audit record.
 access_log:
 {}
 # Into the bootstrap, for metrics with the tags `outcome` and `reason`.
