@@ -6,12 +6,14 @@
 
 mod certificates;
 mod client;
+mod dynamic;
 mod envoy;
 mod failures;
 mod http2;
 mod init;
 mod jose;
 mod loading;
+mod reload;
 mod rendered;
 mod resources;
 mod rows;
