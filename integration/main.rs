@@ -11,6 +11,7 @@ mod failures;
 mod http2;
 mod init;
 mod jose;
+mod keys;
 mod loading;
 mod rendered;
 mod resources;
