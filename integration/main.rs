@@ -12,6 +12,7 @@ mod failures;
 mod http2;
 mod init;
 mod jose;
+mod keys;
 mod loading;
 mod reload;
 mod rendered;

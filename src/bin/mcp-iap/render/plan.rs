@@ -105,7 +105,7 @@ fn issuer_clusters(settings: &Settings) -> Result<Vec<Cluster>, Fault> {
     let mut clusters: Vec<Cluster> = Vec::new();
     for issuer in &settings.issuers {
         // One with a secret of its own is asked for nothing.
-        let Keys::Fetched(keys) = &issuer.keys else { continue };
+        let Keys::Fetched(keys, _) = &issuer.keys else { continue };
         let index = issuer.index;
         let endpoint = Endpoint::parse(keys.scheme, &keys.authority).ok_or_else(|| {
             let fix = "write a name, or an IP address, and a port";
