@@ -150,7 +150,9 @@ impl RootContext for Root {
             }
         };
         host::info(&format!("mcp-iap {}: guards {}", env!("CARGO_PKG_VERSION"), settings.identifiers()));
-        let shared = Rc::new(Shared::new(Box::new(host::Crypto::default()), &settings));
+        let shared = Rc::new(
+            Shared::new(Box::new(host::Crypto::default()), &settings).with_sender(Box::new(host::Client)),
+        );
         shared.set_now(host::now());
         shared.prefetch(&settings);
         self.worker = Some(Rc::new(Worker {

@@ -164,7 +164,9 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::TokenNotYetValid => token("the token is not valid yet"),
         Reason::WrongAudience => token("the token is for another audience"),
         Reason::InvalidClaim => token("a claim of the token is missing or malformed"),
-        Reason::SenderConstraintUnsupported => token("a sender-constrained token is not accepted"),
+        Reason::SenderConstraintUnsupported => token("the token is bound to what is not verified here"),
+        Reason::ClientCertificateMissing => token("the token is bound to a client certificate"),
+        Reason::ClientCertificateMismatch => token("the token is bound to another client certificate"),
         Reason::IdentityProviderUnavailable => answer(503, "the identity provider can't be asked"),
 
         Reason::BodyTooLarge => answer(413, "the body is too large"),

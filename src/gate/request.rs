@@ -11,7 +11,7 @@ use crate::audit::{Outcome, Record};
 use crate::cache::{KeyCache, Lookup};
 use crate::callout::{Callouts, KeySource, KeysError, Outbox, SingleFlight, StreamId, fetch_keys};
 use crate::head::Head;
-use crate::jose::{HostCrypto, KeySet, Verifier};
+use crate::jose::{HostCrypto, KeySet, Sender, Unproven, Verifier};
 use crate::mcp::{Era, Message, Operation};
 use crate::policy::{Denial, Permit};
 use crate::reason::Reason;
@@ -24,12 +24,12 @@ use std::task::Poll;
 
 /// What all requests of one root share. It belongs to the root, never to a static: several
 /// configurations share a VM.
-#[derive(Default)]
 pub struct Shared {
     /// Tasks that make callouts.
     pub callouts: Callouts,
     /// Who verifies signatures.
     pub signatures: Signatures,
+    sender: Box<dyn Sender>,
     now: Cell<UnixTime>,
     keys: RefCell<Vec<KeyCache>>,
     key_flights: SingleFlight<usize, Result<Rc<KeySet>, KeysError>>,
@@ -48,7 +48,23 @@ impl Shared {
     #[must_use]
     pub fn new(host: Box<dyn HostCrypto>, settings: &Settings) -> Self {
         let signatures = Signatures::new(host, settings.limits.cached_tokens);
-        Self { signatures, ..Self::default() }
+        Self {
+            callouts: Callouts::default(),
+            signatures,
+            sender: Box::new(Unproven),
+            now: Cell::default(),
+            keys: RefCell::default(),
+            key_flights: SingleFlight::default(),
+            complaints: RefCell::default(),
+            news: RefCell::default(),
+        }
+    }
+
+    /// With this host's word on who sends a request: it is asked while the request's flow is polled, and
+    /// answers for its connection.
+    #[must_use]
+    pub fn with_sender(self, sender: Box<dyn Sender>) -> Self {
+        Self { sender, ..self }
     }
 
     /// Sets the clock. To be called by the owner in each callback before anything is polled.
@@ -305,6 +321,10 @@ impl Request {
 
     pub(super) fn verifier(&self) -> &dyn Verifier {
         &self.shared.signatures
+    }
+
+    pub(super) fn sender(&self) -> &dyn Sender {
+        &*self.shared.sender
     }
 
     pub(super) fn now(&self) -> UnixTime {

@@ -4,10 +4,11 @@ use mcp_iap::callout::{CalloutError, Reply, StreamId};
 use mcp_iap::config::Environment;
 use mcp_iap::gate::{Answer, Exit, Request, Settings, Shared};
 use mcp_iap::head::Head;
-use mcp_iap::jose::{HostCrypto, NoHost};
+use mcp_iap::jose::{HostCrypto, NoHost, Sender};
 use mcp_iap::reason::Reason;
 use mcp_iap::time::UnixTime;
 use serde_json::Value;
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -26,6 +27,16 @@ pub struct Worker {
     pub body_takes: u64,
     /// Whether the body is there before the first callout is made.
     pub body_is_early: bool,
+    /// SHA-256 of the certificate that the client of the next request shows.
+    pub certificate: Rc<Cell<Option<[u8; 32]>>>,
+}
+
+struct Client(Rc<Cell<Option<[u8; 32]>>>);
+
+impl Sender for Client {
+    fn certificate(&self) -> Option<[u8; 32]> {
+        self.0.get()
+    }
 }
 
 /// How one request ended.
@@ -52,9 +63,11 @@ impl Worker {
     }
 
     pub fn with_host(settings: Settings, host: Box<dyn HostCrypto>) -> Self {
-        let shared = Rc::new(Shared::new(host, &settings));
+        let certificate = Rc::new(Cell::new(None));
+        let sender = Client(Rc::clone(&certificate));
+        let shared = Rc::new(Shared::new(host, &settings).with_sender(Box::new(sender)));
         shared.set_now(UnixTime(NOW));
-        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false }
+        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false, certificate }
     }
 
     /// Runs one request to its end. The body comes after the first callouts were made.
