@@ -64,11 +64,12 @@ impl Request {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let mut out = format!(
-            "{} {} HTTP/1.1\r\nhost: mcp.example.com\r\nconnection: close\r\n",
-            self.method, self.path
-        )
-        .into_bytes();
+        self.bytes_with("connection: close\r\n")
+    }
+
+    fn bytes_with(&self, header: &str) -> Vec<u8> {
+        let mut out = format!("{} {} HTTP/1.1\r\nhost: mcp.example.com\r\n{header}", self.method, self.path)
+            .into_bytes();
         for (name, value) in &self.headers {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b": ");
@@ -131,6 +132,34 @@ impl Request {
         // Envoy may answer and close before it has read everything.
         let _ = stream.write_all(&self.bytes());
         stream
+    }
+}
+
+/// A connection that is used for one request after another.
+pub struct Connection {
+    port: u16,
+    stream: Option<TcpStream>,
+}
+
+impl Connection {
+    pub fn new(port: u16) -> Self {
+        Self { port, stream: None }
+    }
+
+    /// Sends the request and waits for the whole answer.
+    pub fn send(&mut self, request: &Request) -> Answer {
+        let mut stream = self.stream.take().unwrap_or_else(|| {
+            let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            stream
+        });
+        stream.write_all(&request.bytes_with("")).unwrap();
+        let answer = read_answer(&mut stream).unwrap_or_else(|error| panic!("no whole answer: {error}"));
+        if answer.header("connection") != Some("close") {
+            self.stream = Some(stream);
+        }
+        answer
     }
 }
 
