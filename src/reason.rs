@@ -124,6 +124,8 @@ reasons! {
 
     /// No rule allows this operation to this caller.
     NoRuleAllows = "no_rule_allows",
+    /// A rule would allow this operation to this caller, with a scope that the token lacks.
+    InsufficientScope = "insufficient_scope",
     /// A deny rule matched.
     DeniedByRule = "denied_by_rule",
     /// An argument that the rule needs is absent.

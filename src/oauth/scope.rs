@@ -150,7 +150,9 @@ mod tests {
         ] {
             assert_eq!(Scope::granted(&claim).unwrap().names().collect::<Vec<_>>(), names, "{claim}");
         }
-        for claim in [json!(null), json!(7), json!({"a": true}), json!(["a", 7]), json!(["a b"]), json!([["a"]])] {
+        for claim in
+            [json!(null), json!(7), json!({"a": true}), json!(["a", 7]), json!(["a b"]), json!([["a"]])]
+        {
             assert_eq!(Scope::granted(&claim), None, "{claim}");
         }
     }
