@@ -48,7 +48,14 @@ impl std::fmt::Debug for Wire {
 
 impl Reply {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), delay: Duration::ZERO, events: None, wire: None }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            delay: Duration::ZERO,
+            events: None,
+            wire: None,
+        }
     }
 
     /// An event stream: this event so often, with a pause before each.
