@@ -14,7 +14,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ test-jose: $(WASM) deps-envoy ## tokens and keys: the attack list, natively and 
 	@cargo test --quiet --test attacks --test tokens --test token_cache
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- jose
 
+test-reload: $(WASM) deps-envoy ## twenty changes of the configuration under load: no request is lost
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- reload --nocapture
+
 conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly and through the gate
 	@scripts/deps.sh conformance
 	@$(DEPS)/venv/bin/python conformance/run.py --envoy "$(ENVOY)"
@@ -63,6 +66,10 @@ conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly a
 test-clients: $(WASM) deps-demo ## real MCP clients through the gate, each in every mode that it has
 	@scripts/deps.sh clients
 	@$(DEPS)/venv/bin/python clients/run.py --envoy "$(ENVOY)"
+
+test-own: build deps-demo ## a newcomer with a server and an issuer of their own: init, check, run, and paste into their Envoy
+	@scripts/deps.sh clients
+	@$(DEPS)/clients-venv/bin/python newcomer/newcomer.py --envoy "$(ENVOY)" --cli "$(TARGET)/release/mcp-iap"
 
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)
