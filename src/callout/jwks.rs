@@ -4,7 +4,7 @@ use super::{Callout, CalloutError, Outbox};
 use crate::jose::KeySet;
 use crate::oauth::{self, DiscoveryError};
 use crate::time::Timestamp;
-use hmac_sha256::Hash as Sha256;
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -95,7 +95,7 @@ impl KeySource {
             hash.update(field);
         }
         hash.update([u8::from(jwks_path.is_some())]);
-        hash.finalize()
+        hash.finalize().into()
     }
 }
 

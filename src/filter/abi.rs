@@ -8,6 +8,7 @@
     reason = "foreign functions have no other form; each call passes a live slice's pointer and length"
 )]
 
+use std::alloc::{Layout, alloc};
 use std::ptr::null_mut;
 
 /// A status that is not 0 (`Ok`).
@@ -96,6 +97,18 @@ mod host {
             size: *mut usize,
         ) -> u32;
         pub(super) fn proxy_set_effective_context(id: u32) -> u32;
+        pub(super) fn proxy_http_call(
+            cluster: *const u8,
+            cluster_size: usize,
+            headers: *const u8,
+            headers_size: usize,
+            body: *const u8,
+            body_size: usize,
+            trailers: *const u8,
+            trailers_size: usize,
+            timeout: u32,
+            token: *mut u32,
+        ) -> u32;
         pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
         pub(super) fn proxy_increment_metric(id: u32, offset: i64) -> u32;
         pub(super) fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -114,9 +127,31 @@ fn owned(read: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, 
     if data.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: the host wrote `size` bytes to memory that it got from `proxy_on_memory_allocate`, which
-    // hands out a boxed slice of just that size; it is ours now.
+    // SAFETY: the host wrote `size` bytes to memory of just that size, which it got from
+    // `proxy_on_memory_allocate`; it is ours now.
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+/// Memory for what the host gives: it fills all of it before anybody reads it, so nothing is written here. Null
+/// where there is none left, by which the host's call fails.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+    match Layout::array::<u8>(size) {
+        // SAFETY: the layout is not empty.
+        Ok(layout) if size > 0 => unsafe { alloc(layout) },
+        _ => null_mut(),
+    }
+}
+
+unsafe extern "C" {
+    fn __wasm_call_ctors();
+}
+
+/// The first thing that the host calls: what the linker wants to be done beforehand.
+#[unsafe(no_mangle)]
+extern "C" fn _initialize() {
+    // SAFETY: once, before anything else.
+    unsafe { __wasm_call_ctors() }
 }
 
 pub(super) fn log(level: u32, message: &str) {
@@ -241,6 +276,28 @@ pub(super) fn shared_data(key: &str) -> Result<(Vec<u8>, u32), Status> {
 pub(super) fn set_shared_data(key: &str, value: &[u8], version: u32) -> Result<(), Status> {
     // SAFETY: live slices.
     ok(unsafe { host::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version) })
+}
+
+/// Without a body; `headers` in the host's form, the timeout in milliseconds. Answers the token of the reply.
+pub(super) fn http_call(cluster: &str, headers: &[u8], timeout: u32) -> Result<u32, Status> {
+    let mut token = 0;
+    let (nothing, none) = (null_mut::<u8>().cast_const(), 0);
+    // SAFETY: live slices, none for body and trailers, and a place for the number.
+    ok(unsafe {
+        host::proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            nothing,
+            none,
+            nothing,
+            none,
+            timeout,
+            &raw mut token,
+        )
+    })
+    .map(|()| token)
 }
 
 pub(super) fn define_metric(kind: u32, name: &str) -> Result<u32, Status> {

@@ -1,9 +1,6 @@
 //! The host, in the gate's terms: the only file that speaks to it.
 //!
-//! Every status is an error of ours, none a panic. One call is the SDK's: `dispatch_http_call`, because
-//! its dispatcher must know the token by which the reply comes. Its panics are out of reach: Envoy
-//! answers it with `Ok`, `BadArgument` or `InternalFailure`, which it lists, and tokens are not
-//! repeated.
+//! Every status is an error of ours, none a panic.
 
 use super::abi;
 pub(super) use super::abi::Status;
@@ -13,7 +10,6 @@ use crate::gate::Answer;
 use crate::head::Head;
 use crate::jose::{HostCrypto, Sender};
 use crate::time::Timestamp;
-use proxy_wasm::hostcalls;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,6 +25,7 @@ const INFO: u32 = 2;
 const WARN: u32 = 3;
 const ERROR: u32 = 4;
 const NOT_FOUND: Status = Status(1);
+const BAD_ARGUMENT: Status = Status(2);
 const CAS_MISMATCH: Status = Status(8);
 const COUNTER: u32 = 0;
 const GAUGE: u32 = 1;
@@ -247,22 +244,20 @@ fn protobuf(fields: &[(u8, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// Sends a callout. To be called from a callback of the root only: the SDK gives the reply to the
-/// context whose callback runs.
+/// Sends a callout; the reply comes to the context that is the effective one.
 pub(super) fn dispatch(callout: &Callout) -> Result<u32, CalloutError> {
-    let headers = vec![
+    let headers = serialize(&[
         (":method", "GET"),
         (":scheme", callout.scheme),
         (":authority", callout.authority.as_str()),
         (":path", callout.path.as_str()),
         ("accept", "application/json"),
-    ];
-    hostcalls::dispatch_http_call(&callout.cluster, headers, None, Vec::new(), callout.timeout).map_err(
-        |status| match status {
-            proxy_wasm::types::Status::BadArgument => CalloutError::UnknownCluster,
-            _ => CalloutError::NotSent,
-        },
-    )
+    ]);
+    let timeout = u32::try_from(callout.timeout.as_millis()).unwrap_or(u32::MAX);
+    abi::http_call(&callout.cluster, &headers, timeout).map_err(|status| match status {
+        BAD_ARGUMENT => CalloutError::UnknownCluster,
+        _ => CalloutError::NotSent,
+    })
 }
 
 /// The reply to a callout, of which `size` is the body's.

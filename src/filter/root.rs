@@ -2,16 +2,14 @@
 
 use super::host;
 use super::metrics::Metrics;
-use super::stream::{Stream, StreamCore, Streams};
+use super::stream::Streams;
 use crate::callout::CalloutError;
 use crate::gate::{Settings, Shared};
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-/// A tick at once: how a stream hands work to the root, which alone may send callouts.
+/// A tick at once: for what a stream's callback leaves to the root.
 const SOON: Duration = Duration::from_millis(1);
 /// A tick while a first body is due.
 const WATCHING: Duration = Duration::from_millis(250);
@@ -22,6 +20,7 @@ const IDLE: Duration = Duration::from_secs(5);
 
 /// What the root and its streams share.
 pub(super) struct Worker {
+    root_id: u32,
     pub(super) settings: Rc<Settings>,
     pub(super) shared: Rc<Shared>,
     pub(super) streams: Streams,
@@ -65,6 +64,18 @@ impl Worker {
         }
     }
 
+    /// Sends, for the stream whose callback this is, what tasks ask for: as the root, to which the replies come.
+    /// What the tasks have to say waits for the root's next callback.
+    pub(super) fn send(&self, stream: u32) {
+        if host::become_context(self.root_id).is_ok() {
+            self.shared.callouts.run(host::dispatch);
+        }
+        if host::become_context(stream).is_err() {
+            host::error("mcp-iap: the host does not go back to a stream");
+        }
+        self.tick();
+    }
+
     fn refuse_stuck_streams(&self) {
         let waiting: Vec<_> = self.streams.borrow().values().filter_map(Weak::upgrade).collect();
         for stream in waiting {
@@ -92,24 +103,24 @@ impl Worker {
 }
 
 /// The root context of one plugin configuration.
-#[derive(Default)]
 pub(super) struct Root {
-    worker: Option<Rc<Worker>>,
+    id: u32,
+    worker: RefCell<Option<Rc<Worker>>>,
 }
 
-impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
-        let Some(worker) = &self.worker else { return };
-        worker.shared.set_now(host::now());
-        let reply = if headers == 0 { Err(CalloutError::CutOff) } else { host::reply(body_size) };
-        worker.shared.callouts.deliver(token, reply);
-        worker.advance();
-        worker.tick();
+impl Root {
+    /// Without a configuration yet.
+    pub(super) fn new(id: u32) -> Self {
+        Self { id, worker: RefCell::default() }
     }
-}
 
-impl RootContext for Root {
-    fn on_configure(&mut self, _: usize) -> bool {
+    /// What it shares with its streams, once it is configured.
+    pub(super) fn worker(&self) -> Option<Rc<Worker>> {
+        self.worker.borrow().as_ref().map(Rc::clone)
+    }
+
+    /// Reads the configuration; whether it is good.
+    pub(super) fn configure(&self) -> bool {
         // Envoy has nothing to give where the configuration is empty.
         let text = host::configuration().unwrap_or_default();
         let settings = match Settings::load(&text) {
@@ -125,19 +136,21 @@ impl RootContext for Root {
         let crypto = Box::new(host::Crypto::default());
         let shared =
             Rc::new(Shared::new(crypto, &host::shared_data(), &settings).with_sender(Box::new(host::Client)));
-        self.worker = Some(Rc::new(Worker {
+        self.worker.replace(Some(Rc::new(Worker {
+            root_id: self.id,
             settings: Rc::new(settings),
             shared,
             streams: Streams::default(),
             metrics: Metrics::default(),
             brings_bodies: Cell::new(false),
             armed: Cell::new(SOON),
-        }));
+        })));
         host::tick_every(SOON).is_ok()
     }
 
-    fn on_tick(&mut self) {
-        let Some(worker) = &self.worker else { return };
+    /// The period has passed.
+    pub(super) fn tick(&self) {
+        let Some(worker) = self.worker() else { return };
         worker.shared.set_now(host::now());
         worker.shared.callouts.tick();
         worker.shared.keys.tick(&worker.shared.callouts);
@@ -149,12 +162,13 @@ impl RootContext for Root {
         worker.tick();
     }
 
-    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        let worker = self.worker.as_ref().map(Rc::clone);
-        Some(Box::new(Stream::new(StreamCore::new(id, worker))))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
+    /// The reply to the callout `token`; without headers it was cut off.
+    pub(super) fn reply(&self, token: u32, headers: u32, body_size: usize) {
+        let Some(worker) = self.worker() else { return };
+        worker.shared.set_now(host::now());
+        let reply = if headers == 0 { Err(CalloutError::CutOff) } else { host::reply(body_size) };
+        worker.shared.callouts.deliver(token, reply);
+        worker.advance();
+        worker.tick();
     }
 }

@@ -12,8 +12,6 @@ use crate::gate::{Answer, Cors, Exit, Request};
 use crate::head::One;
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -23,8 +21,14 @@ use std::task::{self, Poll, Waker};
 /// The streams of a root that wait for something.
 pub(super) type Streams = RefCell<BTreeMap<StreamId, Weak<StreamCore>>>;
 
-/// What the host holds for a stream.
-pub(super) struct Stream(Rc<StreamCore>);
+/// What the host does with a request next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// What it holds goes on.
+    Continue,
+    /// It waits, and holds what comes.
+    Pause,
+}
 
 /// A stream; the root finds it while it waits.
 pub(super) struct StreamCore {
@@ -55,15 +59,40 @@ enum Phase {
     Answered(Record),
 }
 
-impl Stream {
-    pub(super) fn new(core: StreamCore) -> Self {
-        Self(Rc::new(core))
-    }
-}
-
 impl StreamCore {
+    /// Without a worker there is no configuration: the host sends no requests; should it, none goes on.
     pub(super) fn new(id: u32, worker: Option<Rc<Worker>>) -> Self {
         Self { id: StreamId(id), worker, state: RefCell::default() }
+    }
+
+    /// The request's head, and whether that is all.
+    pub(super) fn request_head(self: &Rc<Self>, is_complete: bool) -> Action {
+        self.worker.as_ref().map_or(Action::Pause, |worker| self.begin(worker, is_complete))
+    }
+
+    /// More of the body, `size` bytes by now, and whether that is all.
+    pub(super) fn request_body(&self, size: usize, is_complete: bool) -> Action {
+        self.worker.as_ref().map_or(Action::Pause, |worker| self.body(worker, size, is_complete))
+    }
+
+    /// The body ended with trailers.
+    pub(super) fn request_trailers(&self) -> Action {
+        let refuse = || Err(Reason::Trailers);
+        self.worker.as_ref().map_or(Action::Pause, |worker| self.complete(worker, refuse))
+    }
+
+    /// The head of the answer.
+    pub(super) fn response_head(&self) {
+        if let Some(worker) = &self.worker {
+            self.response(worker);
+        }
+    }
+
+    /// The request has ended, and is about to be logged.
+    pub(super) fn log(&self) {
+        if let Some(worker) = &self.worker {
+            self.end(worker);
+        }
     }
 
     /// The head is here: the gate starts.
@@ -163,7 +192,7 @@ impl StreamCore {
             },
         };
         if worker.shared.callouts.is_ready() {
-            worker.tick();
+            worker.send(self.id.0);
         }
         action
     }
@@ -287,36 +316,5 @@ fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
 fn write_record(record: &Record) {
     if host::set_audit_record(&record.to_json()).is_err() {
         host::error("mcp-iap: the host did not take an audit record");
-    }
-}
-
-impl Context for Stream {}
-
-/// Without a configuration the host sends no requests; should it, none goes on.
-impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        self.0.worker.as_ref().map_or(Action::Pause, |worker| self.0.begin(worker, end_of_stream))
-    }
-
-    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.0.worker.as_ref().map_or(Action::Pause, |worker| self.0.body(worker, size, end_of_stream))
-    }
-
-    fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        let refuse = || Err(Reason::Trailers);
-        self.0.worker.as_ref().map_or(Action::Pause, |worker| self.0.complete(worker, refuse))
-    }
-
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        if let Some(worker) = &self.0.worker {
-            self.0.response(worker);
-        }
-        Action::Continue
-    }
-
-    fn on_log(&mut self) {
-        if let Some(worker) = &self.0.worker {
-            self.0.end(worker);
-        }
     }
 }
