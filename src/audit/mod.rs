@@ -8,6 +8,7 @@ use crate::mcp::{Era, Operation};
 use crate::policy::Denial;
 use crate::reason::Reason;
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// The record's version; a field is only ever added within one.
 pub const SCHEMA: u32 = 1;
@@ -201,6 +202,37 @@ impl Record {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+
+    /// The record as it is written when the request leaves the gate.
+    #[must_use]
+    pub fn write(&self) -> Written {
+        Written { json: self.to_json(), outcome: self.outcome, reason: self.reason }
+    }
+}
+
+/// A record that is written, to which nothing comes but what the upstream answers.
+#[derive(Debug)]
+pub struct Written {
+    json: String,
+    /// How the request ended.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Written {
+    /// One JSON object on one line.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// Adds the upstream's status, as the last member.
+    pub fn add_upstream_status(&mut self, status: u16) {
+        if self.json.pop() == Some('}') {
+            let _ = write!(self.json, ",\"upstream_status\":{status}}}");
+        }
+    }
 }
 
 /// Cuts a name at a character's end.
@@ -225,6 +257,15 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["tool"], "a\n\"b");
         assert_eq!((&json["outcome"], &json["reason"]), (&"aborted".into(), &"client_gone".into()));
+    }
+
+    #[test]
+    fn what_the_upstream_answers_is_added_as_it_would_have_been_written() {
+        let mut record = Record::new("d".into());
+        let mut written = record.write();
+        written.add_upstream_status(502);
+        record.upstream_status = Some(502);
+        assert_eq!(written.json(), record.to_json());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::host;
 use super::root::Worker;
-use crate::audit::Record;
+use crate::audit::Written;
 use crate::callout::StreamId;
 use crate::gate::{Answer, Cors, Exit, Request};
 use crate::head::One;
@@ -55,8 +55,8 @@ enum Phase {
     New,
     Deciding(Rc<Request>, Pin<Box<dyn Future<Output = Exit>>>),
     /// Left the gate; of the request only its record is kept.
-    Forwarded(Record, Option<Cors>),
-    Answered(Record),
+    Forwarded(Written, Option<Cors>),
+    Answered(Written),
 }
 
 impl StreamCore {
@@ -172,7 +172,11 @@ impl StreamCore {
             Poll::Ready(Exit::Forward(forward)) => {
                 // A head that is gone went without a credential.
                 if state.head_released || set_credential(&request, forward.credential()) {
-                    self.leave(worker, state, Phase::Forwarded(request.record(), request.cors.clone()));
+                    self.leave(
+                        worker,
+                        state,
+                        Phase::Forwarded(request.note(|record| record.write()), request.cors.clone()),
+                    );
                     Action::Continue
                 } else {
                     self.refuse(worker, state, &request, Reason::Internal)
@@ -203,7 +207,7 @@ impl StreamCore {
     }
 
     fn answer(&self, worker: &Worker, state: &mut State, request: &Request, answer: &Answer) -> Action {
-        self.leave(worker, state, Phase::Answered(request.record()));
+        self.leave(worker, state, Phase::Answered(request.note(|record| record.write())));
         if host::answer(answer).is_err() {
             // The stream stays paused: nothing is forwarded, Envoy's timeout ends it.
             host::error("mcp-iap: the host did not send an answer");
@@ -215,8 +219,8 @@ impl StreamCore {
     /// now, since lines of long streams are, and before an answer, whose line may be.
     fn leave(&self, worker: &Worker, state: &mut State, phase: Phase) {
         worker.streams.borrow_mut().remove(&self.id);
-        if let Phase::Forwarded(record, _) | Phase::Answered(record) = &phase {
-            write_record(record);
+        if let Phase::Forwarded(written, _) | Phase::Answered(written) = &phase {
+            give(written);
         }
         state.phase = phase;
     }
@@ -257,8 +261,11 @@ impl StreamCore {
         let mut state = self.state.borrow_mut();
         let released = state.head_released;
         match &mut state.phase {
-            Phase::Forwarded(record, cors) => {
-                record.upstream_status = host::upstream_status();
+            Phase::Forwarded(written, cors) => {
+                if let Some(status) = host::upstream_status() {
+                    written.add_upstream_status(status);
+                    give(written);
+                }
                 if let Some(cors) = cors
                     && show_to_page(cors).is_err()
                 {
@@ -277,24 +284,26 @@ impl StreamCore {
         }
     }
 
-    /// The one place where a request ends: its record is completed, written and counted.
+    /// The one place where a request ends: it is counted, and recorded where it was not decided.
     fn end(&self, worker: &Worker) {
         worker.streams.borrow_mut().remove(&self.id);
         let state = self.state.borrow();
         let undecided = |request: &Request, reason| {
-            let mut record = request.record();
-            record.reason = reason;
-            record
+            let written = request.note(|record| {
+                record.reason = reason;
+                record.write()
+            });
+            give(&written);
+            (written.outcome, written.reason)
         };
-        let record = match &state.phase {
-            Phase::Forwarded(record, _) | Phase::Answered(record) => record.clone(),
+        let (outcome, reason) = match &state.phase {
+            Phase::Forwarded(written, _) | Phase::Answered(written) => (written.outcome, written.reason),
             Phase::Deciding(request, _) if host::is_answered() => undecided(request, Reason::EndedByEnvoy),
             Phase::Deciding(request, _) => undecided(request, Reason::ClientGone),
             // Envoy ended the request by itself: its head never came here.
             Phase::New => undecided(&self.request(worker), Reason::NotSeen),
         };
-        write_record(&record);
-        worker.metrics.count_request(record.outcome.name(), record.reason);
+        worker.metrics.count_request(outcome.name(), reason);
     }
 }
 
@@ -313,8 +322,9 @@ fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
     proxy_is_gone && host::set_authorization(credential.authorization()).is_ok()
 }
 
-fn write_record(record: &Record) {
-    if host::set_audit_record(&record.to_json()).is_err() {
+/// Gives a record to the access log, in the place of what it had.
+fn give(written: &Written) {
+    if host::set_audit_record(written.json()).is_err() {
         host::error("mcp-iap: the host did not take an audit record");
     }
 }

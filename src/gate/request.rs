@@ -302,5 +302,9 @@ fn decision_id() -> String {
     let mut bytes = [0_u8; 16];
     // Without randomness the id is zero: it correlates records and guards nothing.
     let _ = getrandom::fill(&mut bytes);
-    format!("{:032x}", u128::from_be_bytes(bytes))
+    let mut id = String::with_capacity(32);
+    for digit in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        id.extend(char::from_digit(digit.into(), 16));
+    }
+    id
 }
