@@ -183,7 +183,7 @@ fn made_up_key_ids_cause_no_more_fetches_than_configured() {
 
 #[test]
 fn a_provider_that_goes_down_leaves_known_keys_for_a_bounded_time() {
-    let world = World::new(&with_keys("cache_duration: 2s, stale_if_error: 4s, timeout: 1s"));
+    let world = World::new(&with_keys("cache_duration: 2s, stale_if_error: 4s, timeout: 2s"));
     assert_eq!(good_call().send(world.envoy.port).status, 200);
     let fetched = Instant::now();
     world.provider.script(|_| Reply::wire(|_| Ok(())));
@@ -200,7 +200,7 @@ fn a_provider_that_goes_down_leaves_known_keys_for_a_bounded_time() {
             answer.reason().as_deref() == Some("identity_provider_unavailable")
         })
     });
-    assert!(fetched.elapsed() < Duration::from_secs(9), "{:?}", fetched.elapsed());
+    assert!(fetched.elapsed() < Duration::from_secs(10), "{:?}", fetched.elapsed());
     let issuer = format!("issuer=\"{ISSUER}\"");
     let failed = metric(&world.envoy, &format!("mcp_iap_key_fetches{{result=\"unavailable\",{issuer}}}"));
     assert!(failed.is_some_and(|count| count > 1), "{failed:?}");
@@ -398,7 +398,7 @@ fn every_broken_answer_refuses_within_the_timeout() {
                     && answer.header("www-authenticate").is_none();
                 let took = started.elapsed();
                 // A machine under load is slow; the timeout of the shipped file is 5 s.
-                let is_soon = took < TIMEOUT + Duration::from_millis(1500);
+                let is_soon = took < TIMEOUT + Duration::from_secs(3);
                 (!is_right || !is_soon)
                     .then(|| format!("{name}: {} {:?} after {took:?}", answer.status, answer.reason()))
             })

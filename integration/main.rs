@@ -13,10 +13,12 @@ mod init;
 mod jose;
 mod keys;
 mod loading;
+mod provider;
 mod rendered;
 mod resources;
 mod rows;
 mod run;
+mod soak;
 mod streaming;
 mod stub;
 #[path = "../tests/support/mod.rs"]
