@@ -3,13 +3,14 @@
 //! counts and misbehaves as told; `provider.rs` rotates the keys of a real one.
 
 use crate::client::{Answer, Request, finish};
-use crate::envoy::{Changes, Envoy, free_port};
+use crate::envoy::{Changes, Envoy, bootstrap, free_port, scratch};
 use crate::failures::eventually;
 use crate::stub::{Reply, Seen, Stub};
 use crate::support::issuer::Issuer;
 use crate::world::{ISSUER, KEYS, RESOURCE, World, call, claims, post, provide};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -214,6 +215,56 @@ fn a_provider_that_goes_down_leaves_known_keys_for_a_bounded_time() {
     });
     let fetched = metric(&world.envoy, &format!("mcp_iap_key_fetches{{result=\"ok\",{issuer}}}"));
     assert!(fetched.is_some_and(|count| count >= 2), "{fetched:?}");
+}
+
+/// An Envoy whose listener stands in a file that it reads anew.
+fn listener_in_a_file(text: &str, file: &Path) -> String {
+    let mut bootstrap: Value = serde_saphyr::from_str(text).unwrap();
+    let mut listener = bootstrap["static_resources"]["listeners"][0].take();
+    listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+    bootstrap["static_resources"].as_object_mut().unwrap().remove("listeners");
+    bootstrap["dynamic_resources"] = json!({"lds_config": {"path_config_source": {"path": file}}});
+    bootstrap["node"] = json!({"id": "test", "cluster": "test"});
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, json!({"resources": [listener]}).to_string()).unwrap();
+    std::fs::rename(beside, file).unwrap();
+    bootstrap.to_string()
+}
+
+/// Shared data outlives a configuration: the next one finds the keys of its issuers while the provider is down, and
+/// none of an issuer that it reaches in another way.
+#[test]
+fn a_configuration_that_is_loaded_anew_has_its_keys_and_no_others() {
+    let provider = Stub::start(provide);
+    let upstream = Stub::start(|_| Reply::new(200, "{}"));
+    let folder = scratch();
+    let file = folder.join("listener.json");
+    let document = configuration("timeout: 2s");
+    let mut load: Box<dyn Fn(String) -> String> = Box::new(|_| String::new());
+    let envoy = Envoy::run(&Changes::default(), |port, admin| {
+        let (upstream, provider, file) = (upstream.port, provider.port, file.clone());
+        load = Box::new(move |document| {
+            let changes = Changes { configuration: Some(document), ..Changes::default() };
+            listener_in_a_file(&bootstrap(&changes, port, admin, upstream, provider), &file)
+        });
+        load(document.clone())
+    });
+    assert_eq!(good_call().send(envoy.port).status, 200);
+    provider.script(|_| Reply::wire(|_| Ok(())));
+    provider.forget();
+    let reason = |tool: &str| {
+        let request = post(&KEYS.es256(&claims(&["dev"])), call(tool, &json!({})));
+        request.send(envoy.port).reason().unwrap_or_else(|| "allowed".to_owned())
+    };
+    load(document.replace("get_*", "list_*"));
+    eventually("the new rules hold", || reason("get_pods") == "no_rule_allows");
+    assert_eq!(reason("list_pods"), "allowed", "by keys that were fetched for the old configuration");
+    assert!(provider.seen().is_empty(), "nobody asked: {:?}", provider.seen());
+    load(document.replace("cluster: identity_provider", "cluster: mcp_server"));
+    eventually("another way to the issuer has no keys", || {
+        reason("get_pods") == "identity_provider_unavailable"
+    });
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// Nobody listens on the provider's port when Envoy starts.
