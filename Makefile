@@ -56,9 +56,10 @@ test-jose: $(WASM) deps-envoy ## tokens and keys: the attack list, natively and 
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- jose
 
 test-keys: $(WASM) deps-envoy ## the life of keys: natively, with a provider that misbehaves, and with a real one
+	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
 	@scripts/deps.sh node
 	@cargo test --quiet --test keys
-	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- keys:: provider:: --test-threads 2
+	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- keys:: provider:: --test-threads 2
 
 soak: $(WASM) deps-envoy ## memory under a flood of TOKENS (40000) unique tokens, each used once
 	@ENVOY="$(ENVOY)" TOKENS=$(or $(TOKENS),40000) cargo test --quiet --test integration -- soak:: --nocapture

@@ -3,7 +3,7 @@
 //! counts and misbehaves as told; `provider.rs` rotates the keys of a real one.
 
 use crate::client::{Answer, Request, finish};
-use crate::envoy::{Changes, Envoy, bootstrap, free_port, scratch};
+use crate::envoy::{Changes, Envoy, binary, bootstrap, free_port, scratch};
 use crate::failures::eventually;
 use crate::stub::{Reply, Seen, Stub};
 use crate::support::issuer::Issuer;
@@ -107,6 +107,21 @@ fn a_thousand_requests_on_a_cold_cache_make_one_fetch() {
     assert_eq!(world.upstream.seen().len(), 1000);
     assert_eq!(fetches(&world), 1, "one of the main thread's VM and two workers asked, for all");
     assert_eq!(world.provider.seen().len(), 2, "discovery and key set");
+}
+
+#[test]
+fn the_oldest_envoy_shares_keys_and_tells_of_them() {
+    let changes = Changes { binary: Some(binary("ENVOY_OLDEST")), ..Changes::default() };
+    let world = World::with_provider(&changes, |seen| provide(seen).after(Duration::from_millis(300)));
+    let streams: Vec<_> = (0..100).map(|_| good_call().start(world.envoy.port)).collect();
+    for stream in streams {
+        assert_eq!(finish(stream).status, 200);
+    }
+    assert_eq!(fetches(&world), 1);
+    let counted = format!("mcp_iap_key_fetches{{result=\"ok\",issuer=\"{ISSUER}\"}}");
+    assert_eq!(metric(&world.envoy, &counted), Some(1));
+    let age = metric(&world.envoy, &format!("mcp_iap_key_age_seconds{{issuer=\"{ISSUER}\"}}"));
+    assert!(age.is_some_and(|age| age < 20), "{age:?}");
 }
 
 /// Filters without a `vm_id` of their own share data with strangers: nothing is taken from there.
