@@ -15,11 +15,13 @@ mod init;
 mod jose;
 mod keys;
 mod loading;
+mod provider;
 mod reload;
 mod rendered;
 mod resources;
 mod rows;
 mod run;
+mod soak;
 mod streaming;
 mod stub;
 #[path = "../tests/support/mod.rs"]

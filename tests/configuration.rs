@@ -111,6 +111,41 @@ fn an_envoy_that_does_not_fit_the_document_is_refused() {
     }
 }
 
+/// Another filter in the same Envoy, and whether the `vm_id` of ours is told from its.
+#[test]
+fn a_vm_id_that_is_not_ours_alone_is_refused() {
+    let shipped = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let filters = "          http_filters:\n";
+    assert!(shipped.contains(filters));
+    let other = |id: &str, code: &str| {
+        let filter = format!(
+            "{{name: other, typed_config: {{config: {{vm_config: {{vm_id: '{id}', code: {{local: {{filename: {code}}}}}}}}}}}}}"
+        );
+        shipped.replacen(filters, &format!("{filters}          - {filter}\n"), 1)
+    };
+    for (index, (text, code, field)) in [
+        (other("other", "other.wasm"), 0, None),
+        (other("mcp_iap", "dist/mcp_iap.wasm"), 0, None),
+        (other("mcp_iap", "other.wasm"), 1, Some("vm_config.vm_id\n    value   \"mcp_iap\"")),
+        (
+            other("", "other.wasm").replace("vm_id: mcp_iap\n", "vm_id: ''\n"),
+            0,
+            Some("vm_config.vm_id\n    warning"),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vm-{index}.yaml"));
+        std::fs::write(&file, text).unwrap();
+        let seen = mcp_iap(&["check", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(seen.status.code(), Some(code), "{text}");
+        assert_eq!(field.is_some(), text.contains("vm_id"), "{text}");
+        assert!(text.contains(field.unwrap_or_default()), "{text}");
+    }
+}
+
 #[test]
 fn the_examples_are_accepted() {
     let seen = mcp_iap(&["check", "examples/smallest.yaml"]);

@@ -4,15 +4,18 @@
 mod support;
 
 use mcp_iap::cache::{SharedData, Stored};
-use mcp_iap::callout::{CalloutError, Reply};
-use mcp_iap::gate::Settings;
+use mcp_iap::callout::{CalloutError, Reply, StreamId};
+use mcp_iap::gate::{Request, Settings};
+use mcp_iap::head::Head;
 use mcp_iap::jose::NoHost;
+use mcp_iap::reason::Reason;
 use mcp_iap::time::{Timestamp, UnixTime};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
+use std::task::{Context, Waker};
 use std::time::Duration;
 use support::flow::{NOW, Worker, reply};
 use support::issuer::Issuer;
@@ -287,6 +290,58 @@ fn who_would_wait_longer_than_for_a_provider_is_told_to_come_back() {
     envoy.seconds(47);
     assert_eq!(envoy.reason(0, &made_up("x")), "unknown_key");
     assert_eq!(envoy.clock.get().unix(), UnixTime(NOW + 50));
+}
+
+/// They are held, so only so many.
+#[test]
+fn few_may_wait_for_a_kid_and_many_for_keys() {
+    let reasons = |envoy: &Envoy, tokens: &dyn Fn(usize) -> String, count: usize| {
+        let worker = &envoy.workers[0];
+        worker.shared.set_now(envoy.clock.get());
+        let mut held = Vec::new();
+        let refused = (0..count).filter(|number| {
+            let authorization = format!("Bearer {}", tokens(*number));
+            let head = [(":method", "POST"), (":path", "/mcp"), ("authorization", authorization.as_str())];
+            let (settings, shared) = (Rc::clone(&worker.settings), Rc::clone(&worker.shared));
+            let stream = StreamId(*number as u32);
+            let request = Rc::new(Request::new(settings, shared, stream, Head::from_pairs(head)));
+            let mut flow = Box::pin(Rc::clone(&request).run());
+            let polled = flow.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            held.push(flow);
+            polled.is_ready() && request.record().reason == Reason::Overloaded
+        });
+        refused.count()
+    };
+    let cold = Envoy::new(1);
+    let good = token(&OLD);
+    assert_eq!(reasons(&cold, &|_| good.clone(), 2_010), 10);
+    let warm = Envoy::new(1);
+    warm.tick(0);
+    warm.seconds(10);
+    assert_eq!(reasons(&warm, &|number| made_up(&format!("k{number}")), 300), 300 - 256);
+    assert_eq!(warm.reason(0, &good), "allowed");
+}
+
+/// Discovery and key set share one timeout.
+#[test]
+fn a_slow_discovery_leaves_the_key_set_the_rest_of_the_timeout() {
+    let envoy = Envoy::new(1);
+    let shared = &envoy.workers[0].shared;
+    let start = envoy.clock.get();
+    shared.set_now(start);
+    shared.keys.tick(&shared.callouts);
+    let timeouts = RefCell::new(Vec::new());
+    let send = || {
+        shared.callouts.run(|callout| {
+            timeouts.borrow_mut().push(callout.timeout);
+            Ok(1)
+        });
+    };
+    send();
+    shared.set_now(start.plus(Duration::from_millis(2_200)));
+    shared.callouts.deliver(1, envoy.provider.answer("/.well-known/openid-configuration"));
+    send();
+    assert_eq!(*timeouts.borrow(), [Duration::from_millis(3_000), Duration::from_millis(800)]);
 }
 
 #[test]
