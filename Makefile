@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients fuzz envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-stepup fuzz envoy lint clean deps-demo deps-envoy FORCE
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,10 @@ conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly a
 test-clients: $(WASM) deps-demo ## real MCP clients through the gate, each in every mode that it has
 	@scripts/deps.sh clients
 	@$(DEPS)/venv/bin/python clients/run.py --envoy "$(ENVOY)"
+
+test-stepup: build deps-demo ## real MCP clients, given a URL alone, log in and step up, behind a TLS proxy
+	@scripts/deps.sh clients
+	@$(DEPS)/venv/bin/python clients/stepup.py --envoy "$(ENVOY)" --cli $(TARGET)/release/mcp-iap
 
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)

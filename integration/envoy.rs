@@ -118,7 +118,7 @@ impl Envoy {
             .spawn()
             .unwrap();
         let mut envoy = Self { port, admin, process, folder };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while envoy.admin("/ready").is_none_or(|answer| !answer.contains("LIVE")) {
             let ended = envoy.process.try_wait().unwrap();
             assert!(
@@ -148,10 +148,10 @@ impl Envoy {
             .unwrap()
     }
 
-    /// An answer of the admin interface; `None` while it does not listen.
+    /// An answer of the admin interface; `None` while it does not listen or is busy with modules.
     pub fn admin(&self, path: &str) -> Option<String> {
         TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
-        let answer = Request::new("GET", path).send(self.admin);
+        let answer = Request::new("GET", path).try_send(self.admin)?;
         Some(String::from_utf8_lossy(&answer.body).into_owned())
     }
 

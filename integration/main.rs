@@ -13,6 +13,7 @@ mod http2;
 mod init;
 mod jose;
 mod loading;
+mod proxied;
 mod rendered;
 mod resources;
 mod rows;
