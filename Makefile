@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-own fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload test-keys soak
+.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-own fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload test-keys soak test-stepup
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,10 @@ test-clients: $(WASM) deps-demo ## real MCP clients through the gate, each in ev
 test-own: build deps-demo ## a newcomer with a server and an issuer of their own: init, check, run, and paste into their Envoy
 	@scripts/deps.sh clients
 	@$(DEPS)/clients-venv/bin/python newcomer/newcomer.py --envoy "$(ENVOY)" --cli "$(TARGET)/release/mcp-iap"
+
+test-stepup: build deps-demo ## real MCP clients, given a URL alone, log in and step up, behind a TLS proxy
+	@scripts/deps.sh clients
+	@$(DEPS)/venv/bin/python clients/stepup.py --envoy "$(ENVOY)" --cli $(TARGET)/release/mcp-iap
 
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)

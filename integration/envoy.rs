@@ -166,10 +166,10 @@ impl Envoy {
             .unwrap()
     }
 
-    /// An answer of the admin interface; `None` while it does not listen.
+    /// An answer of the admin interface; `None` while it does not listen or is busy with modules.
     pub fn admin(&self, path: &str) -> Option<String> {
         TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
-        let answer = Request::new("GET", path).send(self.admin);
+        let answer = Request::new("GET", path).try_send(self.admin)?;
         Some(String::from_utf8_lossy(&answer.body).into_owned())
     }
 

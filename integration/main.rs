@@ -16,6 +16,7 @@ mod jose;
 mod keys;
 mod loading;
 mod provider;
+mod proxied;
 mod reload;
 mod rendered;
 mod resources;
