@@ -16,6 +16,7 @@ mod rendered;
 mod resources;
 mod rows;
 mod run;
+mod said;
 mod streaming;
 mod stub;
 #[path = "../tests/support/mod.rs"]

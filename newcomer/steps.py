@@ -6,9 +6,10 @@ import httpx2
 from agent import TIMEOUT, ask_bare, connect
 from paste import paste
 from stack import EDGE, ISSUER, LOCAL, OUT, PASTED, ROOT, SEEN, UPSTREAM
-from terminal import Shell, Terminal, is_running
+
 
 from testbed.processes import check_ports
+from testbed.terminal import Shell, Terminal, is_running
 
 CLI = "target/release/mcp-iap"
 FILE = "mcp-iap.yaml"

@@ -165,4 +165,19 @@ fn exit_codes_tell_a_fault_from_a_mistake() {
     assert_eq!(mcp_iap(&["check", "no-such-file.yaml"]).status.code(), Some(2));
     assert_eq!(mcp_iap(&["check"]).status.code(), Some(2));
     assert_eq!(mcp_iap(&["chekc"]).status.code(), Some(2));
+    let smallest = "examples/smallest.yaml";
+    let nobody = "http://127.0.0.1:1/mcp";
+    let init = ["init", "--write", "-", "--upstream"];
+    for (arguments, code) in [
+        (&["check", smallest, "--upstream", nobody][..], 2), // it has no catalogue
+        (&["check", "envoy/envoy.yaml", "--upstream", nobody], 2),
+        (&[&init[..], &[nobody, "--issuer", "http://127.0.0.1:1"]].concat(), 1),
+        (&[&init[..], &["127.0.0.1:1", "--issuer", "http://127.0.0.1:1"]].concat(), 2),
+        (&[&init[..], &[nobody, "--issuer", "127.0.0.1:1"]].concat(), 2),
+        (&[&init[..], &[nobody, "--issuer", "http://127.0.0.1:1", "--ca", "no-such.pem"]].concat(), 2),
+        (&["render", "envoy", smallest], 2),
+        (&["run", smallest], 2),
+    ] {
+        assert_eq!(mcp_iap(arguments).status.code(), Some(code), "{arguments:?}");
+    }
 }

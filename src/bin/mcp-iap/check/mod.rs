@@ -58,6 +58,12 @@ pub fn run(options: &Options) -> ExitCode {
     };
     let mut findings = Findings::default();
     match envoy::plugins(&text) {
+        Some(_) if upstream.is_some() => {
+            eprintln!(
+                "mcp-iap: --upstream is for the document by itself, not for the Envoy configuration around it"
+            );
+            return ExitCode::from(UNUSABLE);
+        }
         Some((bootstrap, plugins)) => {
             for plugin in plugins {
                 let environment = Environment::of_plugin(&plugin.config);
@@ -69,10 +75,9 @@ pub fn run(options: &Options) -> ExitCode {
         None => {
             if let (Some((_, config)), Some(upstream)) =
                 (findings.check(&text, &Environment::default()), upstream)
-                && let Err(error) = drift::compare(&config, upstream, ca.as_deref(), &mut findings)
+                && let Err(fault) = drift::compare(&config, upstream, ca.as_deref(), &mut findings)
             {
-                eprintln!("mcp-iap: {error:#}");
-                return ExitCode::from(UNUSABLE);
+                return fault.report(file);
             }
         }
     }
