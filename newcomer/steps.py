@@ -235,6 +235,27 @@ async def shown_by_run(report, terminal):
         row.saw(f"{found} of {len(CALLS)}" + "".join(f"; not {told}" for told in lacking))
 
 
+# How the pasting goes wrong, and what `check` says of it.
+MISTAKES = {
+    "the flag got lost": (
+        lambda before, parts: paste(before, parts.replace("allow_on_headers_stop_iteration: true", "")),
+        "is false in Envoy and true in the document",
+    ),
+    "routes pasted last": (
+        lambda before, parts: paste(before, parts, routes_first=False),
+        "takes /books/v1, with the filter off",
+    ),
+    "no cluster for the issuer": (
+        lambda before, parts: paste(before, parts.replace("- name: \"127.0.0.1\"", "- name: issuer")),
+        "is no cluster of this Envoy",
+    ),
+    "no records": (
+        lambda before, parts: paste(before, parts.replace("wasm.mcp_iap:PLAIN", "wasm.other:PLAIN")),
+        "writes no records",
+    ),
+}
+
+
 async def pasted(report, shell, stack):
     before = (ROOT / "newcomer/edge.yaml").read_text()
     edge = OUT / "edge.yaml"
@@ -243,11 +264,18 @@ async def pasted(report, shell, stack):
         stack.start_edge(edge, "edge")
         row.saw(await pages())
         stack.stop("edge")
+    wasm = str(ROOT / "dist/mcp_iap.wasm")
+    replace(shell.folder / FILE, {f"resource: {LOCAL}": f"resource: {PASTED}"})
+    for mistake, (careless, wanted) in MISTAKES.items():
+        with report.step(f"check: {mistake}", f"1, {wanted}") as row:
+            _, parts = typed(row, shell, "render", "envoy", FILE, "--filter", "--upstream", UPSTREAM, "--wasm", wasm)
+            (shell.folder / "edge.yaml").write_text(careless(before, parts))
+            checked, said = typed(row, shell, "check", "--strict", "edge.yaml")
+            found = re.search(r"^1 (error|warning)$", said, re.MULTILINE) and wanted in said
+            row.saw(f"{checked}, {wanted if found else ' '.join(said.split())}")
     with report.step("render, paste, check", "0, 0, ok") as row:
-        replace(shell.folder / FILE, {f"resource: {LOCAL}": f"resource: {PASTED}"})
-        status, parts = typed(row, shell, "render", "envoy", FILE, "--filter", "--upstream", UPSTREAM)
-        wasm = f"filename: {ROOT / 'dist/mcp_iap.wasm'}"
-        (shell.folder / "edge.yaml").write_text(paste(before, parts.replace("filename: dist/mcp_iap.wasm", wasm)))
+        status, parts = typed(row, shell, "render", "envoy", FILE, "--filter", "--upstream", UPSTREAM, "--wasm", wasm)
+        (shell.folder / "edge.yaml").write_text(paste(before, parts))
         checked, said = typed(row, shell, "check", "--strict", "edge.yaml")
         row.saw(f"{status}, {checked}, {'ok' if said == f'edge.yaml: ok, guards {PASTED}{chr(10)}' else said}")
     with report.step("their Envoy takes it", "pages, by edge") as row:

@@ -2,6 +2,7 @@
 //! what is valid but probably not meant; of an Envoy configuration the text that it gives to the filter,
 //! and whether the two fit.
 
+mod around;
 mod drift;
 mod envoy;
 
@@ -69,6 +70,7 @@ pub fn run(options: &Options) -> ExitCode {
                 let environment = Environment::of_plugin(&plugin.config);
                 if let Some((settings, _)) = findings.check(plugin.document.as_bytes(), &environment) {
                     envoy::compare(&bootstrap, &plugin, &settings, &mut findings);
+                    around::check(&bootstrap, &plugin, &settings, &mut findings);
                 }
             }
         }
