@@ -16,7 +16,8 @@ import re
 from dataclasses import dataclass
 
 COMMANDS = ("sh", "console", "bash", "shell")
-MARK = re.compile(r"<!--\s*(stays up until the end|stays up|until|prints|shows|replaces|not run|needs)\b:?\s*(.*?)\s*-->")
+WORDS = "stays up until the end|stays up|until|prints|shows|replaces|not run|needs"
+MARK = re.compile(rf"<!--\s*({WORDS})\b:?\s*(.*?)\s*-->")
 
 
 @dataclass

@@ -77,9 +77,9 @@ def copy_of_the_tree(name, cli):
         if file and (ROOT / file).is_file():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, folder / file)
-    for path, to in ((folder / "target/release/mcp-iap", cli), (folder / "dist/mcp_iap.wasm", ROOT / "dist/mcp_iap.wasm")):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(to, path)
+    for name, built in (("target/release/mcp-iap", cli), ("dist/mcp_iap.wasm", ROOT / "dist/mcp_iap.wasm")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(built, folder / name)
     (folder / "tmp").mkdir()
     return folder
 

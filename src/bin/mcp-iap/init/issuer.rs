@@ -45,6 +45,9 @@ pub fn ask(agent: &Agent, issuer: &str) -> Result<Issuer> {
 fn get(agent: &Agent, url: &str) -> Result<Vec<u8>> {
     let mut answer = agent.get(url).call().with_context(|| format!("{url} did not answer"))?;
     let status = answer.status().as_u16();
+    if status == 404 {
+        bail!("{url} answered with 404: is this the issuer as its tokens' `iss` has it, path and all?");
+    }
     if status != 200 {
         bail!("{url} answered with status {status}");
     }
