@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up demo-servers golden test test-jose test-unit test-wire integration conformance test-clients test-own test-docs fuzz envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up demo-servers golden test test-jose test-unit test-wire integration conformance test-clients test-own test-docs fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ test-jose: $(WASM) deps-envoy ## tokens and keys: the attack list, natively and 
 	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
 	@cargo test --quiet --test attacks --test tokens --test token_cache
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- jose
+
+test-reload: $(WASM) deps-envoy ## twenty changes of the configuration under load: no request is lost
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- reload --nocapture
 
 conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly and through the gate
 	@scripts/deps.sh conformance

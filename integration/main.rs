@@ -4,14 +4,18 @@
 //!
 //! Run by `make integration`, which builds the filter and brings the Envoys.
 
+mod bound;
 mod certificates;
 mod client;
+mod dynamic;
 mod envoy;
 mod failures;
 mod http2;
 mod init;
 mod jose;
+mod keys;
 mod loading;
+mod reload;
 mod rendered;
 mod resources;
 mod rows;

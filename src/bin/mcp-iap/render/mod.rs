@@ -1,5 +1,5 @@
 //! `mcp-iap render envoy FILE`: a complete Envoy bootstrap around the user's document, which stands in it
-//! to the letter.
+//! to the letter; or the same in files that Envoy reads anew when they change.
 //!
 //! Nothing that a user gives can change the shape of what is written: texts are quoted, and the result is
 //! read back before it is given out.
@@ -11,6 +11,7 @@ mod listener;
 mod options;
 mod plan;
 mod route;
+mod xds;
 mod yaml;
 
 pub use options::Options;
@@ -21,6 +22,7 @@ use crate::environment::Environment;
 use crate::fault::Fault;
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
+use xds::XdsDir;
 use yaml::indent;
 
 /// Where `make build` puts the module.
@@ -40,29 +42,36 @@ pub struct Envoy {
     /// Envoy that already runs; with `--upstream` also routes and cluster of the MCP server.
     #[arg(long, conflicts_with_all = ["listen", "admin", "tls_certificate", "tls_sds", "client_ca"])]
     filter: bool,
+    /// Writes the bootstrap as DIR/envoy.yaml, and listener, filter and clusters beside it, which a running
+    /// Envoy reads anew: run the command again, and what changed takes effect without a restart.
+    #[arg(long, value_name = "DIR", conflicts_with = "filter")]
+    xds_dir: Option<XdsDir>,
 }
 
 pub fn run(target: &Target) -> ExitCode {
-    let Target::Envoy(Envoy { options, filter }) = target;
-    match render(options, *filter) {
+    let Target::Envoy(envoy) = target;
+    match render(envoy) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
         }
-        Err(fault) => fault.report(&options.file),
+        Err(fault) => fault.report(&envoy.options.file),
     }
 }
 
-fn render(options: &Options, filter: bool) -> Result<String, Fault> {
+/// What goes to standard output.
+fn render(Envoy { options, filter, xds_dir }: &Envoy) -> Result<String, Fault> {
     let text = check::read(&options.file)
         .map_err(|error| Fault::Usage(format!("{}: {error}", options.file.display())))?;
     // What is rendered holds no secret: Envoy gives it to the filter.
     let environment = Environment::default();
     let plan = Plan::new(&text, options, &|name| environment.get(name))?;
     let wasm = options.wasm.as_deref().unwrap_or(WASM);
-    let rendered =
-        if filter { parts(&plan, options, wasm) } else { bootstrap(&plan, options, wasm, &command())? };
-    read_back(rendered, &plan)
+    match xds_dir {
+        Some(folder) => folder.write(&plan, options, wasm, &command()),
+        None if *filter => read_back(parts(&plan, options, wasm), &plan),
+        None => read_back(bootstrap(&plan, options, wasm, &command())?, &plan),
+    }
 }
 
 /// The bootstrap; `written_by` is the command for it.
@@ -70,6 +79,30 @@ fn render(options: &Options, filter: bool) -> Result<String, Fault> {
 /// # Errors
 /// What of the options is missing or can't be.
 pub fn bootstrap(plan: &Plan, options: &Options, wasm: &str, written_by: &str) -> Result<String, Fault> {
+    check_fit(plan, options)?;
+    let by_sds = options.tls_sds.is_some() || !options.credential.is_empty();
+    let node = if by_sds { node("SDS") } else { String::new() };
+    let listener = listener::listener(plan, options, &filter::filter(plan, wasm), false)?;
+    let clusters: String = plan.clusters().map(|cluster| cluster::cluster(cluster, &options.ca)).collect();
+    let resources = format!(
+        "{node}static_resources:\n  listeners:\n{}\n  clusters:\n{}",
+        indent(&listener, 2),
+        indent(&clusters, 2)
+    );
+    let document = "`mcp-iap check` reads this file too: it\n# checks the text below `configuration`.";
+    Ok(around(plan, options, written_by, document, &resources))
+}
+
+/// Without a name for itself Envoy reads no file of this kind.
+fn node(kind: &str) -> String {
+    format!(
+        "# Envoy wants a name for itself where it reads {kind} files.\nnode: {{ id: mcp_iap, cluster: mcp_iap }}\n\n"
+    )
+}
+
+/// # Errors
+/// What of the options is missing or can't be.
+fn check_fit(plan: &Plan, options: &Options) -> Result<(), Fault> {
     if plan.resources.is_empty() {
         let message = "give --upstream URL, the MCP server to guard";
         return Err(Fault::Usage(message.to_owned()));
@@ -81,40 +114,31 @@ pub fn bootstrap(plan: &Plan, options: &Options, wasm: &str, written_by: &str) -
     if options.listen == options.admin {
         return Err(Fault::Usage(format!("--listen and --admin are both {}", options.listen)));
     }
-    let clusters: String = plan.clusters().map(|cluster| cluster::cluster(cluster, &options.ca)).collect();
+    Ok(())
+}
+
+/// A bootstrap around its resources; `document` says where the user's stands.
+fn around(plan: &Plan, options: &Options, written_by: &str, document: &str, resources: &str) -> String {
     let guarded: String =
         plan.resources.iter().map(|one| format!("#   {} at {}\n", one.identifier, one.upstream)).collect();
-    let by_sds = options.tls_sds.is_some() || !options.credential.is_empty();
-    let node = if by_sds {
-        "# Envoy wants a name for itself where it reads SDS files.\nnode: { id: mcp_iap, cluster: mcp_iap }\n\n"
-    } else {
-        ""
-    };
-    Ok(format!(
+    format!(
         r#"# mcp-iap in front of an MCP server: a complete bootstrap for Envoy 1.36 or later. It guards
 {guarded}#
 # Written by
 #   {written_by}
 #
-# File names are relative to the folder in which Envoy starts. `mcp-iap check` reads this file too: it
-# checks the text below `configuration`.
+# File names are relative to the folder in which Envoy starts. {document}
 
-{node}admin:
+admin:
   # For the machine itself: whoever gets here can read this configuration and end Envoy.
   address: {}
 
 stats_config:
 {}
-static_resources:
-  listeners:
-{}
-  clusters:
-{}"#,
+{resources}"#,
         listener::address(&options.admin),
         indent(filter::stats_tags(), 2),
-        indent(&listener::listener(plan, options, wasm)?, 2),
-        indent(&clusters, 2),
-    ))
+    )
 }
 
 /// What is pasted into an Envoy that already runs.

@@ -90,7 +90,7 @@ fn check_port(socket: SocketAddr, who: &str, option: &str) -> Result<(), Fault> 
 
 /// Waits until Envoy serves and each issuer's keys are there or said to be not; `false` where a signal came.
 fn wait_until_ready(envoy: &mut Envoy, plan: &Plan, screen: &mut Screen) -> Result<bool, Fault> {
-    let fetched = |issuer: &'_ IssuerSettings| matches!(issuer.keys, Keys::Fetched(_));
+    let fetched = |issuer: &'_ IssuerSettings| matches!(issuer.keys, Keys::Fetched(..));
     let issuers = plan.settings.issuers.iter().filter(|issuer| fetched(issuer));
     let mut open: BTreeSet<&str> = issuers.map(|issuer| issuer.identifier.as_str()).collect();
     let mut is_ready = false;
