@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-own fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload test-keys soak test-stepup
+.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-own fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload test-keys soak test-stepup demo-servers test-docs
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ demo: $(WASM) deps-demo ## the main job on a real Envoy, provider, MCP server an
 
 demo-up: $(WASM) deps-demo ## the same, staying up, with curl lines to paste
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --up
+
+demo-servers: deps-demo ## its MCP server and provider alone, staying up, for you to protect
+	@$(DEPS)/venv/bin/python demo/demo.py --servers
 
 golden: $(WASM) deps-demo ## writes the golden files anew: read the difference before you commit it
 	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render
@@ -82,6 +85,9 @@ test-own: build deps-demo ## a newcomer with a server and an issuer of their own
 test-stepup: build deps-demo ## real MCP clients, given a URL alone, log in and step up, behind a TLS proxy
 	@scripts/deps.sh clients
 	@$(DEPS)/venv/bin/python clients/stepup.py --envoy "$(ENVOY)" --cli $(TARGET)/release/mcp-iap
+
+test-docs: build deps-demo ## runs what README and docs have a reader type, and compares what is printed
+	@$(DEPS)/venv/bin/python doccheck/run.py --cli "$(TARGET)/release/mcp-iap"
 
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)

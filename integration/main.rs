@@ -22,6 +22,7 @@ mod rendered;
 mod resources;
 mod rows;
 mod run;
+mod said;
 mod soak;
 mod streaming;
 mod stub;

@@ -47,7 +47,9 @@ pub fn ask(agent: &Agent, issuer: &str) -> Result<Issuer> {
 }
 
 fn get(agent: &Agent, url: &str) -> Result<Vec<u8>> {
-    find(agent, url)?.with_context(|| format!("{url} answered with status 404"))
+    find(agent, url)?.with_context(|| {
+        format!("{url} answered with 404: is this the issuer as its tokens' `iss` has it, path and all?")
+    })
 }
 
 /// The document; `None` where there is none at this place.
