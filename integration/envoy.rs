@@ -1,8 +1,8 @@
 //! A real Envoy on the shipped bootstrap: ports changed, everything else as users copy it.
 
-use crate::client::Request;
+use crate::client::{KeepAlive, Request};
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -53,6 +53,14 @@ pub fn binary(variable: &str) -> PathBuf {
     let path = std::env::var_os(variable).map(PathBuf::from).unwrap_or_default();
     assert!(path.is_file(), "${variable} names no Envoy: run these tests by `make integration`");
     path
+}
+
+/// The minor version of an Envoy 1.
+pub fn minor_version(binary: &Path) -> u32 {
+    let output = Command::new(binary).arg("--version").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let minor = text.split("/1.").nth(1).and_then(|rest| rest.split('.').next());
+    minor.and_then(|minor| minor.parse().ok()).unwrap_or_else(|| panic!("no version: {text}"))
 }
 
 pub fn free_port() -> u16 {
@@ -118,7 +126,8 @@ impl Envoy {
             .spawn()
             .unwrap();
         let mut envoy = Self { port, admin, process, folder };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        // It compiles the module first, on a machine that may do other things too.
+        let deadline = Instant::now() + Duration::from_secs(90);
         while envoy.admin("/ready").is_none_or(|answer| !answer.contains("LIVE")) {
             let ended = envoy.process.try_wait().unwrap();
             assert!(
@@ -148,10 +157,9 @@ impl Envoy {
             .unwrap()
     }
 
-    /// An answer of the admin interface; `None` while it does not listen.
+    /// An answer of the admin interface; `None` while it gives none.
     pub fn admin(&self, path: &str) -> Option<String> {
-        TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
-        let answer = Request::new("GET", path).send(self.admin);
+        let answer = KeepAlive::new(self.admin).send(&Request::new("GET", path)).ok()?;
         Some(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
