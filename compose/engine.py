@@ -27,12 +27,16 @@ def answers():
     return subprocess.run([docker, "version"], capture_output=True).returncode == 0
 
 
-def run_apart(arguments):
-    """Runs this command again in namespaces of its own; its exit code, and what it has left behind."""
+def check_possible():
+    """Says what is missing where one can't be started."""
     if os.geteuid() != 0:
         raise NotStarted("no container engine runs here, and only root can start one; start Docker, or be root")
-    for name in ("dockerd", "docker-proxy", "ip", "iptables"):
+    for name in ("dockerd", "docker-proxy", "ip", "iptables", "unshare"):
         program(name, PACKAGES)
+
+
+def run_apart(arguments):
+    """Runs this command again in namespaces of its own; its exit code, and what it has left behind."""
     before = traces()
     scratch = Path(tempfile.mkdtemp(prefix="mcp-iap-compose-"))
     apart = ["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]

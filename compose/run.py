@@ -143,7 +143,9 @@ def main():
             with tempfile.TemporaryDirectory() as scratch:
                 return 0 if run_steps(Path(scratch)).close() else 1
         say("no engine runs here: one is started for this run, without a network to the outside")
-        subprocess.run([ROOT / "scripts/deps.sh", "containers"], check=True)
+        engine.check_possible()
+        if subprocess.run([ROOT / "scripts/deps.sh", "containers"]).returncode != 0:
+            raise NotStarted("what the images are made of is missing")
         code, left = engine.run_apart([__file__])
         say("nothing is left on this machine" if not left else "LEFT: " + "; ".join(left))
         return code or (1 if left else 0)

@@ -7,7 +7,7 @@ use crate::dynamic::{Dynamic, document, module};
 use crate::envoy::Changes;
 use crate::stub::{Reply, Seen, Stub};
 use crate::support::issuer::Issuer;
-use crate::world::{KEYS, call, claims, modern, modern_call, post, provide};
+use crate::world::{KEYS, RESOURCE, call, claims, modern, modern_call, post, provide};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -395,6 +395,50 @@ fn requests_wait_for_keys_across_a_change() {
     let lines = gate.envoy.access_lines(20);
     let statuses: Vec<_> = lines.iter().rev().take(20).map(|line| line["status"].clone()).collect();
     assert!(statuses.iter().all(|status| *status == 200 || *status == 403), "{statuses:?}");
+}
+
+/// From one resource to two and back: the first one's server is known by another name then, and is never missed, nor
+/// does a request for one resource reach the other's server.
+#[test]
+fn a_second_resource_comes_and_goes() {
+    const OTHER: &str = "http://127.0.0.1:10000/other";
+    let provider = Stub::start(provide);
+    let (upstream, others) = (Stub::start(serve), Stub::start(serve));
+    let one = document(provider.port, &rules(true), "");
+    let resources = format!(
+        "resources:\n  - {{ resource: {OTHER}, rules: [] }}\n  - resource: {RESOURCE}\n    rules:\n      - {{ id: flip, allow: {{ tools: [{TOOL}] }} }}\n"
+    );
+    let issuers = one.lines().skip(1).take(2).map(|line| format!("{line}\n")).collect::<String>();
+    let several = format!("{issuers}{resources}");
+    let gate = Dynamic::start(&Changes::default(), &one, upstream.port);
+    let port = gate.envoy.port;
+    let flip = legacy_call(&KEYS.es256(&claims(&["dev"])), TOOL);
+    let load = Arc::new(Load::default());
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (load, flip) = (Arc::clone(&load), flip.clone());
+            std::thread::spawn(move || load.run("new", &flip, |request| KeepAlive::new(port).send(request)))
+        })
+        .collect();
+    let mut elsewhere = Request::new("POST", "/other");
+    elsewhere.headers.clone_from(&flip.headers);
+    elsewhere.body.clone_from(&flip.body);
+    for _ in 0..3 {
+        let output = gate.render_several(&several, &[(OTHER, others.port), (RESOURCE, upstream.port)]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        gate.wait("no second resource", SEEN_WITHIN, || elsewhere.send(port).status == 401);
+        let output = gate.render(&one, upstream.port, &module());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        gate.wait("still a second resource", SEEN_WITHIN, || elsewhere.send(port).status == 404);
+    }
+    load.over.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let lost = load.lost.lock().unwrap();
+    assert!(lost.is_empty(), "{} lost: {:#?}\n{}", lost.len(), &lost[..lost.len().min(3)], gate.envoy.log());
+    assert!(load.samples.lock().unwrap().len() > 100);
+    assert!(others.seen().is_empty(), "a request reached the other resource's server");
 }
 
 /// Envoy starts with a filter that it refuses: it has none, and lets nothing pass.
