@@ -7,12 +7,13 @@ WASM := dist/mcp_iap.wasm
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ENVOY_VERSION := 1.40.0
 ENVOY_OLDEST := 1.36.4
+ENVOY_MATRIX := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 DEFAULT_ENVOY := $(DEPS)/envoy-$(ENVOY_VERSION)/envoy/_bin/envoy
 OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-own fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload test-keys soak test-stepup demo-servers test-docs
+.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-own fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +70,14 @@ test-keys: $(WASM) deps-envoy ## the life of keys: natively, with a provider tha
 
 soak: $(WASM) deps-envoy ## memory under a flood of TOKENS (40000) unique tokens, each used once
 	@ENVOY="$(ENVOY)" TOKENS=$(or $(TOKENS),40000) cargo test --quiet --test integration -- soak:: --nocapture
+
+test-compose: $(WASM) deps-demo ## docker-compose.yaml as it is, and the demo's steps through it
+	@scripts/deps.sh envoy $(ENVOY_VERSION) >/dev/null
+	@$(DEPS)/venv/bin/python compose/run.py
+
+test-matrix: $(WASM) ## every scenario on Envoy 1.36 to 1.40
+	@for version in $(ENVOY_MATRIX); do scripts/deps.sh envoy $$version >/dev/null || exit; done
+	@scripts/matrix.py $(foreach version,$(ENVOY_MATRIX),$(version)=$(DEPS)/envoy-$(version)/envoy/_bin/envoy)
 
 conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly and through the gate
 	@scripts/deps.sh conformance

@@ -1,8 +1,8 @@
 //! A real Envoy on the shipped bootstrap: ports changed, everything else as users copy it.
 
-use crate::client::Request;
+use crate::client::{KeepAlive, Request};
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -62,6 +62,14 @@ pub fn binary(variable: &str) -> PathBuf {
     let path = std::env::var_os(variable).map(PathBuf::from).unwrap_or_default();
     assert!(path.is_file(), "${variable} names no Envoy: run these tests by `make integration`");
     path
+}
+
+/// The minor version of an Envoy 1.
+pub fn minor_version(binary: &Path) -> u32 {
+    let output = Command::new(binary).arg("--version").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let minor = text.split("/1.").nth(1).and_then(|rest| rest.split('.').next());
+    minor.and_then(|minor| minor.parse().ok()).unwrap_or_else(|| panic!("no version: {text}"))
 }
 
 /// A port that nobody listens on, below those that the kernel gives to connections: one of these is soon taken, and
@@ -136,7 +144,8 @@ impl Envoy {
             .spawn()
             .unwrap();
         let mut envoy = Self { port, admin, process, folder };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        // It compiles the module first, on a machine that may do other things too.
+        let deadline = Instant::now() + Duration::from_secs(90);
         while envoy.admin("/ready").is_none_or(|answer| !answer.contains("LIVE")) {
             let ended = envoy.process.try_wait().unwrap();
             assert!(
