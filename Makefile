@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-keys test-unit test-wire integration conformance soak test-clients fuzz envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-jose test-keys test-unit test-wire integration conformance soak test-clients test-own fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ test-keys: $(WASM) deps-envoy ## the life of keys: natively, with a provider tha
 soak: $(WASM) deps-envoy ## memory under a flood of TOKENS (40000) unique tokens, each used once
 	@ENVOY="$(ENVOY)" TOKENS=$(or $(TOKENS),40000) cargo test --quiet --test integration -- soak:: --nocapture
 
+test-reload: $(WASM) deps-envoy ## twenty changes of the configuration under load: no request is lost
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- reload --nocapture
+
 conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly and through the gate
 	@scripts/deps.sh conformance
 	@$(DEPS)/venv/bin/python conformance/run.py --envoy "$(ENVOY)"
@@ -71,6 +74,10 @@ conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly a
 test-clients: $(WASM) deps-demo ## real MCP clients through the gate, each in every mode that it has
 	@scripts/deps.sh clients
 	@$(DEPS)/venv/bin/python clients/run.py --envoy "$(ENVOY)"
+
+test-own: build deps-demo ## a newcomer with a server and an issuer of their own: init, check, run, and paste into their Envoy
+	@scripts/deps.sh clients
+	@$(DEPS)/clients-venv/bin/python newcomer/newcomer.py --envoy "$(ENVOY)" --cli "$(TARGET)/release/mcp-iap"
 
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)

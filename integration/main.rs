@@ -4,8 +4,10 @@
 //!
 //! Run by `make integration`, which builds the filter and brings the Envoys.
 
+mod bound;
 mod certificates;
 mod client;
+mod dynamic;
 mod envoy;
 mod failures;
 mod http2;
@@ -14,6 +16,7 @@ mod jose;
 mod keys;
 mod loading;
 mod provider;
+mod reload;
 mod rendered;
 mod resources;
 mod rows;

@@ -30,6 +30,8 @@ pub struct Reply {
     pub headers: Vec<Vec<u8>>,
     pub body: Vec<u8>,
     pub delay: Duration,
+    /// How often the body is sent, and with which pause: an event stream.
+    pub events: Option<(u32, Duration)>,
     /// Instead of all that: whatever is written here, then the connection ends.
     pub wire: Option<Wire>,
 }
@@ -46,7 +48,20 @@ impl std::fmt::Debug for Wire {
 
 impl Reply {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), delay: Duration::ZERO, wire: None }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            delay: Duration::ZERO,
+            events: None,
+            wire: None,
+        }
+    }
+
+    /// An event stream: this event so often, with a pause before each.
+    pub fn events(event: &str, count: u32, pause: Duration) -> Self {
+        let stream = Self::new(200, format!("data: {event}\n\n")).header("content-type: text/event-stream");
+        Self { events: Some((count, pause)), ..stream }
     }
 
     /// No answer by the book.
@@ -156,13 +171,20 @@ impl Stub {
             if let Some(Wire(write)) = &reply.wire {
                 return write(writer);
             }
-            write!(writer, "HTTP/1.1 {} X\r\ncontent-length: {}\r\n", reply.status, reply.body.len())?;
+            write!(writer, "HTTP/1.1 {} X\r\n", reply.status)?;
+            match reply.events {
+                Some(_) => write!(writer, "transfer-encoding: chunked\r\n")?,
+                None => write!(writer, "content-length: {}\r\n", reply.body.len())?,
+            }
             for line in &reply.headers {
                 writer.write_all(line)?;
                 writer.write_all(b"\r\n")?;
             }
             writer.write_all(b"\r\n")?;
-            writer.write_all(&reply.body)?;
+            match reply.events {
+                Some((count, pause)) => write_events(writer, &reply.body, count, pause)?,
+                None => writer.write_all(&reply.body)?,
+            }
             writer.flush()?;
         }
     }
@@ -241,4 +263,15 @@ impl Stub {
         seen.is_complete = true;
         Ok(Some(seen))
     }
+}
+
+fn write_events(writer: &mut impl Write, event: &[u8], count: u32, pause: Duration) -> std::io::Result<()> {
+    for _ in 0..count {
+        writer.flush()?;
+        std::thread::sleep(pause);
+        write!(writer, "{:x}\r\n", event.len())?;
+        writer.write_all(event)?;
+        writer.write_all(b"\r\n")?;
+    }
+    writer.write_all(b"0\r\n\r\n")
 }

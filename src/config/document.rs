@@ -171,6 +171,10 @@ pub struct Rule {
     pub deny: Option<Operations>,
     /// Which callers the rule is about. Default: every authenticated caller.
     pub to: Option<Subjects>,
+    /// The scope that the token must have for what this rule allows (RFC 6749 section 3.3): one name or
+    /// several, with a space between. A caller who lacks nothing else is answered 403 `insufficient_scope` and
+    /// told what to ask for. In allow rules only.
+    pub scope: Option<String>,
     /// Conditions on the call's arguments, by name. An absent argument, or one of another type, meets no
     /// condition of an allow rule and every condition of a deny rule.
     #[serde(default)]

@@ -7,6 +7,7 @@
 mod document;
 mod environment;
 mod error;
+mod faults;
 mod guarded;
 mod load;
 mod nearest;

@@ -11,7 +11,7 @@ use crate::cache::{NoSharedData, SharedData, Stored};
 use crate::callout::{Callout, CalloutError, MAX_REPLY, Reply};
 use crate::gate::Answer;
 use crate::head::Head;
-use crate::jose::HostCrypto;
+use crate::jose::{HostCrypto, Sender};
 use crate::time::Timestamp;
 use proxy_wasm::hostcalls;
 use std::cell::Cell;
@@ -212,6 +212,22 @@ impl HostCrypto for Crypto {
             // It can't read the key.
             Err(_) => None,
         }
+    }
+}
+
+/// The client of the stream whose context is current, by Envoy's TLS handshake with it.
+#[derive(Debug)]
+pub(super) struct Client;
+
+impl Sender for Client {
+    fn certificate(&self) -> Option<[u8; 32]> {
+        // Envoy's attribute: hexadecimal, empty where the client showed none, absent without TLS.
+        let digest = abi::property("connection\0sha256_peer_certificate_digest").ok()?;
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digits: Vec<u8> = digest.iter().map(digit).collect::<Option<_>>()?;
+        let (pairs, []) = digits.as_chunks::<2>() else { return None };
+        let bytes: Vec<u8> = pairs.iter().map(|[high, low]| (high << 4) | low).collect();
+        bytes.try_into().ok()
     }
 }
 

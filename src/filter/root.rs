@@ -123,7 +123,8 @@ impl RootContext for Root {
         };
         host::info(&format!("mcp-iap {}: guards {}", env!("CARGO_PKG_VERSION"), settings.identifiers()));
         let crypto = Box::new(host::Crypto::default());
-        let shared = Rc::new(Shared::new(crypto, &host::shared_data(), &settings));
+        let shared =
+            Rc::new(Shared::new(crypto, &host::shared_data(), &settings).with_sender(Box::new(host::Client)));
         self.worker = Some(Rc::new(Worker {
             settings: Rc::new(settings),
             shared,

@@ -20,7 +20,7 @@ pub use admit::admit;
 pub use cors::Cors;
 pub use issuer::{IssuerSettings, Keys};
 pub use keys::KeyStore;
-pub use refusal::Answer;
+pub use refusal::{Answer, told};
 pub use request::{Exit, Forward, Request, Shared};
 pub use resource::ResourceSettings;
 pub use settings::Settings;

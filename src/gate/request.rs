@@ -12,7 +12,7 @@ use crate::audit::{Outcome, Record};
 use crate::cache::SharedData;
 use crate::callout::{Callouts, StreamId};
 use crate::head::Head;
-use crate::jose::{HostCrypto, KeySet, Verifier};
+use crate::jose::{HostCrypto, KeySet, Sender, Unproven, Verifier};
 use crate::mcp::{Era, Message, Operation};
 use crate::policy::{Denial, Permit};
 use crate::reason::Reason;
@@ -32,6 +32,7 @@ pub struct Shared {
     pub signatures: Signatures,
     /// The issuers' keys.
     pub keys: Rc<KeyStore>,
+    sender: Box<dyn Sender>,
     clock: Rc<Cell<Timestamp>>,
 }
 
@@ -43,9 +44,17 @@ impl Shared {
         Self {
             callouts: Callouts::default(),
             signatures: Signatures::new(host, settings.limits.cached_tokens),
+            sender: Box::new(Unproven),
             keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
             clock,
         }
+    }
+
+    /// With this host's word on who sends a request: it is asked while the request's flow is polled, and
+    /// answers for its connection.
+    #[must_use]
+    pub fn with_sender(self, sender: Box<dyn Sender>) -> Self {
+        Self { sender, ..self }
     }
 
     /// The time as it was set.
@@ -229,6 +238,10 @@ impl Request {
 
     pub(super) fn verifier(&self) -> &dyn Verifier {
         &self.shared.signatures
+    }
+
+    pub(super) fn sender(&self) -> &dyn Sender {
+        &*self.shared.sender
     }
 
     pub(super) fn now(&self) -> UnixTime {

@@ -5,10 +5,11 @@ use mcp_iap::callout::{CalloutError, Reply, StreamId};
 use mcp_iap::config::Environment;
 use mcp_iap::gate::{Answer, Exit, Request, Settings, Shared};
 use mcp_iap::head::Head;
-use mcp_iap::jose::{HostCrypto, NoHost};
+use mcp_iap::jose::{HostCrypto, NoHost, Sender};
 use mcp_iap::reason::Reason;
 use mcp_iap::time::UnixTime;
 use serde_json::Value;
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -28,6 +29,16 @@ pub struct Worker {
     pub body_takes: u64,
     /// Whether the body is there before the first callout is made.
     pub body_is_early: bool,
+    /// SHA-256 of the certificate that the client of the next request shows.
+    pub certificate: Rc<Cell<Option<[u8; 32]>>>,
+}
+
+struct Client(Rc<Cell<Option<[u8; 32]>>>);
+
+impl Sender for Client {
+    fn certificate(&self) -> Option<[u8; 32]> {
+        self.0.get()
+    }
 }
 
 /// How one request ended.
@@ -59,9 +70,11 @@ impl Worker {
 
     /// One of several workers that share data.
     pub fn with_data(settings: Settings, host: Box<dyn HostCrypto>, data: &Rc<dyn SharedData>) -> Self {
-        let shared = Rc::new(Shared::new(host, data, &settings));
+        let certificate = Rc::new(Cell::new(None));
+        let sender = Client(Rc::clone(&certificate));
+        let shared = Rc::new(Shared::new(host, data, &settings).with_sender(Box::new(sender)));
         shared.set_now(UnixTime(NOW));
-        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false }
+        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false, certificate }
     }
 
     /// The root's tick: what is due is fetched, as far as others don't do it just now. Answers the callouts that
