@@ -397,27 +397,55 @@ fn a_configuration_that_is_loaded_anew_finds_its_keys_and_no_others() {
     let envoy = Envoy::new(1);
     envoy.tick(0);
     envoy.provider.is_down.set(true);
-    let allowed = |configuration: &str| {
+    let finds = |configuration: &str| {
         let worker = worker(configuration, &envoy.data);
-        let envoy = Envoy {
-            data: Rc::default(),
-            workers: vec![worker],
-            provider: Provider::new(),
-            clock: Cell::new(envoy.clock.get()),
-        };
-        envoy.provider.is_down.set(true);
-        envoy.reason(0, &token(&OLD)) == "allowed"
+        worker.shared.set_now(envoy.clock.get());
+        worker.tick(&|path| envoy.provider.answer(path));
+        worker.shared.keys.ages().next().is_some()
     };
-    assert!(allowed(CONFIGURATION));
-    assert!(allowed(&CONFIGURATION.replace("get_x", "get_*")), "its rules don't matter");
-    assert!(allowed(&CONFIGURATION.replace("timeout: 3s", "timeout: 4s")));
+    assert!(finds(CONFIGURATION));
+    assert!(finds(&CONFIGURATION.replace("get_x", "get_*")), "its rules don't matter");
+    assert!(finds(&CONFIGURATION.replace("timeout: 3s", "timeout: 4s")));
     for (from, to) in [
         ("    keys:", "    cluster: other\n    keys:"),
         ("    keys:", "    jwks_uri: https://login.example.com/jwks\n    keys:"),
+        ("https://login.example.com\n", "https://login.example.com/other\n"),
         ("https://login.example.com\n", "https://other.example.com\n"),
+        ("https://login.example.com\n", "http://login.example.com\n    insecure_http: true\n"),
     ] {
-        assert!(!allowed(&CONFIGURATION.replace(from, to)), "{to}");
+        assert!(!finds(&CONFIGURATION.replace(from, to)), "{to}");
     }
+}
+
+/// Two issuers whose keys are at one place share nothing either.
+#[test]
+fn an_issuer_of_another_name_at_the_same_place_has_keys_of_its_own() {
+    let at_one_place = CONFIGURATION
+        .replace("    keys:", "    cluster: c\n    jwks_uri: https://keys.example.com\n    keys:");
+    let other = at_one_place.replace("https://login.example.com\n", "https://other.example.com\n");
+    let places = |configuration: &str, data: &Rc<Data>| {
+        worker(configuration, data).tick(&|_| reply("200", OLD.jwks().to_string().as_bytes()));
+        data.0.borrow().len()
+    };
+    let data = Rc::default();
+    let counts = [&at_one_place, &at_one_place, &other].map(|configuration| places(configuration, &data));
+    assert_eq!(counts, [1, 1, 2]);
+}
+
+/// Not twice the timeout: who waited for a fetch that failed does not start another one.
+#[test]
+fn who_waited_for_a_prefetch_that_failed_is_refused_with_it() {
+    let envoy = Envoy::new(1);
+    envoy.provider.is_down.set(true);
+    envoy.workers[0].shared.set_now(envoy.clock.get());
+    envoy.workers[0].shared.keys.tick(&envoy.workers[0].shared.callouts);
+    let (reason, callouts) = envoy.send(0, &token(&OLD));
+    assert_eq!((reason.as_str(), callouts.len()), (UNAVAILABLE, 1));
+    assert_eq!(
+        envoy.send(0, &token(&OLD)).1.len(),
+        1,
+        "who comes later asks: a prefetch is no reason not to"
+    );
 }
 
 /// What stands in the shared data is read like an answer of the issuer.
