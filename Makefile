@@ -12,7 +12,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-stepup fuzz envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-stepup test-own fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ test-jose: $(WASM) deps-envoy ## tokens and keys: the attack list, natively and 
 	@cargo test --quiet --test attacks --test tokens --test token_cache
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- jose
 
+test-reload: $(WASM) deps-envoy ## twenty changes of the configuration under load: no request is lost
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- reload --nocapture
+
 conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly and through the gate
 	@scripts/deps.sh conformance
 	@$(DEPS)/venv/bin/python conformance/run.py --envoy "$(ENVOY)"
@@ -65,6 +68,10 @@ test-clients: $(WASM) deps-demo ## real MCP clients through the gate, each in ev
 test-stepup: build deps-demo ## real MCP clients, given a URL alone, log in and step up, behind a TLS proxy
 	@scripts/deps.sh clients
 	@$(DEPS)/venv/bin/python clients/stepup.py --envoy "$(ENVOY)" --cli $(TARGET)/release/mcp-iap
+
+test-own: build deps-demo ## a newcomer with a server and an issuer of their own: init, check, run, and paste into their Envoy
+	@scripts/deps.sh clients
+	@$(DEPS)/clients-venv/bin/python newcomer/newcomer.py --envoy "$(ENVOY)" --cli "$(TARGET)/release/mcp-iap"
 
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)

@@ -64,12 +64,15 @@ impl Request {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        self.bytes_with("connection: close\r\n")
+        self.bytes_on("close")
     }
 
-    fn bytes_with(&self, header: &str) -> Vec<u8> {
-        let mut out = format!("{} {} HTTP/1.1\r\nhost: mcp.example.com\r\n{header}", self.method, self.path)
-            .into_bytes();
+    fn bytes_on(&self, connection: &str) -> Vec<u8> {
+        let mut out = format!(
+            "{} {} HTTP/1.1\r\nhost: mcp.example.com\r\nconnection: {connection}\r\n",
+            self.method, self.path
+        )
+        .into_bytes();
         for (name, value) in &self.headers {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b": ");
@@ -140,31 +143,39 @@ impl Request {
     }
 }
 
-/// A connection that is used for one request after another.
-pub struct Connection {
+/// A connection that stays open between requests, until the other side says that it ends it.
+pub struct KeepAlive {
     port: u16,
     stream: Option<TcpStream>,
+    /// How often it was connected.
+    pub connected: u32,
 }
 
-impl Connection {
+impl KeepAlive {
     pub fn new(port: u16) -> Self {
-        Self { port, stream: None }
+        Self { port, stream: None, connected: 0 }
     }
 
     /// Sends the request and waits for the whole answer.
-    pub fn send(&mut self, request: &Request) -> Answer {
-        let mut stream = self.stream.take().unwrap_or_else(|| {
-            let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-            stream.set_nodelay(true).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-            stream
-        });
-        stream.write_all(&request.bytes_with("")).unwrap();
-        let answer = read_answer(&mut stream).unwrap_or_else(|error| panic!("no whole answer: {error}"));
+    ///
+    /// # Errors
+    /// The other side ended the connection without having said so.
+    pub fn send(&mut self, request: &Request) -> std::io::Result<Answer> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => {
+                self.connected += 1;
+                let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+                stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+                stream
+            }
+        };
+        stream.write_all(&request.bytes_on("keep-alive"))?;
+        let answer = read_answer(&mut stream)?;
         if answer.header("connection") != Some("close") {
             self.stream = Some(stream);
         }
-        answer
+        Ok(answer)
     }
 }
 
@@ -214,7 +225,7 @@ fn dechunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
         let end = bytes.windows(2).position(|two| two == b"\r\n")?;
         let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).ok()?, 16).ok()?;
         if size == 0 {
-            return Some(out);
+            return bytes.get(end + 2..end + 4).map(|_| out);
         }
         out.extend_from_slice(bytes.get(end + 2..end + 2 + size)?);
         bytes = bytes.get(end + 4 + size..)?;

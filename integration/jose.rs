@@ -1,6 +1,6 @@
 //! Tokens and keys on a real Envoy: the attack list, one request a row, and what Envoy logs of it.
 
-use crate::client::{Answer, Connection, Request};
+use crate::client::{Answer, KeepAlive, Request};
 use crate::envoy::{Changes, binary, root};
 use crate::stub::{Reply, Seen};
 use crate::support::attacks::{CONFIGURATION, Cast, MAIN, Row, SECRET, changed};
@@ -333,7 +333,7 @@ fn compare(changes: &Changes, has_crypto: bool) {
     };
     let body = call("get_x", &json!({}));
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut connection = Connection::new(world.envoy.port);
+    let mut connection = KeepAlive::new(world.envoy.port);
     for token in tokens {
         let authorization = format!("Bearer {token}");
         let head = [
@@ -344,7 +344,7 @@ fn compare(changes: &Changes, has_crypto: bool) {
         ];
         let ended = native.run(&head, Ok(body.as_bytes()), &script);
         let expected = ended.record["reason"].as_str().unwrap();
-        let answer = connection.send(&post(token, body.as_str()));
+        let answer = connection.send(&post(token, body.as_str())).unwrap();
         let seen = answer.reason().unwrap_or_else(|| "allowed".to_owned());
         assert_eq!(seen, expected, "{token}");
         *counts.entry(seen).or_default() += 1;

@@ -7,13 +7,16 @@
 mod bound;
 mod certificates;
 mod client;
+mod dynamic;
 mod envoy;
 mod failures;
 mod http2;
 mod init;
 mod jose;
+mod keys;
 mod loading;
 mod proxied;
+mod reload;
 mod rendered;
 mod resources;
 mod rows;

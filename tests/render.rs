@@ -13,9 +13,14 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn render(file: &str, arguments: &[&str]) -> Output {
+fn command(file: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
-    command.args(["render", "envoy", file]).args(arguments).current_dir(root()).output().unwrap()
+    command.args(["render", "envoy", file]).args(arguments);
+    command
+}
+
+fn render(file: &str, arguments: &[&str]) -> Output {
+    command(file, arguments).current_dir(root()).output().unwrap()
 }
 
 fn rendered(file: &str, arguments: &[&str]) -> String {
@@ -26,6 +31,14 @@ fn rendered(file: &str, arguments: &[&str]) -> String {
 
 fn read(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// A new folder.
+fn fresh(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("render").join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 /// A document in a file of its own.
@@ -50,25 +63,105 @@ fn cluster<'a>(bootstrap: &'a Value, name: &str) -> &'a Value {
     clusters.iter().find(|cluster| cluster["name"] == name).unwrap_or_else(|| panic!("no cluster {name}"))
 }
 
+/// The words behind `mcp-iap render envoy` in the head of a rendered file.
+fn written_by(text: &str) -> Vec<&str> {
+    let command = text.lines().find_map(|line| line.strip_prefix("#   mcp-iap render envoy ")).unwrap();
+    command.split_whitespace().collect()
+}
+
 /// Each shipped file names the command that writes it.
 #[test]
 fn the_shipped_files_are_what_render_writes() {
+    let is_update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut names: Vec<_> =
         std::fs::read_dir(root().join("envoy")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.retain(|path| path.is_file());
     names.sort();
     assert!(names.len() >= 3, "{names:?}");
     for path in names {
         let shipped = std::fs::read_to_string(&path).unwrap();
-        let command =
-            shipped.lines().find_map(|line| line.strip_prefix("#   mcp-iap render envoy ")).unwrap();
-        let words: Vec<_> = command.split_whitespace().collect();
+        let words = written_by(&shipped);
         let now = rendered(words[0], &words[1..]);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        if is_update {
             std::fs::write(&path, &now).unwrap();
         }
         let shipped = std::fs::read_to_string(&path).unwrap();
         assert_eq!(shipped, now, "{} is not current; `make golden` writes it", path.display());
     }
+}
+
+/// Those that Envoy reads anew are written by one command, beside each other.
+#[test]
+fn the_shipped_dynamic_files_are_what_render_writes() {
+    let shipped = root().join("envoy/dynamic");
+    let bootstrap = std::fs::read_to_string(shipped.join("envoy.yaml")).unwrap();
+    let words = written_by(&bootstrap);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        rendered(words[0], &words[1..]);
+    }
+    let folder = fresh("shipped");
+    std::fs::create_dir(folder.join("examples")).unwrap();
+    std::fs::copy(root().join(words[0]), folder.join(words[0])).unwrap();
+    assert!(command(words[0], &words[1..]).current_dir(&folder).status().unwrap().success());
+    let mut names: Vec<_> =
+        std::fs::read_dir(&shipped).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["clusters.yaml", "envoy.yaml", "filter.yaml", "listener.yaml"]);
+    for name in names {
+        let now = std::fs::read_to_string(folder.join("envoy/dynamic").join(&name)).unwrap();
+        let shipped = std::fs::read_to_string(shipped.join(&name)).unwrap();
+        assert_eq!(shipped, now, "{name:?} is not current; `make golden` writes it");
+    }
+}
+
+/// What a running Envoy has to do for a change is no more than the change.
+#[test]
+fn only_what_changed_is_written() {
+    let folder = fresh("changes");
+    let dir = folder.join("xds/");
+    let dir = dir.to_str().unwrap();
+    let document = |rules: &str, more: &str| {
+        let text =
+            format!("resource: https://r/mcp\nissuers: [{{issuer: 'https://i'}}]\nrules: [{rules}]\n{more}");
+        let file = folder.join("document.yaml");
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let written = |file: &str, upstream: &str| -> Vec<String> {
+        let said = rendered(file, &["--upstream", upstream, "--xds-dir", dir]);
+        let lines = said.lines().filter_map(|line| line.strip_prefix("written "));
+        lines.map(|line| line.trim().strip_prefix(dir).unwrap().to_owned()).collect()
+    };
+    let rule = "{id: a, allow: {tools: [b]}}";
+    let all = ["clusters.yaml", "filter.yaml", "listener.yaml", "envoy.yaml"];
+    assert_eq!(written(&document("", ""), "http://a"), all);
+    assert!(written(&document("", ""), "http://a").is_empty());
+    assert_eq!(written(&document(rule, ""), "http://a"), ["filter.yaml"]);
+    // An upstream with another name is another `Host` as well, and stands in the bootstrap's head.
+    assert_eq!(written(&document(rule, ""), "http://c"), ["clusters.yaml", "listener.yaml", "envoy.yaml"]);
+    let limits = "limits: {body_bytes: 3000000}\n";
+    assert_eq!(written(&document(rule, limits), "http://c"), ["filter.yaml", "listener.yaml"]);
+    // Nothing lies beside them, and each is what Envoy takes.
+    let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["clusters.yaml", "envoy.yaml", "filter.yaml", "listener.yaml"]);
+    let mut check = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
+    assert!(check.arg("check").arg(format!("{dir}filter.yaml")).status().unwrap().success());
+
+    let filter = || std::fs::read_to_string(format!("{dir}filter.yaml")).unwrap();
+    let before = filter();
+    let refused = render(&document("{id: a}", ""), &["--upstream", "http://c", "--xds-dir", dir]);
+    assert_eq!((refused.status.code(), refused.stdout.as_slice()), (Some(1), b"".as_slice()));
+    assert_eq!(filter(), before, "what is refused is not written");
+}
+
+#[test]
+fn a_folder_that_can_not_be_written_is_said() {
+    let file =
+        document("no-folder", "resource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: []\n");
+    let output = render(&file, &["--upstream", "http://a", "--xds-dir", &format!("{file}/x")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("/x/clusters.yaml: "), "{said}");
 }
 
 #[test]
@@ -231,8 +324,36 @@ fn parts_for_an_envoy_that_already_runs() {
     assert_eq!(parts["clusters"].as_array().unwrap().len(), 1);
     for member in ["http_filters", "access_log", "stats_config", "clusters"] {
         let at = text.find(&format!("\n{member}:")).unwrap();
-        assert!(text[..at].lines().last().unwrap().starts_with("# Into "), "{member}");
+        assert!(
+            text[..at]
+                .lines()
+                .rev()
+                .take_while(|line| line.starts_with('#'))
+                .any(|line| line.starts_with("# Into ")),
+            "{member}"
+        );
     }
+}
+
+#[test]
+fn with_an_upstream_the_parts_lead_to_it() {
+    let arguments = ["--filter", "--upstream", "https://tools.example.com/v1"];
+    let parts = read(&rendered("examples/smallest.yaml", &arguments));
+    let routes = parts["routes"].as_array().unwrap();
+    let matches: Vec<_> = routes.iter().map(|route| &route["match"]).collect();
+    assert_eq!(
+        matches,
+        [&json!({"path": "/mcp"}), &json!({"prefix": "/.well-known/oauth-protected-resource"})]
+    );
+    assert_eq!(routes[0]["route"]["prefix_rewrite"], "/v1");
+    for route in routes {
+        assert_eq!(
+            (&route["route"]["timeout"], &route["route"]["cluster"]),
+            (&json!("0s"), &json!("mcp_server"))
+        );
+    }
+    let names: Vec<_> = parts["clusters"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["mcp_server", "login.example.com"]);
 }
 
 #[test]
@@ -247,7 +368,10 @@ fn what_can_not_be_rendered_is_a_mistake_of_use() {
         (&["--upstream", "http://a", "--client-ca", "c"], "--tls-certificate"),
         (&["--upstream", "http://a", "--tls-certificate", "c"], "--tls-private-key"),
         (&["--upstream", "http://a", "--admin", "127.0.0.1:10000"], "both 127.0.0.1:10000"),
-        (&["--filter", "--upstream", "http://a"], "--filter"),
+        (&["--filter", "--listen", "127.0.0.1:1"], "--filter"),
+        (&["--filter", "--xds-dir", "d"], "--filter"),
+        (&["--upstream", "http://a", "--xds-dir", ""], "name a folder"),
+        (&["--xds-dir", "/nowhere"], "give --upstream"),
     ] {
         let output = render("examples/smallest.yaml", arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -140,6 +140,12 @@ impl Answer {
     }
 }
 
+/// What a caller is told for this reason, where no rule says it in words of its own.
+#[must_use]
+pub fn told(reason: Reason) -> &'static str {
+    wire(reason, None, false).message
+}
+
 fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
     const INVALID_REQUEST: Option<i32> = Some(-32600);
     let answer = |status, message| Wire { status, code: None, error: None, message };

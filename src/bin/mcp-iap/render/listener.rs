@@ -1,7 +1,7 @@
 //! The listener: its address, its TLS, and the HTTP connection manager with the filter.
 
 use super::cluster::folder;
-use super::filter::{access_log, filter};
+use super::filter::access_log;
 use super::options::Options;
 use super::plan::Plan;
 use super::route::virtual_hosts;
@@ -18,11 +18,18 @@ pub fn address(socket: &SocketAddr) -> String {
     format!("{{ socket_address: {{ address: {ip}, port_value: {} }} }}", socket.port())
 }
 
-/// The list entry below `listeners`.
+/// The list entry below `listeners`; `filter` is the entry below `http_filters`. With `by_xds` the clusters
+/// come by CDS.
 ///
 /// # Errors
 /// Resources that can't be told apart.
-pub fn listener(plan: &Plan, options: &Options, wasm: &str) -> Result<String, Fault> {
+pub fn listener(plan: &Plan, options: &Options, filter: &str, by_xds: bool) -> Result<String, Fault> {
+    let routes = if by_xds {
+        "          # Clusters come in a file of their own, which Envoy may read a moment later.
+          validate_clusters: false\n"
+    } else {
+        ""
+    };
     let tls = downstream_tls(options).map(|tls| indent(&tls, 4)).unwrap_or_default();
     Ok(format!(
         r#"- name: mcp
@@ -45,12 +52,12 @@ pub fn listener(plan: &Plan, options: &Options, wasm: &str) -> Result<String, Fa
 {}        - name: envoy.filters.http.router
           typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
         route_config:
-          virtual_hosts:
+{routes}          virtual_hosts:
 {}{tls}"#,
         address(&options.listen),
         plan.buffer,
         indent(access_log(), 8),
-        indent(&filter(plan, wasm), 8),
+        indent(filter, 8),
         indent(&virtual_hosts(plan)?, 10),
     ))
 }

@@ -1,5 +1,5 @@
 //! `mcp-iap render envoy FILE`: a complete Envoy bootstrap around the user's document, which stands in it
-//! to the letter.
+//! to the letter; or the same in files that Envoy reads anew when they change.
 //!
 //! Nothing that a user gives can change the shape of what is written: texts are quoted, and the result is
 //! read back before it is given out.
@@ -11,15 +11,18 @@ mod listener;
 mod options;
 mod plan;
 mod route;
+mod xds;
 mod yaml;
 
 pub use options::Options;
 pub use plan::Plan;
 
 use crate::check;
+use crate::environment::Environment;
 use crate::fault::Fault;
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
+use xds::XdsDir;
 use yaml::indent;
 
 /// Where `make build` puts the module.
@@ -36,30 +39,39 @@ pub struct Envoy {
     #[command(flatten)]
     options: Options,
     /// Only the filter, its access log and the issuers' clusters, to paste into the configuration of an
-    /// Envoy that already runs.
-    #[arg(long, conflicts_with_all = ["upstream", "listen", "admin", "tls_certificate", "tls_sds", "client_ca"])]
+    /// Envoy that already runs; with `--upstream` also routes and cluster of the MCP server.
+    #[arg(long, conflicts_with_all = ["listen", "admin", "tls_certificate", "tls_sds", "client_ca"])]
     filter: bool,
+    /// Writes the bootstrap as DIR/envoy.yaml, and listener, filter and clusters beside it, which a running
+    /// Envoy reads anew: run the command again, and what changed takes effect without a restart.
+    #[arg(long, value_name = "DIR", conflicts_with = "filter")]
+    xds_dir: Option<XdsDir>,
 }
 
 pub fn run(target: &Target) -> ExitCode {
-    let Target::Envoy(Envoy { options, filter }) = target;
-    match render(options, *filter) {
+    let Target::Envoy(envoy) = target;
+    match render(envoy) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
         }
-        Err(fault) => fault.report(&options.file),
+        Err(fault) => fault.report(&envoy.options.file),
     }
 }
 
-fn render(options: &Options, filter: bool) -> Result<String, Fault> {
+/// What goes to standard output.
+fn render(Envoy { options, filter, xds_dir }: &Envoy) -> Result<String, Fault> {
     let text = check::read(&options.file)
         .map_err(|error| Fault::Usage(format!("{}: {error}", options.file.display())))?;
-    let plan = Plan::new(&text, options)?;
+    // What is rendered holds no secret: Envoy gives it to the filter.
+    let environment = Environment::default();
+    let plan = Plan::new(&text, options, &|name| environment.get(name))?;
     let wasm = options.wasm.as_deref().unwrap_or(WASM);
-    let rendered =
-        if filter { parts(&plan, options, wasm) } else { bootstrap(&plan, options, wasm, &command())? };
-    read_back(rendered, &plan)
+    match xds_dir {
+        Some(folder) => folder.write(&plan, options, wasm, &command()),
+        None if *filter => read_back(parts(&plan, options, wasm), &plan),
+        None => read_back(bootstrap(&plan, options, wasm, &command())?, &plan),
+    }
 }
 
 /// The bootstrap; `written_by` is the command for it.
@@ -67,6 +79,30 @@ fn render(options: &Options, filter: bool) -> Result<String, Fault> {
 /// # Errors
 /// What of the options is missing or can't be.
 pub fn bootstrap(plan: &Plan, options: &Options, wasm: &str, written_by: &str) -> Result<String, Fault> {
+    check_fit(plan, options)?;
+    let by_sds = options.tls_sds.is_some() || !options.credential.is_empty();
+    let node = if by_sds { node("SDS") } else { String::new() };
+    let listener = listener::listener(plan, options, &filter::filter(plan, wasm), false)?;
+    let clusters: String = plan.clusters().map(|cluster| cluster::cluster(cluster, &options.ca)).collect();
+    let resources = format!(
+        "{node}static_resources:\n  listeners:\n{}\n  clusters:\n{}",
+        indent(&listener, 2),
+        indent(&clusters, 2)
+    );
+    let document = "`mcp-iap check` reads this file too: it\n# checks the text below `configuration`.";
+    Ok(around(plan, options, written_by, document, &resources))
+}
+
+/// Without a name for itself Envoy reads no file of this kind.
+fn node(kind: &str) -> String {
+    format!(
+        "# Envoy wants a name for itself where it reads {kind} files.\nnode: {{ id: mcp_iap, cluster: mcp_iap }}\n\n"
+    )
+}
+
+/// # Errors
+/// What of the options is missing or can't be.
+fn check_fit(plan: &Plan, options: &Options) -> Result<(), Fault> {
     if plan.resources.is_empty() {
         let message = "give --upstream URL, the MCP server to guard";
         return Err(Fault::Usage(message.to_owned()));
@@ -78,45 +114,37 @@ pub fn bootstrap(plan: &Plan, options: &Options, wasm: &str, written_by: &str) -
     if options.listen == options.admin {
         return Err(Fault::Usage(format!("--listen and --admin are both {}", options.listen)));
     }
-    let clusters: String = plan.clusters().map(|cluster| cluster::cluster(cluster, &options.ca)).collect();
+    Ok(())
+}
+
+/// A bootstrap around its resources; `document` says where the user's stands.
+fn around(plan: &Plan, options: &Options, written_by: &str, document: &str, resources: &str) -> String {
     let guarded: String =
         plan.resources.iter().map(|one| format!("#   {} at {}\n", one.identifier, one.upstream)).collect();
-    let by_sds = options.tls_sds.is_some() || !options.credential.is_empty();
-    let node = if by_sds {
-        "# Envoy wants a name for itself where it reads SDS files.\nnode: { id: mcp_iap, cluster: mcp_iap }\n\n"
-    } else {
-        ""
-    };
-    Ok(format!(
+    format!(
         r#"# mcp-iap in front of an MCP server: a complete bootstrap for Envoy 1.36 or later. It guards
 {guarded}#
 # Written by
 #   {written_by}
 #
-# File names are relative to the folder in which Envoy starts. `mcp-iap check` reads this file too: it
-# checks the text below `configuration`.
+# File names are relative to the folder in which Envoy starts. {document}
 
-{node}admin:
+admin:
   # For the machine itself: whoever gets here can read this configuration and end Envoy.
   address: {}
 
 stats_config:
 {}
-static_resources:
-  listeners:
-{}
-  clusters:
-{}"#,
+{resources}"#,
         listener::address(&options.admin),
         indent(filter::stats_tags(), 2),
-        indent(&listener::listener(plan, options, wasm)?, 2),
-        indent(&clusters, 2),
-    ))
+    )
 }
 
 /// What is pasted into an Envoy that already runs.
 fn parts(plan: &Plan, options: &Options, wasm: &str) -> String {
-    let clusters: String = plan.issuers.iter().map(|one| cluster::cluster(one, &options.ca)).collect();
+    let clusters: String = plan.clusters().map(|one| cluster::cluster(one, &options.ca)).collect();
+    let routes = if plan.resources.is_empty() { String::new() } else { route::pasted(plan) };
     let node = if options.credential.is_empty() {
         ""
     } else {
@@ -124,12 +152,17 @@ fn parts(plan: &Plan, options: &Options, wasm: &str) -> String {
     };
     format!(
         r#"# mcp-iap for an Envoy that already runs. Its listener needs `per_connection_buffer_limit_bytes` of at
-# least {}; the route to the MCP server `timeout: 0s` and no retry policy.{node}
+# least {}, its HTTP connection manager a long `stream_idle_timeout`, the route to the MCP server
+# `timeout: 0s` and no retry policy.{node}
 
-# Into `http_filters` of the HTTP connection manager, as the first filter that reads requests.
+# Into `http_filters` of the HTTP connection manager, as the first. It guards every route there: for those
+# that are not an MCP server's, say that it is off, in the route or in its virtual host:
+#
+#   typed_per_filter_config:
+#     mcp_iap: {{ "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true }}
 http_filters:
 {}
-# Into `access_log` of the HTTP connection manager: each line holds a request's audit record.
+{routes}# Into `access_log` of the HTTP connection manager: each line holds a request's audit record.
 access_log:
 {}
 # Into the bootstrap, for metrics with the tags `outcome` and `reason`.

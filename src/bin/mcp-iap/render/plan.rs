@@ -5,7 +5,7 @@ use super::address::{Endpoint, Upstream};
 use super::options::{ForResource, Options};
 use super::yaml;
 use crate::fault::Fault;
-use mcp_iap::config::ConfigError;
+use mcp_iap::config::{ConfigError, Environment};
 use mcp_iap::gate::{Keys, Settings};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -59,12 +59,12 @@ pub struct Cluster {
 }
 
 impl Plan {
-    /// Reads the document and fits the options to it.
+    /// Reads the document, with the secrets of this environment, and fits the options to it.
     ///
     /// # Errors
     /// The document's faults, or what of the options does not fit it.
-    pub fn new(text: &[u8], options: &Options) -> Result<Self, Fault> {
-        let settings = Settings::load(text)?;
+    pub fn new(text: &[u8], options: &Options, environment: Environment<'_>) -> Result<Self, Fault> {
+        let settings = Settings::load_in(text, environment)?;
         // `load` has read it as text.
         let document = yaml::lines(&String::from_utf8_lossy(text));
         let mut issuers = issuer_clusters(&settings)?;
@@ -83,7 +83,7 @@ impl Plan {
         let resources = resources(&settings, &options.upstream)?;
         let (resources, upstreams) = upstream_clusters(resources, &issuers);
         Ok(Self {
-            environment: environment(&document),
+            environment: names(&document),
             buffer: settings.limits.body_bytes.next_multiple_of(BUFFER_STEP).max(MIN_BUFFER),
             health_paths: settings.health_paths.clone(),
             document,
@@ -105,7 +105,7 @@ fn issuer_clusters(settings: &Settings) -> Result<Vec<Cluster>, Fault> {
     let mut clusters: Vec<Cluster> = Vec::new();
     for issuer in &settings.issuers {
         // One with a secret of its own is asked for nothing.
-        let Keys::Fetched(keys) = &issuer.keys else { continue };
+        let Keys::Fetched(keys, _) = &issuer.keys else { continue };
         let index = issuer.index;
         let endpoint = Endpoint::parse(keys.scheme, &keys.authority).ok_or_else(|| {
             let fix = "write a name, or an IP address, and a port";
@@ -178,30 +178,27 @@ fn resources(settings: &Settings, upstreams: &[ForResource]) -> Result<Vec<Resou
     Ok(found)
 }
 
-/// A cluster for each address of an upstream, with a name that no issuer's cluster has.
+/// A cluster for each resource, with a name that no issuer's cluster has. Of several it says which one's: a
+/// name that went from one resource to another would, while Envoy takes a change, lead to the wrong server.
 fn upstream_clusters(mut resources: Vec<Resource>, issuers: &[Cluster]) -> (Vec<Resource>, Vec<Cluster>) {
-    let mut clusters: Vec<Cluster> = Vec::new();
+    let is_only = resources.len() == 1;
+    let mut clusters = Vec::new();
     for resource in &mut resources {
-        let endpoint = &resource.upstream.endpoint;
-        if let Some(known) = clusters.iter_mut().find(|cluster| cluster.endpoint == *endpoint) {
-            known.purpose = format!("{}, {}", known.purpose, resource.identifier);
-            resource.cluster.clone_from(&known.name);
-            continue;
-        }
-        let number = if clusters.is_empty() { String::new() } else { format!("_{}", clusters.len() + 1) };
-        let mut name = format!("mcp_server{number}");
+        let mut name =
+            if is_only { "mcp_server".to_owned() } else { format!("mcp_server {}", resource.identifier) };
         while issuers.iter().any(|issuer| issuer.name == name) {
             name.push('_');
         }
         resource.cluster.clone_from(&name);
         let purpose = format!("The MCP server behind {}", resource.identifier);
-        clusters.push(Cluster { name, endpoint: endpoint.clone(), credential: None, purpose });
+        let endpoint = resource.upstream.endpoint.clone();
+        clusters.push(Cluster { name, endpoint, credential: None, purpose });
     }
     (resources, clusters)
 }
 
 /// The names in `${NAME}`, in the texts of the document.
-fn environment(document: &str) -> BTreeSet<String> {
+fn names(document: &str) -> BTreeSet<String> {
     fn walk(value: &Value, into: &mut BTreeSet<String>) {
         match value {
             Value::String(text) => into.extend(text.split("${").skip(1).filter_map(name).map(str::to_owned)),
@@ -229,7 +226,7 @@ mod tests {
     #[test]
     fn environment_names_stand_in_texts() {
         let document = "a: ${ONE}\n# ${COMMENT}\nb: [ 'x ${_2}${T3}', '${3}', '${A-B}', '${', '$${}' ]\n";
-        assert_eq!(environment(document).into_iter().collect::<Vec<_>>(), ["ONE", "T3", "_2"]);
+        assert_eq!(names(document).into_iter().collect::<Vec<_>>(), ["ONE", "T3", "_2"]);
     }
 
     fn resource(identifier: &str, url: &str) -> Resource {
@@ -239,21 +236,26 @@ mod tests {
     }
 
     #[test]
-    fn one_address_is_one_cluster_and_no_name_is_taken_twice() {
+    fn each_resource_keeps_its_cluster_and_no_name_is_taken_twice() {
         let issuer = Cluster {
             name: "mcp_server".to_owned(),
             endpoint: Endpoint::parse("https", "login.example.com").unwrap(),
             credential: None,
             purpose: String::new(),
         };
-        let resources = vec![
-            resource("a", "http://127.0.0.1:1/x"),
-            resource("b", "http://127.0.0.1:2"),
-            resource("c", "http://127.0.0.1:1/y"),
-        ];
-        let (resources, clusters) = upstream_clusters(resources, &[issuer]);
-        assert_eq!(clusters.len(), 2);
-        let names: Vec<_> = resources.iter().map(|resource| resource.cluster.as_str()).collect();
-        assert_eq!(names, ["mcp_server_", "mcp_server_2", "mcp_server_"]);
+        let names = |resources: &[(&str, &str)]| {
+            let resources = resources.iter().map(|(identifier, url)| resource(identifier, url)).collect();
+            let (resources, clusters) = upstream_clusters(resources, std::slice::from_ref(&issuer));
+            assert_eq!(clusters.len(), resources.len());
+            resources.into_iter().map(|resource| resource.cluster).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[("a", "http://127.0.0.1:1")]), ["mcp_server_"]);
+        let of_three =
+            names(&[("a", "http://127.0.0.1:1"), ("b", "http://127.0.0.1:2"), ("c", "http://127.0.0.1:1")]);
+        assert_eq!(of_three, ["mcp_server a", "mcp_server b", "mcp_server c"]);
+        assert_eq!(
+            names(&[("a", "http://127.0.0.1:1"), ("c", "http://127.0.0.1:3")]),
+            [&*of_three[0], &*of_three[2]]
+        );
     }
 }
