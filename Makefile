@@ -13,7 +13,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-compose test-jose test-matrix test-reload test-unit test-wire integration conformance test-clients fuzz envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-compose test-jose test-matrix test-own test-reload test-unit test-wire integration conformance test-clients fuzz envoy lint clean deps-demo deps-envoy FORCE
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,9 +62,9 @@ test-compose: $(WASM) deps-demo ## docker-compose.yaml as it is, and the demo's 
 	@scripts/deps.sh envoy $(ENVOY_VERSION) >/dev/null
 	@$(DEPS)/venv/bin/python compose/run.py
 
-test-matrix: $(WASM) ## every scenario on Envoy 1.36 to 1.40
+test-matrix: $(WASM) ## every scenario on Envoy 1.36 to 1.40, or those that SCENARIOS names
 	@for version in $(ENVOY_MATRIX); do scripts/deps.sh envoy $$version >/dev/null || exit; done
-	@scripts/matrix.py $(foreach version,$(ENVOY_MATRIX),$(version)=$(DEPS)/envoy-$(version)/envoy/_bin/envoy)
+	@scripts/matrix.py $(foreach version,$(ENVOY_MATRIX),$(version)=$(DEPS)/envoy-$(version)/envoy/_bin/envoy) $(SCENARIOS)
 
 conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly and through the gate
 	@scripts/deps.sh conformance
@@ -73,6 +73,10 @@ conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly a
 test-clients: $(WASM) deps-demo ## real MCP clients through the gate, each in every mode that it has
 	@scripts/deps.sh clients
 	@$(DEPS)/venv/bin/python clients/run.py --envoy "$(ENVOY)"
+
+test-own: build deps-demo ## a newcomer with a server and an issuer of their own: init, check, run, and paste into their Envoy
+	@scripts/deps.sh clients
+	@$(DEPS)/clients-venv/bin/python newcomer/newcomer.py --envoy "$(ENVOY)" --cli "$(TARGET)/release/mcp-iap"
 
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)

@@ -18,12 +18,17 @@ from pathlib import Path
 
 try:
     import steps
-    from report import Report
     from stack import ACCESS_LOG, PROVIDER, RESOURCE, ROOT, NotStarted, Stack
+
+    from testbed.report import Report
 except ModuleNotFoundError as error:
     print(f"demo: {error}; run it with the Python that scripts/deps.sh python sets up", file=sys.stderr)
     sys.exit(2)
 
+GOLDEN_HEAD = """\
+# What `make demo` prints, with times and ids blanked. `make demo` runs real components and
+# compares; `demo/demo.py --write-golden` writes this file anew.
+"""
 CURL_LINES = f"""\
 Ready. Paste these into another terminal; Ctrl-C here ends all.
 
@@ -72,7 +77,7 @@ def stay_up(stack):
 
 
 def run_steps(options):
-    report = Report(as_json=options.json)
+    report = Report(options.json, GOLDEN_HEAD)
     asyncio.run(steps.run(report))
     report.audit(report.records, ACCESS_LOG.relative_to(ROOT))
     succeeded = report.close()

@@ -73,6 +73,15 @@ impl Certificate {
         Arc::new(builder.with_no_client_auth().with_single_cert(self.chain(), self.key()).unwrap())
     }
 
+    /// SHA-256 of the certificate in DER.
+    pub fn sha256(&self) -> [u8; 32] {
+        hmac_sha256::Hash::hash(self.certificate.der())
+    }
+
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.certificate.der().clone()]
     }

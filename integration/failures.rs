@@ -2,9 +2,8 @@
 
 use crate::client::{Request, finish};
 use crate::envoy::{Changes, free_port};
-use crate::stub::{Reply, Seen};
-use crate::support::issuer::Issuer;
-use crate::world::{ISSUER, KEYS, World, call, claims, post, provide};
+use crate::stub::Reply;
+use crate::world::{KEYS, World, call, claims, post, provide};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ fn on_a_closed_port(port: &'static str) -> (&'static str, String) {
 }
 
 /// Waits until `done`.
-fn eventually(what: &str, done: impl Fn() -> bool) {
+pub fn eventually(what: &str, done: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !done() {
         assert!(Instant::now() < deadline, "in vain: {what}");
@@ -47,39 +46,6 @@ fn a_provider_that_is_down() {
 }
 
 #[test]
-fn a_provider_that_answers_rubbish() {
-    let rubbish: Vec<(&str, fn(&Seen) -> Reply)> = vec![
-        ("an error", |_| Reply::new(500, "{}")),
-        ("a page", |_| Reply::new(200, "<html>")),
-        ("no bytes", |_| Reply::new(200, "")),
-        ("no UTF-8", |_| Reply::new(200, b"\xff\xfe\x00".to_vec())),
-        ("another issuer", |_| {
-            Reply::new(200, r#"{"issuer":"http://evil.example","jwks_uri":"http://evil.example/jwks"}"#)
-        }),
-        ("keys elsewhere", |_| {
-            Reply::new(200, json!({"issuer": ISSUER, "jwks_uri": "http://evil.example/jwks"}).to_string())
-        }),
-        ("too much", |_| Reply::new(200, "x".repeat(2_000_000))),
-        ("an empty set", |seen| {
-            if seen.path == "/jwks" { Reply::new(200, r#"{"keys":[]}"#) } else { provide(seen) }
-        }),
-    ];
-    for (what, script) in rubbish {
-        let world = World::with_provider(&Changes { concurrency: Some(1), ..Changes::default() }, script);
-        refuses_as_unavailable(&world, what);
-    }
-}
-
-#[test]
-fn a_slow_provider() {
-    let world =
-        World::with_provider(&Changes::default(), |seen| provide(seen).after(Duration::from_secs(30)));
-    let started = Instant::now();
-    refuses_as_unavailable(&world, "slow");
-    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
-}
-
-#[test]
 fn a_cluster_that_envoy_does_not_know() {
     let from = "cluster: identity_provider\n                        clock_skew";
     let to = "cluster: nowhere\n                        clock_skew".to_owned();
@@ -87,22 +53,6 @@ fn a_cluster_that_envoy_does_not_know() {
     let world = World::new(&changes);
     refuses_as_unavailable(&world, "no cluster");
     assert!(world.envoy.log().contains("Envoy has no such cluster"), "{}", world.envoy.log());
-}
-
-#[test]
-fn many_requests_on_a_cold_cache() {
-    let world =
-        World::with_provider(&Changes::default(), |seen| provide(seen).after(Duration::from_millis(300)));
-    let request = good_call();
-    let streams: Vec<_> = (0..200).map(|_| request.start(world.envoy.port)).collect();
-    for stream in streams {
-        assert_eq!(finish(stream).status, 200);
-    }
-    assert_eq!(world.envoy.access_lines(200).len(), 200);
-    assert_eq!(world.upstream.seen().len(), 200);
-    // Two configurations on the main thread and one in each of two workers ask for themselves; none twice.
-    let asked = world.provider.seen().iter().filter(|seen| seen.path == "/jwks").count();
-    assert!((1..=4).contains(&asked), "{asked} fetches of the keys");
 }
 
 #[test]
@@ -122,30 +72,6 @@ fn a_client_that_leaves_during_a_callout() {
     reasons.sort_unstable();
     assert_eq!(reasons, ["allowed", "client_gone"]);
     assert_eq!(world.upstream.seen().len(), 1);
-}
-
-#[test]
-fn a_rotation_of_keys() {
-    let world = World::new(&Changes::default());
-    let old = good_call();
-    assert_eq!(old.send(world.envoy.port).status, 200);
-    let new = Issuer::new("new");
-    let jwks = new.jwks().to_string();
-    let new_call = post(&new.rs256(&claims(&["dev"])), call("get_pods", &json!({})));
-    assert_eq!(new_call.send(world.envoy.port).reason().as_deref(), Some("unknown_key"));
-    let world = World::new(&Changes::default());
-    assert_eq!(old.send(world.envoy.port).status, 200);
-    world
-        .provider
-        .script(move |seen| if seen.path == "/jwks" { Reply::new(200, jwks.clone()) } else { provide(seen) });
-    for _ in 0..20 {
-        assert_eq!(new_call.send(world.envoy.port).status, 200, "a rotation loses no request");
-    }
-    assert_eq!(
-        old.send(world.envoy.port).reason().as_deref(),
-        Some("unknown_key"),
-        "a key that is gone does not count"
-    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //!
 //! Run by `make integration`, which builds the filter and brings the Envoys.
 
+mod bound;
 mod certificates;
 mod client;
 mod dynamic;
@@ -12,6 +13,7 @@ mod failures;
 mod http2;
 mod init;
 mod jose;
+mod keys;
 mod loading;
 mod reload;
 mod rendered;

@@ -157,6 +157,22 @@ fn shows_what_it_guards_and_each_decision_and_leaves_nothing_behind() {
     assert!(out.chars().all(plain), "{out:?}");
 }
 
+/// What is killed can end nobody: the kernel ends Envoy.
+#[test]
+fn killed_it_takes_envoy_along() {
+    let provider = Stub::start(provide);
+    let mut run = Run::start(provider.port, &[]);
+    run.wait_for("out", "ready; Ctrl-C ends it");
+    run.signal("-KILL");
+    run.process.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    while !(is_free(run.port) && is_free(run.admin)) {
+        assert!(Instant::now() < deadline, "Envoy is left");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn passes_records_on_as_json() {
     let provider = Stub::start(provide);

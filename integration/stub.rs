@@ -32,17 +32,41 @@ pub struct Reply {
     pub delay: Duration,
     /// How often the body is sent, and with which pause: an event stream.
     pub events: Option<(u32, Duration)>,
+    /// Instead of all that: whatever is written here, then the connection ends.
+    pub wire: Option<Wire>,
+}
+
+/// Bytes, written as their author likes.
+#[derive(Clone)]
+pub struct Wire(Arc<dyn Fn(&mut dyn Write) -> std::io::Result<()> + Send + Sync>);
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wire")
+    }
 }
 
 impl Reply {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), delay: Duration::ZERO, events: None }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            delay: Duration::ZERO,
+            events: None,
+            wire: None,
+        }
     }
 
     /// An event stream: this event so often, with a pause before each.
     pub fn events(event: &str, count: u32, pause: Duration) -> Self {
         let stream = Self::new(200, format!("data: {event}\n\n")).header("content-type: text/event-stream");
         Self { events: Some((count, pause)), ..stream }
+    }
+
+    /// No answer by the book.
+    pub fn wire(write: impl Fn(&mut dyn Write) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
+        Self { wire: Some(Wire(Arc::new(write))), ..Self::new(200, "") }
     }
 
     pub fn header(mut self, line: impl Into<Vec<u8>>) -> Self {
@@ -69,7 +93,12 @@ pub struct Stub {
 
 impl Stub {
     pub fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::listen(script, |connection| connection)
+        Self::start_at(0, script)
+    }
+
+    /// On this port; on any for 0.
+    pub fn start_at(port: u16, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(port, script, |connection| connection)
     }
 
     /// The same by TLS.
@@ -77,17 +106,18 @@ impl Stub {
         tls: Arc<rustls::ServerConfig>,
         script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(script, move |connection| {
+        Self::listen(0, script, move |connection| {
             rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::clone(&tls)).unwrap(), connection)
         })
     }
 
     fn listen<C: Read + Write>(
+        port: u16,
         script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
         accept: impl Fn(TcpStream) -> C + Send + Sync + 'static,
     ) -> Self {
         let accept = Arc::new(accept);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let boxed: Script = Box::new(script);
         let stub = Self {
             port: listener.local_addr().unwrap().port(),
@@ -138,6 +168,9 @@ impl Stub {
             let reply = script(&seen);
             std::thread::sleep(reply.delay);
             let writer = reader.get_mut();
+            if let Some(Wire(write)) = &reply.wire {
+                return write(writer);
+            }
             write!(writer, "HTTP/1.1 {} X\r\n", reply.status)?;
             match reply.events {
                 Some(_) => write!(writer, "transfer-encoding: chunked\r\n")?,

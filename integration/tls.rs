@@ -13,17 +13,17 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const ISSUER: &str = "https://login.example.com";
+pub const ISSUER: &str = "https://login.example.com";
 
 /// Authorities, and a folder with the files that the shipped ones name.
-struct Trust {
-    authority: Authority,
-    clients: Authority,
+pub struct Trust {
+    pub authority: Authority,
+    pub clients: Authority,
     folder: PathBuf,
 }
 
 impl Trust {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (authority, clients, folder) = (Authority::new(), Authority::new(), scratch());
         authority.sign("mcp.example.com").write(&folder);
         authority.write(&folder.join("ca.crt"));
@@ -31,7 +31,7 @@ impl Trust {
         Self { authority, clients, folder }
     }
 
-    fn bootstrap(&self, file: &str, port: u16, admin: u16, upstream: u16, provider: u16) -> String {
+    pub fn bootstrap(&self, file: &str, port: u16, admin: u16, upstream: u16, provider: u16) -> String {
         let mut text = std::fs::read_to_string(root().join("envoy").join(file)).unwrap();
         let folder = self.folder.display();
         for (from, to) in [
@@ -70,12 +70,12 @@ impl Trust {
         World { provider, upstream, envoy }
     }
 
-    fn issuer(&self) -> Certificate {
+    pub fn issuer(&self) -> Certificate {
         self.authority.sign("login.example.com")
     }
 }
 
-fn provide(seen: &Seen) -> Reply {
+pub fn provide(seen: &Seen) -> Reply {
     match seen.path.as_str() {
         "/.well-known/openid-configuration" => {
             Reply::new(200, json!({"issuer": ISSUER, "jwks_uri": format!("{ISSUER}/keys")}).to_string())

@@ -2,6 +2,7 @@
 
 use crate::jose::VerifiedClaims;
 use crate::json::Value;
+use crate::oauth::Scope;
 use crate::reason::Reason;
 
 /// How many groups one caller may have; more is refused rather than cut.
@@ -18,14 +19,16 @@ pub struct Caller {
     pub client_id: Option<String>,
     /// The values of the configured groups claim.
     pub groups: Vec<String>,
+    /// `scope` (RFC 9068, RFC 8693), or else `scp`, as some issuers name it.
+    pub scope: Scope,
 }
 
 impl Caller {
     /// The caller that a verified token names.
     ///
     /// # Errors
-    /// [`Reason::InvalidClaim`] where the groups claim is neither a text nor a list of texts, or the
-    /// client's id no text: a deny rule for a group or a client must not be escaped by that.
+    /// [`Reason::InvalidClaim`] where the groups or the scope claim is neither a text nor a list of texts, or
+    /// the client's id no text: a deny rule for a group or a client must not be escaped by that.
     pub fn from_claims(claims: &VerifiedClaims, groups_claim: &str) -> Result<Self, Reason> {
         let text = |name: &str| match claims.get(name) {
             None => Ok(None),
@@ -47,6 +50,10 @@ impl Caller {
             subject: text("sub")?.unwrap_or_default(),
             client_id: text("client_id")?.or(text("azp")?),
             groups,
+            scope: match claims.get("scope").or_else(|| claims.get("scp")) {
+                None => Scope::default(),
+                Some(claim) => Scope::granted(claim).ok_or(Reason::InvalidClaim)?,
+            },
         })
     }
 }

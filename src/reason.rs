@@ -78,8 +78,12 @@ reasons! {
     WrongAudience = "wrong_audience",
     /// A required claim is absent or of a wrong type.
     InvalidClaim = "invalid_claim",
-    /// The token is bound to a key or certificate (`cnf`), which is not verified yet.
+    /// The token is bound to something else than a client certificate (`cnf`), which is not verified here.
     SenderConstraintUnsupported = "sender_constraint_unsupported",
+    /// The token is bound to a client certificate, and this connection has none.
+    ClientCertificateMissing = "client_certificate_missing",
+    /// The token is bound to another client certificate than this connection's.
+    ClientCertificateMismatch = "client_certificate_mismatch",
     /// The issuer's discovery document or keys can't be had.
     IdentityProviderUnavailable = "identity_provider_unavailable",
 
@@ -120,6 +124,8 @@ reasons! {
 
     /// No rule allows this operation to this caller.
     NoRuleAllows = "no_rule_allows",
+    /// A rule would allow this operation to this caller, with a scope that the token lacks.
+    InsufficientScope = "insufficient_scope",
     /// A deny rule matched.
     DeniedByRule = "denied_by_rule",
     /// An argument that the rule needs is absent.

@@ -22,6 +22,47 @@ impl UnixTime {
     }
 }
 
+/// A point in time in milliseconds since 1970-01-01T00:00:00Z, for what is counted more finely than tokens
+/// count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// In whole seconds.
+    #[must_use]
+    pub fn unix(self) -> UnixTime {
+        UnixTime(self.0 / 1_000)
+    }
+
+    /// This time plus `duration`, at most the end of time.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+
+    /// This time minus `duration`, at least the epoch.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// How long ago `earlier` was; zero where it is to come.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl From<UnixTime> for Timestamp {
+    fn from(time: UnixTime) -> Self {
+        Self(time.0.saturating_mul(1_000))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Reads a duration like `500ms`, `30s`, `5m` or `1h`.
 ///
 /// # Errors
@@ -64,5 +105,10 @@ mod tests {
     fn time_does_not_wrap() {
         assert_eq!(UnixTime(u64::MAX).plus(Duration::from_secs(1)), UnixTime(u64::MAX));
         assert_eq!(UnixTime(1).minus(Duration::from_secs(2)), UnixTime(0));
+        assert_eq!(Timestamp(u64::MAX).plus(Duration::MAX), Timestamp(u64::MAX));
+        assert_eq!(Timestamp(1).minus(Duration::from_secs(2)), Timestamp(0));
+        assert_eq!(Timestamp(1).since(Timestamp(2)), Duration::ZERO);
+        assert_eq!(Timestamp::from(UnixTime(u64::MAX)), Timestamp(u64::MAX));
+        assert_eq!(Timestamp(1_999).unix(), UnixTime(1));
     }
 }

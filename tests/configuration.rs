@@ -57,6 +57,38 @@ fn what_is_probably_not_meant_is_told_and_accepted() {
     assert!(json["ok"] == true && json["warnings"].as_array().unwrap().len() > 5, "{json}");
 }
 
+/// Where a document is only checked or rendered, its secrets need not be; the filter refuses it without.
+#[test]
+fn a_secret_that_is_not_set_here_is_a_warning_here_alone() {
+    let file = "tests/golden/advice/hmac-secret-not-set.yaml";
+    let seen = mcp_iap(&["check", file]);
+    assert_eq!(seen.status.code(), Some(0));
+    same_as_golden(&root().join(file).with_extension("txt"), &String::from_utf8(seen.stdout).unwrap());
+    assert_eq!(mcp_iap(&["check", "--strict", file]).status.code(), Some(1));
+    let text = std::fs::read(root().join(file)).unwrap();
+    let refused = mcp_iap::gate::Settings::load_in(&text, &|_| None).unwrap_err().to_string();
+    assert!(refused.contains("`MCP_IAP_TEST_NOT_SET`, which is not set"), "{refused}");
+
+    let rendered = mcp_iap(&["render", "envoy", file, "--upstream", "http://127.0.0.1:8000"]);
+    assert_eq!(rendered.status.code(), Some(0), "{}", String::from_utf8_lossy(&rendered.stderr));
+    let rendered = String::from_utf8(rendered.stdout).unwrap();
+    let given = "environment_variables: { host_env_keys: [MCP_IAP_TEST_NOT_SET] }";
+    assert!(rendered.contains(given) && !rendered.contains("stands in"), "{rendered}");
+    let envoy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("with-secret.yaml");
+    std::fs::write(&envoy, &rendered).unwrap();
+    assert_eq!(mcp_iap(&["check", envoy.to_str().unwrap()]).status.code(), Some(0));
+    // An Envoy that does not give it to the filter gives a filter that refuses.
+    std::fs::write(&envoy, rendered.replace(given, "")).unwrap();
+    let seen = mcp_iap(&["check", envoy.to_str().unwrap()]);
+    assert_eq!(seen.status.code(), Some(1));
+    assert!(String::from_utf8(seen.stdout).unwrap().contains("which is not set"));
+
+    let upstream = ["--upstream", "http://127.0.0.1:8000"];
+    let run = mcp_iap(&[&["run", file][..], &upstream].concat());
+    assert_eq!(run.status.code(), Some(1), "Envoy would have this process's environment");
+    assert!(String::from_utf8(run.stderr).unwrap().contains("which is not set"));
+}
+
 /// Envoy's configuration and the document in it must agree.
 #[test]
 fn an_envoy_that_does_not_fit_the_document_is_refused() {

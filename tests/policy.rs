@@ -44,6 +44,7 @@ fn caller(issuer: &str, groups: &[&str]) -> Caller {
         subject: "s".into(),
         client_id: None,
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        ..Caller::default()
     }
 }
 

@@ -324,8 +324,36 @@ fn parts_for_an_envoy_that_already_runs() {
     assert_eq!(parts["clusters"].as_array().unwrap().len(), 1);
     for member in ["http_filters", "access_log", "stats_config", "clusters"] {
         let at = text.find(&format!("\n{member}:")).unwrap();
-        assert!(text[..at].lines().last().unwrap().starts_with("# Into "), "{member}");
+        assert!(
+            text[..at]
+                .lines()
+                .rev()
+                .take_while(|line| line.starts_with('#'))
+                .any(|line| line.starts_with("# Into ")),
+            "{member}"
+        );
     }
+}
+
+#[test]
+fn with_an_upstream_the_parts_lead_to_it() {
+    let arguments = ["--filter", "--upstream", "https://tools.example.com/v1"];
+    let parts = read(&rendered("examples/smallest.yaml", &arguments));
+    let routes = parts["routes"].as_array().unwrap();
+    let matches: Vec<_> = routes.iter().map(|route| &route["match"]).collect();
+    assert_eq!(
+        matches,
+        [&json!({"path": "/mcp"}), &json!({"prefix": "/.well-known/oauth-protected-resource"})]
+    );
+    assert_eq!(routes[0]["route"]["prefix_rewrite"], "/v1");
+    for route in routes {
+        assert_eq!(
+            (&route["route"]["timeout"], &route["route"]["cluster"]),
+            (&json!("0s"), &json!("mcp_server"))
+        );
+    }
+    let names: Vec<_> = parts["clusters"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["mcp_server", "login.example.com"]);
 }
 
 #[test]
@@ -340,7 +368,7 @@ fn what_can_not_be_rendered_is_a_mistake_of_use() {
         (&["--upstream", "http://a", "--client-ca", "c"], "--tls-certificate"),
         (&["--upstream", "http://a", "--tls-certificate", "c"], "--tls-private-key"),
         (&["--upstream", "http://a", "--admin", "127.0.0.1:10000"], "both 127.0.0.1:10000"),
-        (&["--filter", "--upstream", "http://a"], "--filter"),
+        (&["--filter", "--listen", "127.0.0.1:1"], "--filter"),
         (&["--filter", "--xds-dir", "d"], "--filter"),
         (&["--upstream", "http://a", "--xds-dir", ""], "name a folder"),
         (&["--xds-dir", "/nowhere"], "give --upstream"),

@@ -150,6 +150,25 @@ fn the_host_decides_where_it_can() {
     assert_eq!(counts, [(VerifiedBy::Host, 2)]);
 }
 
+/// What is remembered is the signature, never who may send the token.
+#[test]
+fn a_warm_token_is_still_bound_to_its_certificate() {
+    let gate = Gate::new(CONFIGURATION, None);
+    let mut bound = claims();
+    bound["cnf"] = json!({"x5t#S256": b64([7; 32])});
+    let token = ISSUER.rs256(&bound);
+    for (certificate, expected) in [
+        (Some([7; 32]), "allowed"),
+        (Some([8; 32]), "client_certificate_mismatch"),
+        (None, "client_certificate_missing"),
+        (Some([7; 32]), "allowed"),
+    ] {
+        gate.worker.certificate.set(certificate);
+        assert_eq!(gate.reason(&token), expected);
+    }
+    assert_eq!(gate.asked.get(), 1);
+}
+
 #[test]
 fn a_broken_signature_is_not_remembered_and_spoils_nothing() {
     let gate = Gate::new(CONFIGURATION, None);

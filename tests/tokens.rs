@@ -2,7 +2,9 @@
 
 mod support;
 
-use mcp_iap::jose::{Algorithm, Expected, Jws, KeySet, Library, Signed, Verdict, VerifiedClaims, Verifier};
+use mcp_iap::jose::{
+    Algorithm, Expected, Jws, KeySet, Library, Signed, Unproven, Verdict, VerifiedClaims, Verifier,
+};
 use mcp_iap::reason::Reason;
 use mcp_iap::time::UnixTime;
 use proptest::prelude::*;
@@ -65,7 +67,7 @@ fn verify_by(token: &str, verifier: &dyn Verifier) -> Result<VerifiedClaims, Rea
         clock_skew: Duration::from_secs(30),
         now: UnixTime(NOW),
     };
-    VerifiedClaims::verify(Jws::parse(token)?, &keys(), &expected, verifier)
+    VerifiedClaims::verify(Jws::parse(token)?, &keys(), &expected, verifier, &Unproven)
 }
 
 fn verdict(token: &str) -> Result<(), Reason> {
@@ -234,7 +236,7 @@ fn a_few_keys_with_one_id_are_tried() {
             now: UnixTime(NOW),
         };
         let token = ISSUER.rs256(&claims());
-        VerifiedClaims::verify(Jws::parse(&token).unwrap(), &keys, &expected, &Library).map(|_| ())
+        VerifiedClaims::verify(Jws::parse(&token).unwrap(), &keys, &expected, &Library, &Unproven).map(|_| ())
     };
     assert_eq!(verdict_behind(3), Ok(()));
     assert_eq!(verdict_behind(4), Err(Reason::BadSignature));

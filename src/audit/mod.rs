@@ -61,6 +61,9 @@ pub struct Record {
     /// The argument that failed; never its value.
     #[serde(skip_serializing_if = "Option::is_none")]
     argument: Option<String>,
+    /// The scope that the request needs, where the token lacks a name of it and the request nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     /// The identifier of the resource that the request is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     protected_resource: Option<String>,
@@ -93,6 +96,8 @@ struct CallerRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<String>,
     groups: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
 }
 
 fn outcome<S: serde::Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
@@ -114,6 +119,7 @@ impl Record {
             reason: Reason::ClientGone,
             rule: None,
             argument: None,
+            scope: None,
             protected_resource: None,
             caller: None,
             era: None,
@@ -139,12 +145,13 @@ impl Record {
 
     /// Notes who calls.
     pub fn note_caller(&mut self, caller: &Caller) {
-        let Caller { issuer, subject, client_id, groups } = caller;
+        let Caller { issuer, subject, client_id, groups, scope } = caller;
         self.caller = Some(CallerRecord {
             issuer: cut(issuer),
             subject: cut(subject),
             client_id: client_id.as_deref().map(cut),
             groups: groups.iter().take(MAX_GROUPS).map(|group| cut(group)).collect(),
+            scope: cut(&scope.to_string()),
         });
     }
 
@@ -186,6 +193,7 @@ impl Record {
         self.reason = denial.reason;
         self.rule = denial.rule.as_deref().map(str::to_owned);
         self.argument = denial.argument.as_deref().map(cut);
+        self.scope = (!denial.scope.is_empty()).then(|| denial.scope.to_string());
     }
 
     /// The record as one JSON object on one line.

@@ -3,9 +3,14 @@
 use super::{Callout, CalloutError, Outbox};
 use crate::jose::KeySet;
 use crate::oauth::{self, DiscoveryError};
+use crate::time::Timestamp;
+use hmac_sha256::Hash as Sha256;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// What is left for a callout at least: none is sent without a timeout.
+const LEAST_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Where an issuer's keys are.
 #[derive(Clone, Debug)]
@@ -24,7 +29,7 @@ pub struct KeySource {
     pub cluster: String,
     /// The path of the key set where the configuration names it; else discovery finds it.
     pub jwks_path: Option<String>,
-    /// How long each callout may take.
+    /// How long a fetch may take, both callouts together.
     pub timeout: Duration,
 }
 
@@ -41,19 +46,27 @@ pub enum KeysError {
     Jwks,
     /// The task went wrong, or a bound is reached.
     NotFetched,
+    /// Another worker asked, and failed.
+    Elsewhere,
 }
 
-/// Fetches the keys of an issuer.
+/// Fetches the key set of an issuer, as it came; `now` is the clock, by which both callouts together keep
+/// within the timeout.
 ///
 /// # Errors
 /// What failed; nothing of the replies is kept in it.
-pub async fn fetch_keys(outbox: Outbox, source: Rc<KeySource>) -> Result<Rc<KeySet>, KeysError> {
+pub async fn fetch_keys(
+    outbox: Outbox,
+    source: Rc<KeySource>,
+    now: impl Fn() -> Timestamp,
+) -> Result<(Rc<KeySet>, Vec<u8>), KeysError> {
+    let began = now();
     let callout = |path: String| Callout {
         cluster: source.cluster.clone(),
         authority: source.authority.clone(),
         path,
         scheme: source.scheme,
-        timeout: source.timeout,
+        timeout: source.timeout.saturating_sub(now().since(began)).max(LEAST_TIMEOUT),
     };
     let path = match &source.jwks_path {
         Some(path) if path.is_empty() => "/".to_owned(),
@@ -66,7 +79,46 @@ pub async fn fetch_keys(outbox: Outbox, source: Rc<KeySource>) -> Result<Rc<KeyS
     };
     let reply = outbox.call(callout(path)).await;
     let document = reply.and_then(|reply| reply.body_of(200)).map_err(KeysError::JwksCallout)?;
-    KeySet::parse(&document).map(Rc::new).ok_or(KeysError::Jwks)
+    let keys = KeySet::parse(&document).map(Rc::new).ok_or(KeysError::Jwks)?;
+    Ok((keys, document))
+}
+
+impl KeySource {
+    /// What tells it from every other source: SHA-256 over all that decides where keys come from.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let Self { issuer, origin, scheme, authority, path, cluster, jwks_path, timeout: _ } = self;
+        let mut hash = Sha256::new();
+        let fields = [issuer, origin, *scheme, authority, path, cluster, jwks_path.as_deref().unwrap_or("")];
+        for field in fields {
+            hash.update((field.len() as u64).to_le_bytes());
+            hash.update(field);
+        }
+        hash.update([u8::from(jwks_path.is_some())]);
+        hash.finalize()
+    }
+}
+
+impl KeysError {
+    /// Its name in the counter `mcp_iap_key_fetches`: one of a closed list.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DiscoveryCallout(error) | Self::JwksCallout(error) => match error {
+                CalloutError::UnknownCluster => "unknown_cluster",
+                CalloutError::NotSent => "not_sent",
+                CalloutError::CutOff => "cut_off",
+                CalloutError::Unreadable => "unreadable",
+                CalloutError::Status(503) => "unavailable",
+                CalloutError::Status(504) => "timeout",
+                CalloutError::Status(_) => "status",
+            },
+            Self::Discovery(_) => "discovery",
+            Self::Jwks => "jwks",
+            Self::NotFetched => "not_fetched",
+            Self::Elsewhere => "elsewhere",
+        }
+    }
 }
 
 impl fmt::Display for KeysError {
@@ -87,6 +139,7 @@ impl fmt::Display for KeysError {
                 return f.write_str("the discovery document's `jwks_uri` is on another host; configure `jwks_uri` if it is right");
             }
             Self::Jwks => return f.write_str("the key set is none or holds no usable key"),
+            Self::Elsewhere => return f.write_str("the keys could not be had by another worker"),
             Self::NotFetched => return f.write_str("the keys were not fetched: a bound is reached"),
         };
         match error {
@@ -97,6 +150,7 @@ impl fmt::Display for KeysError {
                 )
             }
             CalloutError::NotSent => write!(f, "{what} was not asked for: Envoy could not send the request"),
+            CalloutError::CutOff => write!(f, "{what} came in an answer that was cut off"),
             CalloutError::Unreadable => write!(f, "{what} came in an answer that can't be read"),
             CalloutError::Status(status @ (503 | 504)) => {
                 write!(

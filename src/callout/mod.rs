@@ -50,6 +50,8 @@ pub enum CalloutError {
     UnknownCluster,
     /// Envoy could not send the request.
     NotSent,
+    /// The connection ended within the reply.
+    CutOff,
     /// The reply is larger than [`MAX_REPLY`], or has no status.
     Unreadable,
     /// The status is another one than demanded.

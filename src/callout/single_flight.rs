@@ -7,9 +7,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// How many streams may wait for one flight: each holds its head, of up to 60 KiB by Envoy's default.
-const MAX_WAITERS: usize = 2_000;
-
 /// The task ended without an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost;
@@ -54,7 +51,8 @@ impl<K, T> Default for SingleFlight<K, T> {
 
 impl<K: Ord + Clone + 'static, T: Clone + 'static> SingleFlight<K, T> {
     /// Joins the flight for `key`, starting it with `start` if there is none, and waits for its
-    /// outcome. `stream` is woken when it lands; `None` starts it for nobody.
+    /// outcome. `stream` is woken when it lands; `None` starts it for nobody. `room` is how many streams may
+    /// wait for it, this one among them.
     ///
     /// # Errors
     /// [`Full`] where a bound is reached; the future answers [`Lost`] where the task went wrong.
@@ -63,6 +61,7 @@ impl<K: Ord + Clone + 'static, T: Clone + 'static> SingleFlight<K, T> {
         callouts: &Callouts,
         key: K,
         stream: Option<StreamId>,
+        room: usize,
         start: impl FnOnce(Outbox) -> F,
     ) -> Result<Wait<T>, Full>
     where
@@ -75,12 +74,18 @@ impl<K: Ord + Clone + 'static, T: Clone + 'static> SingleFlight<K, T> {
         };
         if let Some(stream) = stream {
             let mut waiters = flight.waiters.borrow_mut();
-            if waiters.len() >= MAX_WAITERS {
+            if waiters.len() >= room {
                 return Err(Full);
             }
             waiters.insert(stream);
         }
         Ok(Wait { flight, stream })
+    }
+
+    /// Whether there is a flight for `key`.
+    #[must_use]
+    pub fn is_under_way(&self, key: &K) -> bool {
+        self.flights.borrow().contains_key(key)
     }
 
     fn start<F>(
@@ -136,6 +141,8 @@ mod tests {
     use std::task::Waker;
     use std::time::Duration;
 
+    const ROOM: usize = 100;
+
     fn callout() -> Callout {
         Callout {
             cluster: "c".into(),
@@ -157,8 +164,9 @@ mod tests {
     #[test]
     fn many_waiters_make_one_callout() {
         let (callouts, flights) = (Callouts::default(), SingleFlight::default());
-        let waits: Vec<_> =
-            (0..50).map(|id| flights.join(&callouts, "k", Some(StreamId(id)), fetch).unwrap()).collect();
+        let waits: Vec<_> = (0..50)
+            .map(|id| flights.join(&callouts, "k", Some(StreamId(id)), ROOM, fetch).unwrap())
+            .collect();
         let mut sent = 0;
         callouts.run(|_| {
             sent += 1;
@@ -175,14 +183,14 @@ mod tests {
         for wait in waits {
             assert_eq!(poll(wait), Poll::Ready(Ok(Ok(b"x".to_vec()))));
         }
-        let _again = flights.join(&callouts, "k", None, fetch).unwrap();
+        let _again = flights.join(&callouts, "k", None, ROOM, fetch).unwrap();
         assert!(callouts.is_ready(), "a landed flight is gone");
     }
 
     #[test]
     fn an_error_page_is_no_answer() {
         let (callouts, flights) = (Callouts::default(), SingleFlight::default());
-        let wait = flights.join(&callouts, (), None, fetch).unwrap();
+        let wait = flights.join(&callouts, (), None, ROOM, fetch).unwrap();
         callouts.run(|_| Ok(1));
         let page =
             Reply { head: Head::from_pairs([(":status", "503")]), body: b"upstream connect error".to_vec() };
@@ -194,7 +202,7 @@ mod tests {
     #[test]
     fn a_callout_that_can_not_be_sent_fails_at_once() {
         let (callouts, flights) = (Callouts::default(), SingleFlight::default());
-        let wait = flights.join(&callouts, (), Some(StreamId(1)), fetch).unwrap();
+        let wait = flights.join(&callouts, (), Some(StreamId(1)), ROOM, fetch).unwrap();
         callouts.run(|_| Err(CalloutError::UnknownCluster));
         assert_eq!(callouts.take_woken(), [StreamId(1)]);
         assert_eq!(poll(wait), Poll::Ready(Ok(Err(CalloutError::UnknownCluster))));
@@ -203,7 +211,8 @@ mod tests {
     #[test]
     fn a_task_that_goes_wrong_loses_its_waiters_not_the_key() {
         let (callouts, flights) = (Callouts::default(), SingleFlight::default());
-        let wait = flights.join(&callouts, (), Some(StreamId(1)), |_| std::future::pending::<u8>()).unwrap();
+        let wait =
+            flights.join(&callouts, (), Some(StreamId(1)), ROOM, |_| std::future::pending::<u8>()).unwrap();
         callouts.run(|_| Ok(1));
         assert_eq!(callouts.take_woken(), [StreamId(1)]);
         assert_eq!(poll(wait), Poll::Ready(Err(Lost)));
@@ -211,20 +220,43 @@ mod tests {
     }
 
     #[test]
+    fn a_task_may_wait_for_ticks() {
+        let (callouts, flights) = (Callouts::default(), SingleFlight::default());
+        let patient = |outbox: Outbox| async move {
+            outbox.tick().await;
+            outbox.tick().await;
+            7
+        };
+        let wait = flights.join(&callouts, (), Some(StreamId(1)), ROOM, patient).unwrap();
+        for _ in 0..2 {
+            callouts.run(|_| panic!("nothing to send"));
+            assert!(callouts.waits_for_tick() && !callouts.is_ready() && callouts.take_woken().is_empty());
+            callouts.tick();
+        }
+        callouts.run(|_| panic!("nothing to send"));
+        assert!(!callouts.waits_for_tick());
+        assert_eq!(callouts.take_woken(), [StreamId(1)]);
+        assert_eq!(poll(wait), Poll::Ready(Ok(7)));
+    }
+
+    #[test]
     fn flights_and_waiters_are_bounded() {
         let (callouts, flights) = (Callouts::default(), SingleFlight::default());
         let mut started = 0;
-        while flights.join(&callouts, started, None, fetch).is_ok() {
+        while flights.join(&callouts, started, None, ROOM, fetch).is_ok() {
             started += 1;
         }
         assert_eq!(started, 256);
         let (callouts, flights) = (Callouts::default(), SingleFlight::default());
         let mut waiting = Vec::new();
-        while let Ok(wait) = flights.join(&callouts, (), Some(StreamId(waiting.len() as u32)), fetch) {
+        while let Ok(wait) = flights.join(&callouts, (), Some(StreamId(waiting.len() as u32)), ROOM, fetch) {
             waiting.push(wait);
         }
-        assert_eq!(waiting.len(), 2_000);
+        assert_eq!(waiting.len(), ROOM);
         waiting.pop();
-        assert!(flights.join(&callouts, (), Some(StreamId(77_777)), fetch).is_ok(), "who left makes room");
+        assert!(
+            flights.join(&callouts, (), Some(StreamId(77_777)), ROOM, fetch).is_ok(),
+            "who left makes room"
+        );
     }
 }

@@ -1,11 +1,12 @@
 //! Tasks that make callouts, owned by the root and polled by its callbacks.
 //!
-//! A task is a future that asks for one callout at a time through its [`Outbox`]. Whoever owns
-//! [`Callouts`] polls what is ready ([`Callouts::run`]) and brings the replies ([`Callouts::deliver`]);
-//! there is no executor beside that, and no waker: streams that wait are named and polled by the owner.
+//! A task is a future that asks for one callout at a time through its [`Outbox`], or waits for the owner's next
+//! tick. Whoever owns [`Callouts`] polls what is ready ([`Callouts::run`]), brings the replies
+//! ([`Callouts::deliver`]) and ticks ([`Callouts::tick`]); there is no executor beside that, and no waker:
+//! streams that wait are named and polled by the owner.
 
 use super::{Callout, CalloutError, Reply};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,6 +29,7 @@ pub struct Full;
 pub struct Callouts {
     ready: RefCell<VecDeque<Task>>,
     in_flight: RefCell<BTreeMap<u32, Task>>,
+    waiting: RefCell<VecDeque<Task>>,
     woken: Rc<RefCell<Vec<StreamId>>>,
 }
 
@@ -40,6 +42,7 @@ struct Task {
 struct Mailbox {
     outgoing: RefCell<Option<Callout>>,
     reply: RefCell<Option<Result<Reply, CalloutError>>>,
+    waits_for_tick: Cell<bool>,
 }
 
 /// Where a task posts its callouts.
@@ -59,6 +62,12 @@ impl Outbox {
         })
         .await
     }
+
+    /// Waits for the owner's next tick.
+    pub async fn tick(&self) {
+        self.0.waits_for_tick.set(true);
+        poll_fn(|_| if self.0.waits_for_tick.get() { Poll::Pending } else { Poll::Ready(()) }).await;
+    }
 }
 
 impl Callouts {
@@ -70,8 +79,8 @@ impl Callouts {
     where
         F: Future<Output = ()> + 'static,
     {
-        let under_way = self.ready.borrow().len().saturating_add(self.in_flight.borrow().len());
-        if under_way >= MAX_TASKS {
+        let lengths = [self.ready.borrow().len(), self.in_flight.borrow().len(), self.waiting.borrow().len()];
+        if lengths.into_iter().fold(0, usize::saturating_add) >= MAX_TASKS {
             return Err(Full);
         }
         let mailbox = Rc::new(Mailbox::default());
@@ -86,6 +95,20 @@ impl Callouts {
         !self.ready.borrow().is_empty()
     }
 
+    /// Whether a task waits for the next tick.
+    #[must_use]
+    pub fn waits_for_tick(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
+    /// The owner ticks: who waited for it is ready.
+    pub fn tick(&self) {
+        for task in self.waiting.take() {
+            task.mailbox.waits_for_tick.set(false);
+            self.ready.borrow_mut().push_back(task);
+        }
+    }
+
     /// Polls all tasks that are ready, sending what they ask for with `dispatch`, which answers the
     /// number by which the reply will come.
     pub fn run(&self, mut dispatch: impl FnMut(&Callout) -> Result<u32, CalloutError>) {
@@ -93,6 +116,10 @@ impl Callouts {
             let Some(mut task) = self.ready.borrow_mut().pop_front() else { return };
             let mut context = Context::from_waker(Waker::noop());
             if task.future.as_mut().poll(&mut context).is_ready() {
+                continue;
+            }
+            if task.mailbox.waits_for_tick.get() {
+                self.waiting.borrow_mut().push_back(task);
                 continue;
             }
             // A task that waits for nothing is a defect; dropped, it fails those who wait for it.

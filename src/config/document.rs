@@ -122,12 +122,40 @@ pub struct Issuer {
     pub hmac_secret: Option<SecretReference>,
     /// The Envoy cluster through which the issuer, or `jwks_uri`, is reached. Default: its host.
     pub cluster: Option<String>,
+    /// How its keys are fetched and how long they count.
+    pub keys: Option<KeyFetching>,
     /// How far the issuer's clock may differ from ours. Default: `30s`; at most `5m`.
     #[serde(default = "clock_skew")]
     pub clock_skew: String,
     /// Accept an issuer by plain `http://`. For tests and demonstrations.
     #[serde(default)]
     pub insecure_http: bool,
+}
+
+/// How an issuer's keys are fetched and how long they count. Durations are like `500ms`, `30s`, `5m`, `1h`.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyFetching {
+    /// How long a key set counts; a key that is withdrawn works no longer than that. It is fetched anew
+    /// before. Default: `10m`; `1s` to `24h`.
+    pub cache_duration: String,
+    /// How long beyond that a key set counts while it can't be fetched anew (RFC 5861 section 4). Default:
+    /// `1h`; `0s` to `24h`.
+    pub stale_if_error: String,
+    /// How long after a fetch a token with an unknown `kid` may have the next one made. Default: `1s`; `100ms`
+    /// to `5m`.
+    pub cooldown: String,
+    /// How long a fetch may take, discovery and key set together. Default: `5s`; `100ms` to `30s`.
+    pub timeout: String,
+}
+
+impl Default for KeyFetching {
+    fn default() -> Self {
+        let [cache_duration, stale_if_error, cooldown, timeout] =
+            ["10m", "1h", "1s", "5s"].map(str::to_owned);
+        Self { cache_duration, stale_if_error, cooldown, timeout }
+    }
 }
 
 /// One rule: an operation, a caller, arguments. All that a rule says must hold for it to match.
@@ -143,6 +171,10 @@ pub struct Rule {
     pub deny: Option<Operations>,
     /// Which callers the rule is about. Default: every authenticated caller.
     pub to: Option<Subjects>,
+    /// The scope that the token must have for what this rule allows (RFC 6749 section 3.3): one name or
+    /// several, with a space between. A caller who lacks nothing else is answered 403 `insufficient_scope` and
+    /// told what to ask for. In allow rules only.
+    pub scope: Option<String>,
     /// Conditions on the call's arguments, by name. An absent argument, or one of another type, meets no
     /// condition of an allow rule and every condition of a deny rule.
     #[serde(default)]

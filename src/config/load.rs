@@ -2,8 +2,7 @@
 
 use super::document::Config;
 use super::error::{ConfigError, Errors};
-use super::nearest::nearest;
-use super::node::Node;
+use super::faults;
 use serde_json::Value;
 
 /// Larger documents are refused unread.
@@ -12,7 +11,7 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Reads a configuration.
 ///
 /// # Errors
-/// The first fault of its form. What it means is checked by those who compile it.
+/// All faults of its form that can be told apart. What it means is checked by those who compile it.
 pub fn load(text: &[u8]) -> Result<Config, Errors> {
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err(nothing().into());
@@ -40,18 +39,12 @@ pub fn load(text: &[u8]) -> Result<Config, Errors> {
         // The library's advice on its own options is not for the document's author.
         let first = first.split(", set ").next().unwrap_or_default();
         let first = first.split("; use from_").next().unwrap_or_default();
-        ConfigError::new("", format!("is no YAML or JSON: {first}"), "mend its syntax")
+        ConfigError::new("", format!("is no YAML or JSON: {first}"), mend_syntax(first))
     })?;
     if value.is_null() {
         return Err(nothing().into());
     }
-    serde_path_to_error::deserialize(Node(&value)).map_err(|error| {
-        let path = match error.path().to_string() {
-            path if path == "." => String::new(),
-            path => path,
-        };
-        explain(&value, path, &error.into_inner().to_string()).into()
-    })
+    faults::read(value)
 }
 
 fn nothing() -> ConfigError {
@@ -59,69 +52,16 @@ fn nothing() -> ConfigError {
     ConfigError::new("", "there is no configuration", fix)
 }
 
-/// Turns serde's sentence into a path, a value, a reason and a fix.
-fn explain(document: &Value, path: String, message: &str) -> ConfigError {
-    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-    if let Some(rest) = message.strip_prefix("unknown field ") {
-        let mut names = quoted(rest).into_iter();
-        let wrong = names.next().unwrap_or_default();
-        let known: Vec<_> = names.collect();
-        let reason = "there is no such field".to_owned();
-        let fix = match nearest(&wrong, known.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("use one of `{}`", known.join("`, `")),
-        };
-        return ConfigError::new(path, reason, fix);
-    }
-    if let Some(rest) = message.strip_prefix("missing field ") {
-        let name = quoted(rest).into_iter().next().unwrap_or_default();
-        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        return ConfigError::new(path, "is absent", format!("give `{name}`"));
-    }
-    let typed = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
-    let error = match typed.and_then(|rest| rest.split_once(", expected ")) {
-        Some((_, expected)) => {
-            ConfigError::new(path.clone(), "has the wrong type", format!("write {}", plain(expected)))
-        }
-        None => ConfigError::new(path.clone(), message, "see docs/configuration.md"),
-    };
-    match at(document, &path) {
-        // What stands there may be the secret itself.
-        Some(_) if path.ends_with("_secret") => error,
-        Some(value) => error.value(value.clone()),
-        None => error,
-    }
-}
-
-/// serde's words for types, in words of the document.
-fn plain(expected: &str) -> String {
-    match expected {
-        "a string" => "a text".to_owned(),
-        "a sequence" => "a list, like `[a, b]`".to_owned(),
-        "a boolean" => "`true` or `false`".to_owned(),
-        "usize" | "u64" => "a whole number that is not negative".to_owned(),
-        "i64" => "a whole number".to_owned(),
-        other if other.starts_with("struct ") || other == "a map" => {
-            "fields, like `{ name: value }`".to_owned()
-        }
-        other => other.to_owned(),
-    }
-}
-
-/// The value at a path as `serde_path_to_error` writes it.
-fn at<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
-    let mut here = document;
-    for step in path.split('.') {
-        let mut parts = step.split('[');
-        let name = parts.next()?;
-        if !name.is_empty() {
-            here = here.get(name)?;
-        }
-        for index in parts {
-            here = here.get(index.trim_end_matches(']').parse::<usize>().ok()?)?;
-        }
-    }
-    Some(here)
+/// What to do about a fault of YAML's syntax, by the library's words for it.
+fn mend_syntax(message: &str) -> &'static str {
+    const FIXES: &[(&str, &str)] = &[
+        ("alias", "put a text that begins with `*` or `&` into quotes, like `\"*\"`"),
+        ("tabs", "indent with spaces"),
+        ("mapping values", "put a text with a colon in it into quotes"),
+        ("unexpected character", "put a text that begins with such a character into quotes"),
+    ];
+    let known = FIXES.iter().find(|(words, _)| message.contains(words));
+    known.map_or("mend its syntax", |(_, fix)| fix)
 }
 
 #[cfg(test)]

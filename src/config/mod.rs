@@ -7,14 +7,15 @@
 mod document;
 mod environment;
 mod error;
+mod faults;
 mod guarded;
 mod load;
 mod nearest;
 mod node;
 
 pub use document::{
-    ArgumentCondition, Catalogue, Config, IntegerRange, Issuer, Limits, Operations, Resource, Rule, Scalar,
-    Subjects, Tool,
+    ArgumentCondition, Catalogue, Config, IntegerRange, Issuer, KeyFetching, Limits, Operations, Resource,
+    Rule, Scalar, Subjects, Tool,
 };
 pub use environment::{Environment, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};

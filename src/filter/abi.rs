@@ -62,6 +62,20 @@ mod host {
             value: *const u8,
             value_size: usize,
         ) -> u32;
+        pub(super) fn proxy_get_shared_data(
+            key: *const u8,
+            key_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+            version: *mut u32,
+        ) -> u32;
+        pub(super) fn proxy_set_shared_data(
+            key: *const u8,
+            key_size: usize,
+            value: *const u8,
+            value_size: usize,
+            version: u32,
+        ) -> u32;
         pub(super) fn proxy_continue_stream(kind: u32) -> u32;
         pub(super) fn proxy_send_local_response(
             status: u32,
@@ -84,6 +98,7 @@ mod host {
         pub(super) fn proxy_set_effective_context(id: u32) -> u32;
         pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
         pub(super) fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+        pub(super) fn proxy_record_metric(id: u32, value: u64) -> u32;
     }
 }
 
@@ -212,13 +227,34 @@ pub(super) fn set_effective_context(id: u32) -> Result<(), Status> {
     ok(unsafe { host::proxy_set_effective_context(id) })
 }
 
-pub(super) fn define_counter(name: &str) -> Result<u32, Status> {
+/// What stands at `key`, and its version.
+pub(super) fn shared_data(key: &str) -> Result<(Vec<u8>, u32), Status> {
+    let mut version = 0;
+    // SAFETY: a live slice, and places for pointer, length and version.
+    let value = owned(|data, size| unsafe {
+        host::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut version)
+    })?;
+    Ok((value, version))
+}
+
+/// Puts `value` at `key` if what stands there has this version.
+pub(super) fn set_shared_data(key: &str, value: &[u8], version: u32) -> Result<(), Status> {
+    // SAFETY: live slices.
+    ok(unsafe { host::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version) })
+}
+
+pub(super) fn define_metric(kind: u32, name: &str) -> Result<u32, Status> {
     let mut id = 0;
     // SAFETY: a live slice and a place for the number.
-    ok(unsafe { host::proxy_define_metric(0, name.as_ptr(), name.len(), &raw mut id) }).map(|()| id)
+    ok(unsafe { host::proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut id) }).map(|()| id)
 }
 
 pub(super) fn increment(id: u32, by: i64) -> Result<(), Status> {
     // SAFETY: no memory is passed.
     ok(unsafe { host::proxy_increment_metric(id, by) })
+}
+
+pub(super) fn record(id: u32, value: u64) -> Result<(), Status> {
+    // SAFETY: no memory is passed.
+    ok(unsafe { host::proxy_record_metric(id, value) })
 }

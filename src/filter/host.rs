@@ -7,13 +7,15 @@
 
 use super::abi;
 pub(super) use super::abi::Status;
+use crate::cache::{NoSharedData, SharedData, Stored};
 use crate::callout::{Callout, CalloutError, MAX_REPLY, Reply};
 use crate::gate::Answer;
 use crate::head::Head;
-use crate::jose::HostCrypto;
-use crate::time::UnixTime;
+use crate::jose::{HostCrypto, Sender};
+use crate::time::Timestamp;
 use proxy_wasm::hostcalls;
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 const REQUEST_HEADERS: u32 = 0;
@@ -27,6 +29,11 @@ const INFO: u32 = 2;
 const WARN: u32 = 3;
 const ERROR: u32 = 4;
 const NOT_FOUND: Status = Status(1);
+const CAS_MISMATCH: Status = Status(8);
+const COUNTER: u32 = 0;
+const GAUGE: u32 = 1;
+/// A version that nothing has: what is put with it stands only where nothing stood.
+const NO_VERSION: u32 = u32::MAX;
 
 /// Where the access log finds the audit record: `%FILTER_STATE(wasm.mcp_iap:PLAIN)%`.
 const AUDIT_PROPERTY: &str = "mcp_iap";
@@ -44,9 +51,9 @@ pub(super) fn error(message: &str) {
 }
 
 /// The time now; the epoch where the host has none, at which no token is valid yet.
-pub(super) fn now() -> UnixTime {
+pub(super) fn now() -> Timestamp {
     let nanoseconds = abi::time_nanoseconds().unwrap_or_default();
-    UnixTime(nanoseconds / 1_000_000_000)
+    Timestamp(nanoseconds / 1_000_000)
 }
 
 pub(super) fn configuration() -> Result<Vec<u8>, Status> {
@@ -137,11 +144,46 @@ pub(super) fn set_audit_record(json: &str) -> Result<(), Status> {
 }
 
 pub(super) fn define_counter(name: &str) -> Result<u32, Status> {
-    abi::define_counter(name)
+    abi::define_metric(COUNTER, name)
+}
+
+pub(super) fn define_gauge(name: &str) -> Result<u32, Status> {
+    abi::define_metric(GAUGE, name)
+}
+
+pub(super) fn record(gauge: u32, value: u64) -> Result<(), Status> {
+    abi::record(gauge, value)
 }
 
 pub(super) fn increment(counter: u32, by: u64) -> Result<(), Status> {
     abi::increment(counter, i64::try_from(by).unwrap_or(i64::MAX))
+}
+
+/// What all workers of this Envoy see, of filters with this `vm_id`. Without one it belongs to every filter that
+/// has none, whoever wrote it: then nothing is shared.
+pub(super) fn shared_data() -> Rc<dyn SharedData> {
+    let is_ours = abi::property("plugin_vm_id").is_ok_and(|id| !id.is_empty());
+    if is_ours {
+        return Rc::new(Shared);
+    }
+    info("mcp-iap: this filter has no `vm_id` of its own: each worker fetches keys for itself");
+    Rc::new(NoSharedData)
+}
+
+struct Shared;
+
+impl SharedData for Shared {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        abi::shared_data(key).ok()
+    }
+
+    fn set(&self, key: &str, value: &[u8], version: Option<u32>) -> Stored {
+        match abi::set_shared_data(key, value, version.unwrap_or(NO_VERSION)) {
+            Ok(()) => Stored::Done,
+            Err(CAS_MISMATCH) => Stored::Changed,
+            Err(_) => Stored::Absent,
+        }
+    }
 }
 
 /// Envoy's BoringSSL, by its foreign function `verify_signature`.
@@ -170,6 +212,22 @@ impl HostCrypto for Crypto {
             // It can't read the key.
             Err(_) => None,
         }
+    }
+}
+
+/// The client of the stream whose context is current, by Envoy's TLS handshake with it.
+#[derive(Debug)]
+pub(super) struct Client;
+
+impl Sender for Client {
+    fn certificate(&self) -> Option<[u8; 32]> {
+        // Envoy's attribute: hexadecimal, empty where the client showed none, absent without TLS.
+        let digest = abi::property("connection\0sha256_peer_certificate_digest").ok()?;
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digits: Vec<u8> = digest.iter().map(digit).collect::<Option<_>>()?;
+        let (pairs, []) = digits.as_chunks::<2>() else { return None };
+        let bytes: Vec<u8> = pairs.iter().map(|[high, low]| (high << 4) | low).collect();
+        bytes.try_into().ok()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod abi;
 mod host;
+mod metrics;
 mod root;
 mod stream;
 

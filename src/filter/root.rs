@@ -1,14 +1,13 @@
 //! The root: one configuration, its shared state, and the callouts' callbacks.
 
 use super::host;
+use super::metrics::Metrics;
 use super::stream::{Stream, StreamCore, Streams};
 use crate::callout::CalloutError;
-use crate::gate::{Settings, Shared, VerifiedBy};
-use crate::reason::Reason;
+use crate::gate::{Settings, Shared};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -16,16 +15,17 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_millis(1);
 /// A tick while a first body is due.
 const WATCHING: Duration = Duration::from_millis(250);
-/// A tick when nothing is to be done.
-const IDLE: Duration = Duration::from_secs(60);
+/// A tick while another worker fetches keys.
+const SHARING: Duration = Duration::from_millis(20);
+/// A tick when nothing is to be done: to take keys that another worker fetched, and to tell how old they are.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// What the root and its streams share.
 pub(super) struct Worker {
     pub(super) settings: Rc<Settings>,
     pub(super) shared: Rc<Shared>,
     pub(super) streams: Streams,
-    counters: RefCell<BTreeMap<Reason, u32>>,
-    signature_counters: RefCell<BTreeMap<VerifiedBy, u32>>,
+    pub(super) metrics: Metrics,
     /// Whether the host has shown that it brings bodies after a pause at the head.
     brings_bodies: Cell<bool>,
     /// The period of the tick that is under way: setting it anew would put the tick off.
@@ -33,40 +33,6 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Counts a request that ended for `reason`. The names are a closed list: reason codes.
-    pub(super) fn count(&self, outcome: &str, reason: Reason) {
-        let mut counters = self.counters.borrow_mut();
-        let counter = match counters.get(&reason) {
-            Some(counter) => *counter,
-            None => {
-                let name = format!("mcp_iap_requests.outcome.{outcome}.reason.{}", reason.code());
-                let Ok(counter) = host::define_counter(&name) else { return };
-                counters.insert(reason, counter);
-                counter
-            }
-        };
-        let _ = host::increment(counter, 1);
-    }
-
-    /// Counts who verified signatures since the last call.
-    pub(super) fn count_signatures(&self) {
-        for (by, count) in self.shared.signatures.take_counts() {
-            let mut counters = self.signature_counters.borrow_mut();
-            let counter = match counters.get(&by) {
-                Some(counter) => *counter,
-                None => {
-                    let Ok(counter) = host::define_counter(&format!("mcp_iap_signatures.by.{}", by.name()))
-                    else {
-                        return;
-                    };
-                    counters.insert(by, counter);
-                    counter
-                }
-            };
-            let _ = host::increment(counter, count);
-        }
-    }
-
     /// Whether it is still open if the host has the flag that the configuration says it has.
     pub(super) fn watches_for_bodies(&self) -> bool {
         self.settings.allow_on_headers_stop_iteration && !self.brings_bodies.get()
@@ -77,14 +43,18 @@ impl Worker {
         self.brings_bodies.set(true);
     }
 
-    /// Asks for the next tick: at once for callouts, soon for streams that may be stuck.
+    /// Asks for the next tick: at once for callouts, soon for what another worker fetches and for streams that
+    /// may be stuck, in time for keys that are to be fetched.
     pub(super) fn tick(&self) {
-        let period = if self.shared.callouts.is_ready() {
+        let callouts = &self.shared.callouts;
+        let watches = self.watches_for_bodies() && !self.streams.borrow().is_empty();
+        let idle = if watches { WATCHING } else { IDLE };
+        let period = if callouts.is_ready() {
             SOON
-        } else if self.watches_for_bodies() && !self.streams.borrow().is_empty() {
-            WATCHING
+        } else if callouts.waits_for_tick() {
+            SHARING
         } else {
-            IDLE
+            self.shared.keys.next_due().map_or(idle, |due| due.clamp(SHARING, idle))
         };
         if period >= self.armed.get() {
             return;
@@ -105,12 +75,13 @@ impl Worker {
     /// Polls tasks, sends what they ask for, and polls the streams whose wait ended.
     fn advance(&self) {
         self.shared.callouts.run(host::dispatch);
-        for complaint in self.shared.take_complaints() {
+        for complaint in self.shared.keys.take_complaints() {
             host::warn(&format!("mcp-iap: {complaint}"));
         }
-        for news in self.shared.take_news() {
+        for news in self.shared.keys.take_news() {
             host::info(&format!("mcp-iap: {news}"));
         }
+        self.metrics.tell_of_keys(&self.shared);
         for id in self.shared.callouts.take_woken() {
             let stream = self.streams.borrow().get(&id).and_then(Weak::upgrade);
             if let Some(stream) = stream {
@@ -130,9 +101,10 @@ impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
         let Some(worker) = &self.worker else { return };
         worker.shared.set_now(host::now());
-        let reply = if headers == 0 { Err(CalloutError::NotSent) } else { host::reply(body_size) };
+        let reply = if headers == 0 { Err(CalloutError::CutOff) } else { host::reply(body_size) };
         worker.shared.callouts.deliver(token, reply);
         worker.advance();
+        worker.tick();
     }
 }
 
@@ -150,15 +122,14 @@ impl RootContext for Root {
             }
         };
         host::info(&format!("mcp-iap {}: guards {}", env!("CARGO_PKG_VERSION"), settings.identifiers()));
-        let shared = Rc::new(Shared::new(Box::new(host::Crypto::default()), &settings));
-        shared.set_now(host::now());
-        shared.prefetch(&settings);
+        let crypto = Box::new(host::Crypto::default());
+        let shared =
+            Rc::new(Shared::new(crypto, &host::shared_data(), &settings).with_sender(Box::new(host::Client)));
         self.worker = Some(Rc::new(Worker {
             settings: Rc::new(settings),
             shared,
             streams: Streams::default(),
-            counters: RefCell::default(),
-            signature_counters: RefCell::default(),
+            metrics: Metrics::default(),
             brings_bodies: Cell::new(false),
             armed: Cell::new(SOON),
         }));
@@ -168,6 +139,8 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         let Some(worker) = &self.worker else { return };
         worker.shared.set_now(host::now());
+        worker.shared.callouts.tick();
+        worker.shared.keys.tick(&worker.shared.callouts);
         worker.advance();
         if worker.watches_for_bodies() {
             worker.refuse_stuck_streams();

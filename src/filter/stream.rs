@@ -138,7 +138,7 @@ impl StreamCore {
         worker.shared.set_now(host::now());
         let request = Rc::clone(request);
         let polled = flow.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
-        worker.count_signatures();
+        worker.metrics.count_signatures(&worker.shared);
         let action = match polled {
             Poll::Ready(Exit::Forward(forward)) => {
                 // A head that is gone went without a credential.
@@ -265,7 +265,7 @@ impl StreamCore {
             Phase::New => undecided(&self.request(worker), Reason::NotSeen),
         };
         write_record(&record);
-        worker.count(record.outcome.name(), record.reason);
+        worker.metrics.count_request(record.outcome.name(), record.reason);
     }
 }
 

@@ -50,7 +50,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     jws.algorithm(issuer.expected(protected, request.now()).algorithms)?;
     let keys = request.keys(issuer, jws.key_id()?).await?;
     let expected = issuer.expected(protected, request.now());
-    let claims = VerifiedClaims::verify(jws, &keys, &expected, request.verifier())?;
+    let claims = VerifiedClaims::verify(jws, &keys, &expected, request.verifier(), request.sender())?;
     let caller = Caller::from_claims(&claims, &issuer.groups_claim)?;
     request.note(|record| record.note_caller(&caller));
     if has_message {

@@ -1,6 +1,8 @@
 //! The authorization servers of a configuration, compiled: what their tokens must be, and where their keys
 //! are.
 
+use super::key_times::compile_key_times;
+use crate::cache::KeyTimes;
 use crate::callout::KeySource;
 use crate::config::{self, ConfigError, Environment};
 use crate::jose::{Algorithm, Expected, Hash, KeySet};
@@ -10,7 +12,6 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-const CALLOUT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// One authorization server.
@@ -33,7 +34,7 @@ pub struct IssuerSettings {
 #[derive(Clone, Debug)]
 pub enum Keys {
     /// A key set of public keys, fetched.
-    Fetched(Rc<KeySource>),
+    Fetched(Rc<KeySource>, KeyTimes),
     /// The configured secret.
     Configured(Rc<KeySet>),
 }
@@ -43,7 +44,7 @@ impl IssuerSettings {
     #[must_use]
     pub fn cluster(&self) -> Option<&str> {
         match &self.keys {
-            Keys::Fetched(source) => Some(&source.cluster),
+            Keys::Fetched(source, _) => Some(&source.cluster),
             Keys::Configured(_) => None,
         }
     }
@@ -104,6 +105,7 @@ fn compile_issuer(
         algorithms,
         hmac_secret,
         cluster,
+        keys,
         clock_skew,
         insecure_http,
     } = written;
@@ -168,10 +170,13 @@ fn compile_issuer(
     }
     let has_secret = hmac_secret.is_some();
     let algorithms = compile_algorithms(index, algorithms.as_deref(), has_secret)?;
-    let keys = match hmac_secret {
-        Some(_) if jwks_uri.is_some() || written.cluster.is_some() => {
-            let (field, value) =
-                jwks_uri.as_ref().map_or(("cluster", cluster.as_str()), |uri| ("jwks_uri", uri.as_str()));
+    let source = match hmac_secret {
+        Some(_) if jwks_uri.is_some() || written.cluster.is_some() || keys.is_some() => {
+            let (field, value) = match (jwks_uri, &written.cluster) {
+                (Some(uri), _) => ("jwks_uri", uri.as_str()),
+                (None, Some(cluster)) => ("cluster", cluster.as_str()),
+                (None, None) => ("keys", ""),
+            };
             let reason = "is of no use beside `hmac_secret`: no keys are fetched";
             return Err(fault(field, value, reason, "remove one of the two"));
         }
@@ -187,21 +192,25 @@ fn compile_issuer(
             }
             Keys::Configured(Rc::new(KeySet::of_secret(secret)))
         }
-        None => Keys::Fetched(Rc::new(KeySource {
-            issuer: issuer.clone(),
-            origin: format!("{}://{}", issuer_url.scheme, issuer_url.authority),
-            scheme: asked.scheme,
-            authority: asked.authority.to_owned(),
-            path: issuer_url.path.to_owned(),
-            cluster,
-            jwks_path: jwks_url.as_ref().map(|url| url.path.to_owned()),
-            timeout: CALLOUT_TIMEOUT,
-        })),
+        None => {
+            let times = compile_key_times(index, &keys.clone().unwrap_or_default())?;
+            let source = KeySource {
+                issuer: issuer.clone(),
+                origin: format!("{}://{}", issuer_url.scheme, issuer_url.authority),
+                scheme: asked.scheme,
+                authority: asked.authority.to_owned(),
+                path: issuer_url.path.to_owned(),
+                cluster,
+                jwks_path: jwks_url.as_ref().map(|url| url.path.to_owned()),
+                timeout: times.timeout,
+            };
+            Keys::Fetched(Rc::new(source), times)
+        }
     };
     Ok(IssuerSettings {
         index,
         identifier: issuer.clone(),
-        keys,
+        keys: source,
         algorithms,
         groups_claim: groups_claim.clone(),
         audiences: audiences.clone(),

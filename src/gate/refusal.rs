@@ -107,13 +107,14 @@ impl Answer {
         let id = id.unwrap_or_else(|| "null".to_owned());
         let mut headers =
             vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
-        let resource = request.resource().ok().map(|resource| &resource.protected);
+        let resource = request.resource().ok();
         if let Some(resource) = resource.filter(|_| wire.status == 401 || wire.error.is_some()) {
             let challenge = Challenge {
-                realm: resource.identifier(),
-                resource_metadata: resource.metadata_url(),
+                realm: resource.protected.identifier(),
+                resource_metadata: resource.protected.metadata_url(),
                 error: wire.error,
                 error_description: wire.error.map(|_| wire.message),
+                scope: if wire.status == 401 { &resource.basic_scope } else { &denial.scope },
             };
             headers.push(("www-authenticate", challenge.to_string()));
         }
@@ -125,7 +126,10 @@ impl Answer {
             headers.push(("retry-after", RETRY_AFTER.to_owned()));
         }
         if wire.status == 405 {
-            headers.push(("allow", route::allowed_methods(resource, &request.head).to_owned()));
+            headers.push((
+                "allow",
+                route::allowed_methods(resource.map(|one| &one.protected), &request.head).to_owned(),
+            ));
         }
         Self {
             status: wire.status,
@@ -134,6 +138,12 @@ impl Answer {
             reason: denial.reason,
         }
     }
+}
+
+/// What a caller is told for this reason, where no rule says it in words of its own.
+#[must_use]
+pub fn told(reason: Reason) -> &'static str {
+    wire(reason, None, false).message
 }
 
 fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
@@ -164,7 +174,9 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::TokenNotYetValid => token("the token is not valid yet"),
         Reason::WrongAudience => token("the token is for another audience"),
         Reason::InvalidClaim => token("a claim of the token is missing or malformed"),
-        Reason::SenderConstraintUnsupported => token("a sender-constrained token is not accepted"),
+        Reason::SenderConstraintUnsupported => token("the token is bound to what is not verified here"),
+        Reason::ClientCertificateMissing => token("the token is bound to a client certificate"),
+        Reason::ClientCertificateMismatch => token("the token is bound to another client certificate"),
         Reason::IdentityProviderUnavailable => answer(503, "the identity provider can't be asked"),
 
         Reason::BodyTooLarge => answer(413, "the body is too large"),
@@ -197,6 +209,12 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         },
 
         Reason::NoRuleAllows => answer(403, "no rule allows this"),
+        Reason::InsufficientScope => Wire {
+            status: 403,
+            code: None,
+            error: Some("insufficient_scope"),
+            message: "the token lacks a scope that this needs",
+        },
         Reason::DeniedByRule => answer(403, "a rule denies this"),
         Reason::ArgumentMissing => answer(403, "an argument is needed"),
         Reason::ArgumentType => answer(403, "an argument has the wrong type"),

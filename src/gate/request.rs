@@ -3,19 +3,20 @@
 use super::admit::admit;
 use super::cors::Cors;
 use super::issuer::{IssuerSettings, Keys};
+use super::keys::KeyStore;
 use super::refusal::Answer;
 use super::resource::{self, ResourceSettings};
 use super::settings::Settings;
 use super::signatures::Signatures;
 use crate::audit::{Outcome, Record};
-use crate::cache::{KeyCache, Lookup};
-use crate::callout::{Callouts, KeySource, KeysError, Outbox, SingleFlight, StreamId, fetch_keys};
+use crate::cache::SharedData;
+use crate::callout::{Callouts, StreamId};
 use crate::head::Head;
-use crate::jose::{HostCrypto, KeySet, Verifier};
+use crate::jose::{HostCrypto, KeySet, Sender, Unproven, Verifier};
 use crate::mcp::{Era, Message, Operation};
 use crate::policy::{Denial, Permit};
 use crate::reason::Reason;
-use crate::time::UnixTime;
+use crate::time::{Timestamp, UnixTime};
 use crate::upstream::UpstreamCredential;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -24,115 +25,47 @@ use std::task::Poll;
 
 /// What all requests of one root share. It belongs to the root, never to a static: several
 /// configurations share a VM.
-#[derive(Default)]
 pub struct Shared {
     /// Tasks that make callouts.
     pub callouts: Callouts,
     /// Who verifies signatures.
     pub signatures: Signatures,
-    now: Cell<UnixTime>,
-    keys: RefCell<Vec<KeyCache>>,
-    key_flights: SingleFlight<usize, Result<Rc<KeySet>, KeysError>>,
-    complaints: RefCell<Vec<String>>,
-    news: RefCell<Vec<String>>,
+    /// The issuers' keys.
+    pub keys: Rc<KeyStore>,
+    sender: Box<dyn Sender>,
+    clock: Rc<Cell<Timestamp>>,
 }
 
-/// How many fetches one request waits for: one that was under way may have begun before its key was there.
-const MAX_FETCHES: usize = 3;
-
-/// How many complaints, and how much news, are kept until somebody logs them.
-const MAX_MESSAGES: usize = 16;
-
 impl Shared {
-    /// With this host's crypto, and room for as many verified tokens as the limits say.
+    /// With this host's crypto and shared data, and room for as many verified tokens as the limits say.
     #[must_use]
-    pub fn new(host: Box<dyn HostCrypto>, settings: &Settings) -> Self {
-        let signatures = Signatures::new(host, settings.limits.cached_tokens);
-        Self { signatures, ..Self::default() }
+    pub fn new(host: Box<dyn HostCrypto>, data: &Rc<dyn SharedData>, settings: &Settings) -> Self {
+        let clock = Rc::default();
+        Self {
+            callouts: Callouts::default(),
+            signatures: Signatures::new(host, settings.limits.cached_tokens),
+            sender: Box::new(Unproven),
+            keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
+            clock,
+        }
+    }
+
+    /// With this host's word on who sends a request: it is asked while the request's flow is polled, and
+    /// answers for its connection.
+    #[must_use]
+    pub fn with_sender(self, sender: Box<dyn Sender>) -> Self {
+        Self { sender, ..self }
+    }
+
+    /// The time as it was set.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.get()
     }
 
     /// Sets the clock. To be called by the owner in each callback before anything is polled.
-    pub fn set_now(&self, now: UnixTime) {
-        self.now.set(now);
-    }
-
-    /// What the operator should read in the log, since the last call. Holds no secret.
-    #[must_use]
-    pub fn take_complaints(&self) -> Vec<String> {
-        self.complaints.take()
-    }
-
-    /// What went well again, or for the first time, since the last call. Holds no secret.
-    #[must_use]
-    pub fn take_news(&self) -> Vec<String> {
-        self.news.take()
-    }
-
-    /// Starts a fetch of every issuer's keys, so that the first request finds them.
-    pub fn prefetch(self: &Rc<Self>, settings: &Settings) {
-        for issuer in &settings.issuers {
-            if let Keys::Fetched(source) = &issuer.keys {
-                self.refresh(issuer.index, source, true);
-            }
-        }
-    }
-
-    /// Starts a fetch that nobody waits for. Where a bound is reached the next request asks again.
-    fn refresh(self: &Rc<Self>, issuer: usize, source: &Rc<KeySource>, is_prefetch: bool) {
-        let shared = Rc::clone(self);
-        let start = |outbox| shared.fetch(outbox, issuer, source, None, is_prefetch);
-        drop(self.key_flights.join(&self.callouts, issuer, None, start));
-    }
-
-    fn lookup(&self, issuer: usize, kid: Option<&str>) -> Lookup {
-        self.cache(issuer, |cache| cache.lookup(kid, self.now.get())).unwrap_or(Lookup::Unavailable)
-    }
-
-    /// The keys of the issuer at this place of the configuration.
-    fn cache<T>(&self, issuer: usize, use_it: impl FnOnce(&mut KeyCache) -> T) -> Option<T> {
-        let mut caches = self.keys.borrow_mut();
-        if caches.len() <= issuer {
-            caches.resize_with(issuer.saturating_add(1), KeyCache::default);
-        }
-        caches.get_mut(issuer).map(use_it)
-    }
-
-    /// The task that fetches the keys of an issuer and remembers them. A prefetch that fails is not
-    /// remembered: the provider may be starting beside us.
-    fn fetch(
-        self: Rc<Self>,
-        outbox: Outbox,
-        issuer: usize,
-        source: &Rc<KeySource>,
-        kid: Option<String>,
-        is_prefetch: bool,
-    ) -> impl Future<Output = Result<Rc<KeySet>, KeysError>> + use<> {
-        let source = Rc::clone(source);
-        async move {
-            let fetched = fetch_keys(outbox, Rc::clone(&source)).await;
-            let about = format!("keys of {} through cluster {}", source.issuer, source.cluster);
-            match &fetched {
-                Err(error) => keep(&self.complaints, format!("{about}: {error}")),
-                // A refresh that goes well is no news.
-                Ok(keys) if self.cache(issuer, |cache| cache.is_well()) != Some(true) => {
-                    keep(&self.news, format!("{about}: {} usable", keys.len()));
-                }
-                Ok(_) => {}
-            }
-            if fetched.is_ok() || !is_prefetch {
-                let keys = fetched.clone().ok();
-                self.cache(issuer, |cache| cache.store(keys, kid.as_deref(), self.now.get()));
-            }
-            fetched
-        }
-    }
-}
-
-/// Keeps a message until somebody logs it.
-fn keep(messages: &RefCell<Vec<String>>, message: String) {
-    let mut messages = messages.borrow_mut();
-    if messages.len() < MAX_MESSAGES {
-        messages.push(message);
+    pub fn set_now(&self, now: impl Into<Timestamp>) {
+        self.clock.set(now.into());
     }
 }
 
@@ -307,8 +240,12 @@ impl Request {
         &self.shared.signatures
     }
 
+    pub(super) fn sender(&self) -> &dyn Sender {
+        &*self.shared.sender
+    }
+
     pub(super) fn now(&self) -> UnixTime {
-        self.shared.now.get()
+        self.shared.now().unix()
     }
 
     pub(super) fn note_message(&self, message: &Message<'_>) {
@@ -351,35 +288,12 @@ impl Request {
         issuer: &IssuerSettings,
         kid: Option<&str>,
     ) -> Result<Rc<KeySet>, Reason> {
-        let source = match &issuer.keys {
-            Keys::Configured(keys) => return Ok(Rc::clone(keys)),
-            Keys::Fetched(source) => source,
-        };
-        let issuer = issuer.index;
-        for _ in 0..MAX_FETCHES {
-            match self.shared.lookup(issuer, kid) {
-                Lookup::Keys(keys) => return Ok(keys),
-                Lookup::Refresh(keys) => {
-                    self.shared.refresh(issuer, source, false);
-                    return Ok(keys);
-                }
-                Lookup::Unavailable => return Err(Reason::IdentityProviderUnavailable),
-                Lookup::Fetch => {}
-            }
-            let (shared, kid) = (Rc::clone(&self.shared), kid.map(str::to_owned));
-            let start = |outbox| shared.fetch(outbox, issuer, source, kid, false);
-            let flights = &self.shared.key_flights;
-            let flight = flights.join(&self.shared.callouts, issuer, Some(self.stream), start);
-            let fetched = match flight {
-                Ok(flight) => flight.await.unwrap_or(Err(KeysError::NotFetched)),
-                Err(_) => return Err(Reason::Overloaded),
-            };
-            // What it brought is in the cache, which knows whether it was fetched for this `kid`.
-            if fetched.is_err() {
-                return Err(Reason::IdentityProviderUnavailable);
+        match &issuer.keys {
+            Keys::Configured(keys) => Ok(Rc::clone(keys)),
+            Keys::Fetched(..) => {
+                self.shared.keys.find(&self.shared.callouts, issuer.index, kid, self.stream).await
             }
         }
-        Err(Reason::IdentityProviderUnavailable)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::config::{self, ConfigError, Guarded};
 use crate::head::{Head, One};
-use crate::oauth::{ProtectedResource, ResourceError, WELL_KNOWN};
+use crate::oauth::{ProtectedResource, ResourceError, Scope, WELL_KNOWN};
 use crate::policy::PolicySet;
 use crate::reason::Reason;
 use std::rc::Rc;
@@ -15,6 +15,8 @@ pub struct ResourceSettings {
     pub protected: ProtectedResource,
     /// What callers may do there.
     pub policies: PolicySet,
+    /// What a client asks its first token for.
+    pub basic_scope: Scope,
     /// Hosts that requests may be for; `None` for every one.
     hosts: Option<Vec<String>>,
 }
@@ -69,10 +71,11 @@ pub(super) fn compile(
     for one in guarded {
         let policies = PolicySet::compile(one, &issuers, errors);
         check_hosts(one, errors);
-        match ProtectedResource::new(one.resource, &issuers) {
+        let basic_scope = policies.basic_scope();
+        match ProtectedResource::new(one.resource, &issuers, &basic_scope) {
             Ok(protected) => {
                 let hosts = one.allowed_hosts.map(<[String]>::to_vec);
-                let resource = ResourceSettings { protected, policies, hosts };
+                let resource = ResourceSettings { protected, policies, basic_scope, hosts };
                 if compiled.iter().any(|other| other.may_be_taken_for(&resource)) {
                     let reason = "is taken for another resource: same path, and hosts that both allow";
                     let fix = "give each its own `allowed_hosts`, or another path";

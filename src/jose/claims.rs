@@ -1,7 +1,8 @@
 //! Claims that were checked: signature, issuer, audience, times (RFC 7519 section 4.1, RFC 9068
-//! section 4).
+//! section 4), sender (RFC 8705 section 3).
 
 use super::algorithm::Algorithm;
+use super::confirmation::{self, Sender};
 use super::jwk::KeySet;
 use super::jws::Jws;
 use super::signature::{Signed, Verdict, Verifier};
@@ -36,22 +37,26 @@ pub struct Expected<'a> {
     pub now: UnixTime,
 }
 
-/// The claims of a token whose signature and registered claims hold. Only [`Self::verify`] makes one.
+/// The claims of a token whose signature and registered claims hold, sent by whom it is for. Only
+/// [`Self::verify`] makes one.
 pub struct VerifiedClaims {
     claims: Map<String, Value>,
     expires_at: UnixTime,
 }
 
 impl VerifiedClaims {
-    /// Verifies a token against its issuer's keys; `verifier` says whether the signature holds.
+    /// Verifies a token against its issuer's keys; `verifier` says whether the signature holds, `sender` who
+    /// sends it.
     ///
     /// # Errors
-    /// The first check that fails: form of the registered claims, algorithm, key, signature, issuer, kind of token, times, audience.
+    /// The first check that fails: form of the registered claims, algorithm, key, signature, issuer, kind of
+    /// token, times, audience, subject, sender.
     pub fn verify(
         jws: Jws<'_>,
         keys: &KeySet,
         expected: &Expected<'_>,
         verifier: &dyn Verifier,
+        sender: &dyn Sender,
     ) -> Result<Self, Reason> {
         check_forms(jws.claims())?;
         check_signature(&jws, keys, expected.algorithms, verifier)?;
@@ -64,9 +69,6 @@ impl VerifiedClaims {
         if is_another {
             return Err(Reason::NotAnAccessToken);
         }
-        if claims.contains_key("cnf") {
-            return Err(Reason::SenderConstraintUnsupported);
-        }
         let expires_at = date(&claims, "exp")?.ok_or(Reason::InvalidClaim)?;
         check_expiry(expires_at, expected)?;
         for claim in ["nbf", "iat"] {
@@ -78,10 +80,11 @@ impl VerifiedClaims {
         if !has_audience(&claims, expected.audiences)? {
             return Err(Reason::WrongAudience);
         }
-        match claims.get("sub") {
-            Some(Value::String(subject)) if !subject.is_empty() => Ok(Self { claims, expires_at }),
-            _ => Err(Reason::InvalidClaim),
+        if !matches!(claims.get("sub"), Some(Value::String(subject)) if !subject.is_empty()) {
+            return Err(Reason::InvalidClaim);
         }
+        confirmation::check(&claims, sender)?;
+        Ok(Self { claims, expires_at })
     }
 
     /// The claim at a dotted path (`realm_access.roles`); a claim whose own name has dots comes first.

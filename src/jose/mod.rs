@@ -6,6 +6,7 @@
 
 mod algorithm;
 mod claims;
+mod confirmation;
 mod der;
 mod jwk;
 mod jws;
@@ -15,6 +16,7 @@ mod signature;
 
 pub use algorithm::{Algorithm, Hash};
 pub use claims::{Expected, VerifiedClaims};
+pub use confirmation::{Sender, Unproven};
 pub use jwk::{Key, KeySet};
 pub use jws::Jws;
 pub use signature::{HostCrypto, Library, NoHost, Signed, Verdict, Verifier};

@@ -8,8 +8,10 @@ mod bearer;
 mod challenge;
 mod discovery;
 mod protected_resource;
+mod scope;
 
 pub use bearer::BearerToken;
 pub use challenge::Challenge;
 pub use discovery::{DiscoveryError, jwks_uri, well_known_path};
 pub use protected_resource::{ProtectedResource, ResourceError, WELL_KNOWN, is_one_path};
+pub use scope::{Scope, ScopeError};

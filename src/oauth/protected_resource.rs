@@ -3,6 +3,7 @@
 //! The external URL is configuration, never guessed from a request's `Host`: behind TLS and other
 //! proxies a guess is wrong, and a client compares `resource` with the URL that it used.
 
+use super::scope::Scope;
 use serde_json::json;
 
 /// Where the metadata stands, before the resource's own path (RFC 9728 section 3).
@@ -33,11 +34,16 @@ pub enum ResourceError {
 }
 
 impl ProtectedResource {
-    /// Takes a resource identifier apart and makes its metadata document.
+    /// Takes a resource identifier apart and makes its metadata document, which names `scope` as
+    /// `scopes_supported` if it has any: what a client asks for where a challenge names none.
     ///
     /// # Errors
     /// What the identifier breaks.
-    pub fn new(identifier: &str, authorization_servers: &[&str]) -> Result<Self, ResourceError> {
+    pub fn new(
+        identifier: &str,
+        authorization_servers: &[&str],
+        scope: &Scope,
+    ) -> Result<Self, ResourceError> {
         if identifier
             .chars()
             .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\\') || !c.is_ascii())
@@ -60,11 +66,15 @@ impl ProtectedResource {
         }
         let suffix = if path == "/" { "" } else { &path };
         let metadata_path = format!("{WELL_KNOWN}{suffix}");
-        let document = json!({
+        let mut document = json!({
             "resource": identifier,
             "authorization_servers": authorization_servers,
             "bearer_methods_supported": ["header"],
         });
+        // Lists without an element are left out (RFC 9728 section 3.2).
+        if let (Some(members), false) = (document.as_object_mut(), scope.is_empty()) {
+            members.insert("scopes_supported".to_owned(), scope.names().collect());
+        }
         Ok(Self {
             identifier: identifier.to_owned(),
             origin: format!("{scheme}://{authority}"),
@@ -140,8 +150,12 @@ mod tests {
 
     #[test]
     fn knows_its_places() {
-        let resource =
-            ProtectedResource::new("https://mcp.example.com/mcp", &["https://login.example.com"]).unwrap();
+        let resource = ProtectedResource::new(
+            "https://mcp.example.com/mcp",
+            &["https://login.example.com"],
+            &Scope::default(),
+        )
+        .unwrap();
         assert_eq!(resource.path(), "/mcp");
         assert_eq!(
             resource.metadata_url(),
@@ -154,12 +168,21 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(resource.document()).unwrap();
         assert_eq!(document["resource"], "https://mcp.example.com/mcp");
         assert_eq!(document["authorization_servers"][0], "https://login.example.com");
+        assert_eq!(document.get("scopes_supported"), None);
+    }
+
+    #[test]
+    fn names_the_scopes_that_a_client_begins_with() {
+        let scope = Scope::asked("mcp:read mcp:list").unwrap();
+        let resource = ProtectedResource::new("https://mcp.example.com/mcp", &[], &scope).unwrap();
+        let document: serde_json::Value = serde_json::from_str(resource.document()).unwrap();
+        assert_eq!(document["scopes_supported"], json!(["mcp:read", "mcp:list"]));
     }
 
     #[test]
     fn a_resource_without_a_path_is_the_root() {
         for identifier in ["https://mcp.example.com", "https://mcp.example.com/"] {
-            let resource = ProtectedResource::new(identifier, &[]).unwrap();
+            let resource = ProtectedResource::new(identifier, &[], &Scope::default()).unwrap();
             assert_eq!(resource.path(), "/");
             assert_eq!(
                 resource.metadata_url(),
@@ -184,7 +207,11 @@ mod tests {
             ("https://mcp.example.com/a/../b", ResourceError::Path),
             ("https://mcp.example.com/a%2fb", ResourceError::Path),
         ] {
-            assert_eq!(ProtectedResource::new(identifier, &[]).map(|_| ()), Err(error), "{identifier}");
+            assert_eq!(
+                ProtectedResource::new(identifier, &[], &Scope::default()).map(|_| ()),
+                Err(error),
+                "{identifier}"
+            );
         }
     }
 }

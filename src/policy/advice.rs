@@ -72,6 +72,7 @@ impl Rule {
             || other.tools.patterns.is_empty()
             || (self.tools.patterns == other.tools.patterns && self.tools.annotated == other.tools.annotated);
         self.arguments.is_empty()
+            && other.scope.lacks(&self.scope) == 0
             && covers_tools
             && cover(&self.tools.patterns, &other.tools.patterns)
             && cover(&self.prompts, &other.prompts)
@@ -82,6 +83,7 @@ impl Rule {
     fn is_open_to_all(&self) -> bool {
         self.effect == Effect::Allow
             && self.arguments.is_empty()
+            && self.scope.is_empty()
             && self.tools.annotated.is_none()
             && self.tools.patterns.iter().any(|pattern| pattern.covers(&Pattern::new("*")))
             && self.subjects.cover(&Subjects::default())

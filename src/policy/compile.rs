@@ -4,6 +4,7 @@ use super::argument::Condition;
 use super::pattern::Pattern;
 use super::{Effect, PolicySet, Rule, Subjects, Tools, catalogue};
 use crate::config::{self, Catalogue, ConfigError, Guarded};
+use crate::oauth::{Scope, ScopeError};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -52,7 +53,7 @@ fn compile_rule(
     errors: &mut Vec<ConfigError>,
 ) -> Option<Rule> {
     // Every field is named, so that a new one can't be forgotten here.
-    let config::Rule { id, allow, deny, to, arguments, message } = rule;
+    let config::Rule { id, allow, deny, to, scope, arguments, message } = rule;
     let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if id.is_empty() || id.len() > MAX_ID || !plain {
         errors.push(
@@ -134,6 +135,7 @@ fn compile_rule(
         tools,
         prompts: patterns(prompts),
         resources: patterns(resources),
+        scope: compile_scope(scope.as_deref(), effect, path, errors),
         subjects: compile_subjects(to.as_ref(), path, context.issuers, errors),
         arguments: arguments
             .iter()
@@ -179,6 +181,28 @@ fn compile_subjects(
         client_ids: client_ids.clone(),
         groups: groups.clone(),
     }
+}
+
+fn compile_scope(text: Option<&str>, effect: Effect, path: &str, errors: &mut Vec<ConfigError>) -> Scope {
+    let Some(text) = text else { return Scope::default() };
+    let (reason, fix) = match Scope::asked(text) {
+        Ok(_) if effect == Effect::Deny => (
+            "can't be meant in a deny rule: who lacks a scope would be spared",
+            "give it to the allow rules that it is for",
+        ),
+        Ok(scope) => return scope,
+        Err(ScopeError::Malformed) => (
+            "is no scope",
+            "write names of ASCII without quotes and backslashes, with one space between (RFC 6749 section 3.3)",
+        ),
+        Err(ScopeError::Repeated) => ("has a name twice", "write each once"),
+        Err(ScopeError::OfflineAccess) => {
+            ("has `offline_access`, which is for refresh tokens and none of a resource's scopes", "remove it")
+        }
+        Err(ScopeError::TooLong) => ("is too long for a header", "use at most 500 bytes"),
+    };
+    errors.push(fault(path, "scope", reason, fix).value(text));
+    Scope::default()
 }
 
 fn compile_condition(

@@ -1,10 +1,11 @@
-//! The decision: deny rules first, then the first allow rule that matches, else the reason of the
-//! nearest one.
+//! The decision: deny rules first, then the first allow rule that matches, else the scope with which one
+//! would, else the reason of the nearest one.
 
 use super::argument::Unmet;
 use super::{Effect, PolicySet, Rule, Subjects};
 use crate::identity::Caller;
 use crate::mcp::{Arguments, Operation};
+use crate::oauth::Scope;
 use crate::reason::Reason;
 use std::rc::Rc;
 
@@ -46,13 +47,15 @@ pub struct Denial {
     pub operation: usize,
     /// The argument that failed.
     pub argument: Option<Rc<str>>,
+    /// What a token must have for this very request, where it lacks nothing else.
+    pub scope: Scope,
     /// For the caller; may hold what the caller sent, so it is never logged.
     pub message: Option<String>,
 }
 
 impl From<Reason> for Denial {
     fn from(reason: Reason) -> Self {
-        Self { reason, rule: None, operation: 0, argument: None, message: None }
+        Self { reason, rule: None, operation: 0, argument: None, scope: Scope::default(), message: None }
     }
 }
 
@@ -60,7 +63,8 @@ impl PolicySet {
     /// Decides whether `caller` may do all of `operations` with `arguments`.
     ///
     /// # Errors
-    /// The denial of the first operation that is not allowed.
+    /// The denial of the first operation that is not allowed; where scopes are all that lacks, of the first
+    /// that lacks one, with the scope that all of them need.
     pub fn decide(
         &self,
         caller: &Caller,
@@ -68,14 +72,32 @@ impl PolicySet {
         arguments: &Arguments<'_>,
     ) -> Result<Permit, Denial> {
         let mut permit = Permit { reason: Reason::Allowed, rule: None };
-        for (place, operation) in operations.iter().enumerate() {
-            if *operation != Operation::Open {
-                permit = self
-                    .decide_one(caller, *operation, arguments)
-                    .map_err(|denial| Denial { operation: place, ..denial })?;
+        let (mut scope, mut lacking) = (Scope::default(), None);
+        for (operation, named) in
+            operations.iter().enumerate().filter(|(_, named)| **named != Operation::Open)
+        {
+            let rule = self
+                .nearest(caller, *named, arguments, &scope)
+                .map_err(|denial| Denial { operation, ..denial })?;
+            scope.extend(&rule.scope);
+            if caller.scope.lacks(&rule.scope) > 0 {
+                lacking.get_or_insert((operation, rule));
             }
+            permit.rule = Some(Rc::clone(&rule.id));
         }
-        Ok(permit)
+        match lacking {
+            None => Ok(permit),
+            Some((operation, rule)) => Err(Denial { operation, ..rule.lacks(scope) }),
+        }
+    }
+
+    /// What a client needs at least for anything that the rules are about, to begin with: the scope of the
+    /// allow rule that asks for the fewest names, of several the first (MCP 2026-07-28, "Scope Selection
+    /// Strategy"). What more a call needs, its refusal tells.
+    #[must_use]
+    pub fn basic_scope(&self) -> Scope {
+        let allow = self.rules.iter().filter(|rule| rule.effect == Effect::Allow);
+        allow.map(|rule| &rule.scope).min_by_key(|scope| scope.names().len()).cloned().unwrap_or_default()
     }
 
     /// The permit of a health path: configured, open to everybody, without a body.
@@ -95,11 +117,14 @@ impl PolicySet {
         caller: &Caller,
         operations: Option<&[Operation<'_>]>,
     ) -> Result<HeadPermit, Denial> {
-        for operation in operations.unwrap_or_default() {
-            if *operation == Operation::Open {
-                continue;
-            }
-            let mut about = self.rules.iter().filter(|rule| rule.is_about(caller, *operation));
+        let operations = operations.unwrap_or_default();
+        let about = |operation| self.rules.iter().filter(move |rule| rule.is_about(caller, operation));
+        if operations.iter().all(|operation| about(*operation).all(|rule| rule.arguments.is_empty())) {
+            // Whatever the arguments are, the decision is this.
+            return self.decide(caller, operations, &Arguments::default()).map(|_| HeadPermit(()));
+        }
+        for operation in operations.iter().filter(|operation| **operation != Operation::Open) {
+            let mut about = about(*operation);
             if let Some(rule) =
                 about.clone().find(|rule| rule.effect == Effect::Deny && rule.arguments.is_empty())
             {
@@ -112,34 +137,40 @@ impl PolicySet {
         Ok(HeadPermit(()))
     }
 
-    fn decide_one(
+    /// The allow rule that is met but for scopes, of several the one of which the fewest lack: of none where
+    /// the caller may do this. `with`: what he is told to ask for anyway.
+    fn nearest(
         &self,
         caller: &Caller,
         operation: Operation<'_>,
         arguments: &Arguments<'_>,
-    ) -> Result<Permit, Denial> {
-        let mut allowed_by = None;
-        let mut nearest: Option<Denial> = None;
+        with: &Scope,
+    ) -> Result<&Rule, Denial> {
+        let mut held = caller.scope.clone();
+        held.extend(with);
+        let mut nearest: Option<(usize, &Rule)> = None;
+        let mut unmet = None;
         for rule in self.rules.iter().filter(|rule| rule.is_about(caller, operation)) {
-            match rule.effect {
-                Effect::Deny => {
+            match (rule.effect, rule.first_unmet(arguments)) {
+                (Effect::Deny, _) => {
                     if let Some(denial) = rule.denial(arguments) {
                         return Err(denial);
                     }
                 }
-                Effect::Allow if allowed_by.is_some() => {}
-                Effect::Allow => match rule.first_unmet(arguments) {
-                    None => allowed_by = Some(Rc::clone(&rule.id)),
-                    Some((name, unmet)) => {
-                        nearest.get_or_insert_with(|| rule.unmet(&name, &unmet));
+                (Effect::Allow, None) => {
+                    let lacking = held.lacks(&rule.scope);
+                    if nearest.is_none_or(|(fewest, _)| lacking < fewest) {
+                        nearest = Some((lacking, rule));
                     }
-                },
+                }
+                (Effect::Allow, Some((name, why))) => {
+                    unmet.get_or_insert_with(|| rule.unmet(&name, &why));
+                }
             }
         }
-        match (allowed_by, nearest) {
-            (Some(rule), _) => Ok(Permit { reason: Reason::Allowed, rule: Some(rule) }),
-            (None, Some(denial)) => Err(denial),
-            (None, None) => Err(Reason::NoRuleAllows.into()),
+        match nearest {
+            Some((_, rule)) => Ok(rule),
+            None => Err(unmet.unwrap_or_else(|| Reason::NoRuleAllows.into())),
         }
     }
 }
@@ -180,22 +211,29 @@ impl Rule {
 
     fn denies(&self) -> Denial {
         Denial {
-            reason: Reason::DeniedByRule,
             rule: Some(Rc::clone(&self.id)),
-            operation: 0,
-            argument: None,
             message: self.message.as_deref().map(str::to_owned),
+            ..Reason::DeniedByRule.into()
+        }
+    }
+
+    fn lacks(&self, scope: Scope) -> Denial {
+        let own = self.message.as_deref().map(str::to_owned);
+        Denial {
+            rule: Some(Rc::clone(&self.id)),
+            message: Some(own.unwrap_or_else(|| format!("needs a token with the scope {scope}"))),
+            scope,
+            ..Reason::InsufficientScope.into()
         }
     }
 
     fn unmet(&self, name: &Rc<str>, unmet: &Unmet) -> Denial {
         let own = self.message.as_deref().map(str::to_owned);
         Denial {
-            reason: unmet.reason,
             rule: Some(Rc::clone(&self.id)),
-            operation: 0,
             argument: Some(Rc::clone(name)),
             message: Some(own.unwrap_or_else(|| format!("{name}: {}", unmet.text))),
+            ..unmet.reason.into()
         }
     }
 }

@@ -13,6 +13,7 @@ mod pattern;
 
 pub use decide::{Denial, HeadPermit, Permit};
 
+use crate::oauth::Scope;
 use argument::Condition;
 use catalogue::Annotated;
 use pattern::Pattern;
@@ -32,6 +33,8 @@ struct Rule {
     prompts: Vec<Pattern>,
     resources: Vec<Pattern>,
     subjects: Subjects,
+    /// Empty in deny rules.
+    scope: Scope,
     arguments: Vec<(Rc<str>, Condition)>,
     message: Option<Rc<str>>,
 }

@@ -90,6 +90,11 @@ impl Cast {
             json!(null),
             json!({}),
         ];
+        // Beside each of these stands a good key with its id, for another algorithm.
+        for (id, members) in junk(&rsa) {
+            keys.push(changed(&changed(&rsa, members), json!({ "kid": id })));
+            keys.push(changed(&ec, json!({ "kid": id })));
+        }
         keys.extend(self.main.all_jwks());
         json!({"keys": keys})
     }
@@ -140,7 +145,7 @@ impl Cast {
         }
         let partner = changed(&self.claims(), json!({"iss": PARTNER}));
         rows.add("honest, of the partner", self.partner.rs256(&partner), "allowed");
-        rows.add("honest, without kid", self.main.token(&json!({"alg": "ES256"}), &self.claims()), "allowed");
+        rows.add("honest, without kid", self.main.token(&json!({"alg": "ES384"}), &self.claims()), "allowed");
         for typ in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt"] {
             let header = json!({"alg": "ES256", "kid": self.main.ec_id(), "typ": typ});
             rows.add(format!("typ {typ}"), self.main.token(&header, &self.claims()), "allowed");
@@ -286,6 +291,8 @@ impl Cast {
             "e3",
             "e1",
             "published",
+            "K-RSA",
+            "k-rsa ",
             "enc",
             "oaep",
             "hs",
@@ -297,6 +304,12 @@ impl Cast {
                 self.main.token(&json!({"alg": "RS256", "kid": kid}), &claims),
                 "unknown_key",
             );
+        }
+        for (kid, _) in junk(&self.main.rsa_jwk()) {
+            let by_junk = self.main.token(&json!({"alg": "RS256", "kid": kid}), &claims);
+            rows.add(format!("RS256 by the junk key {kid}"), by_junk, "algorithm_not_accepted");
+            let by_good = self.main.token(&json!({"alg": "ES256", "kid": kid}), &claims);
+            rows.add(format!("ES256 by the good key beside {kid}"), by_good, "allowed");
         }
         for kid in ["sign", "off", "zero", "k256"] {
             rows.add(
@@ -469,6 +482,7 @@ impl Cast {
             rows.add(format!("claims {members}"), self.main.es256(&claims), reason);
         };
         with(json!({"exp": now - 60}), "token_expired");
+        with(json!({"nbf": now + 20, "iat": now + 20}), "allowed");
         with(json!({"exp": 0}), "token_expired");
         with(json!({"exp": now as f64 + 300.5}), "allowed");
         with(json!({"exp": u64::MAX}), "allowed");
@@ -544,8 +558,32 @@ impl Cast {
             with(members, "not_an_access_token");
         }
         with(json!({"jti": 7}), "invalid_claim");
-        for cnf in [json!({"jkt": "x"}), json!({}), json!(null), json!("x"), json!({"x5t#S256": ""})] {
+        // Bound to a key or a certificate: here no connection has one (RFC 7800, RFC 8705, RFC 9449).
+        let thumbprint = b64([7; 32]);
+        for cnf in [
+            json!({"jkt": thumbprint}),
+            json!({"jkt": thumbprint, "x5t#S256": thumbprint}),
+            json!({"jwk": self.main.rsa_jwk()}),
+            json!({"kid": self.main.rsa_id()}),
+            json!({"jku": "https://evil.example/keys"}),
+            json!({"x5t": thumbprint}),
+            json!({"X5T#S256": thumbprint}),
+            json!({"x5t#S256": thumbprint, "later": true}),
+        ] {
             with(json!({ "cnf": cnf }), "sender_constraint_unsupported");
+        }
+        with(json!({"cnf": {"x5t#S256": thumbprint}}), "client_certificate_missing");
+        for cnf in [
+            json!({}),
+            json!(null),
+            json!("x"),
+            json!([]),
+            json!({"x5t#S256": ""}),
+            json!({"x5t#S256": null}),
+            json!({"x5t#S256": format!("{thumbprint}=")}),
+            json!({"x5t#S256": "07".repeat(32)}),
+        ] {
+            with(json!({ "cnf": cnf }), "invalid_claim");
         }
         for (absent, reason) in [
             ("exp", "invalid_claim"),
@@ -570,6 +608,14 @@ impl Cast {
             format!(r#"{{{inside},"aud":"x"}}"#),
             format!(r#"{{{inside},"exp":9999999999}}"#),
             format!(r#"{{{inside},"\u0065xp":9999999999}}"#),
+            good.replacen(&format!("\"exp\":{}", now + 300), "\"exp\":NaN", 1),
+            good.replacen(&format!("\"exp\":{}", now + 300), "\"exp\":Infinity", 1),
+            good.replacen(&format!("\"exp\":{}", now + 300), "\"exp\":1e400", 1),
+            good.replacen(&format!("\"exp\":{}", now + 300), "\"exp\":9999999999.", 1),
+            good.replacen(&format!("\"exp\":{}", now + 300), "\"exp\":+9999999999", 1),
+            good.replacen(&format!("\"iat\":{now}"), "\"iat\":-Infinity", 1),
+            format!(r#"{{{inside},"nbf":0,"nbf":9999999999}}"#),
+            format!(r#"{{{inside},"cnf":{{"x5t\u0023S256":"a","x5t#S256":"b"}}}}"#),
             format!(r#"{{{inside},"a":NaN}}"#),
             format!(r#"{{{inside},"a":Infinity}}"#),
             format!(r#"{{{inside},"a":1e400}}"#),
@@ -681,6 +727,16 @@ impl Cast {
             with(format!("{scheme} {token}"), "allowed");
         }
         with(format!("Bearer  {token}"), "allowed");
+        with(format!("Bearer \t{token}"), "malformed_authorization");
+        with(format!("Bearer\t{token}"), "missing_token");
+        with(format!("Bearer \u{a0}{token}"), "malformed_authorization");
+        with(format!("Bearer\u{a0}{token}"), "missing_token");
+        with(format!("Bearer {token};"), "malformed_authorization");
+        with(format!("Bearer {token},"), "malformed_authorization");
+        with(format!("Bearer <{token}>"), "malformed_authorization");
+        with(format!("Bearer realm=\"x\", {token}"), "malformed_authorization");
+        with(format!("\"Bearer\" {token}"), "missing_token");
+        with(format!("Bеarer {token}"), "missing_token"); // a Cyrillic letter
         with(token.clone(), "missing_token");
         with(format!("Bearer{token}"), "missing_token");
         with(format!("Bearer:{token}"), "missing_token");
@@ -726,6 +782,31 @@ pub fn changed(object: &Value, members: Value) -> Value {
     let mut object: Map<String, Value> = object.as_object().unwrap().clone();
     object.extend(members.as_object().unwrap().clone());
     Value::Object(object)
+}
+
+/// What makes an RSA key unusable: members that take the place of its own.
+fn junk(rsa: &Value) -> Vec<(&'static str, Value)> {
+    let modulus = rsa["n"].as_str().unwrap();
+    vec![
+        ("bits-2047", json!({"n": b64([[0x7f].as_slice(), &[0xff; 255]].concat())})),
+        ("padded", json!({"n": format!("{modulus}=")})),
+        ("no-exponent", json!({"e": ""})),
+        ("even-exponent", json!({"e": "AQAA"})),
+        ("no-use", json!({"use": ""})),
+        ("use-list", json!({"use": ["sig"]})),
+        ("use-null", json!({"use": null})),
+        ("use-upper", json!({"use": "SIG"})),
+        ("ops-none", json!({"key_ops": []})),
+        ("ops-text", json!({"key_ops": "verify"})),
+        ("ops-null", json!({"key_ops": null})),
+        ("ops-wrap", json!({"key_ops": ["wrapKey", "encrypt"]})),
+        ("use-against-ops", json!({"use": "enc", "key_ops": ["verify"]})),
+        ("alg-null", json!({"alg": null})),
+        ("alg-list", json!({"alg": ["RS256"]})),
+        ("kty-ec", json!({"kty": "EC"})),
+        ("kty-oct", json!({"kty": "oct", "k": modulus})),
+        ("private", json!({"p": "AQAB"})),
+    ]
 }
 
 fn hs(algorithm: &str, header: &Value, claims: &Value, secret: &[u8]) -> String {

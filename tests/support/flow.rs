@@ -1,16 +1,19 @@
 //! The gate without a host: one request at a time against scripted callouts.
 
+use mcp_iap::cache::{NoSharedData, SharedData};
 use mcp_iap::callout::{CalloutError, Reply, StreamId};
 use mcp_iap::config::Environment;
 use mcp_iap::gate::{Answer, Exit, Request, Settings, Shared};
 use mcp_iap::head::Head;
-use mcp_iap::jose::{HostCrypto, NoHost};
+use mcp_iap::jose::{HostCrypto, NoHost, Sender};
 use mcp_iap::reason::Reason;
 use mcp_iap::time::UnixTime;
 use serde_json::Value;
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// The time at which requests arrive.
 pub const NOW: u64 = 1_800_000_000;
@@ -26,6 +29,16 @@ pub struct Worker {
     pub body_takes: u64,
     /// Whether the body is there before the first callout is made.
     pub body_is_early: bool,
+    /// SHA-256 of the certificate that the client of the next request shows.
+    pub certificate: Rc<Cell<Option<[u8; 32]>>>,
+}
+
+struct Client(Rc<Cell<Option<[u8; 32]>>>);
+
+impl Sender for Client {
+    fn certificate(&self) -> Option<[u8; 32]> {
+        self.0.get()
+    }
 }
 
 /// How one request ended.
@@ -52,9 +65,36 @@ impl Worker {
     }
 
     pub fn with_host(settings: Settings, host: Box<dyn HostCrypto>) -> Self {
-        let shared = Rc::new(Shared::new(host, &settings));
+        Self::with_data(settings, host, &(Rc::new(NoSharedData) as Rc<dyn SharedData>))
+    }
+
+    /// One of several workers that share data.
+    pub fn with_data(settings: Settings, host: Box<dyn HostCrypto>, data: &Rc<dyn SharedData>) -> Self {
+        let certificate = Rc::new(Cell::new(None));
+        let sender = Client(Rc::clone(&certificate));
+        let shared = Rc::new(Shared::new(host, data, &settings).with_sender(Box::new(sender)));
         shared.set_now(UnixTime(NOW));
-        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false }
+        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false, certificate }
+    }
+
+    /// The root's tick: what is due is fetched, as far as others don't do it just now. Answers the callouts that
+    /// were made, by path.
+    pub fn tick(&self, script: Script<'_>) -> Vec<String> {
+        self.shared.callouts.tick();
+        self.shared.keys.tick(&self.shared.callouts);
+        let mut made = Vec::new();
+        while self.shared.callouts.is_ready() {
+            let mut sent = Vec::new();
+            self.shared.callouts.run(|callout| {
+                made.push(callout.path.clone());
+                sent.push(script(&callout.path));
+                Ok(made.len() as u32)
+            });
+            for (token, reply) in (1 + made.len() as u32 - sent.len() as u32..).zip(sent) {
+                self.shared.callouts.deliver(token, reply);
+            }
+        }
+        made
     }
 
     /// Runs one request to its end. The body comes after the first callouts were made.
@@ -72,7 +112,7 @@ impl Worker {
         let mut flow = pin!(Rc::clone(&request).run());
         let mut context = Context::from_waker(Waker::noop());
         let (mut head_released, mut callouts) = (false, Vec::new());
-        for _ in 0..8 {
+        for _ in 0..100 {
             if let Poll::Ready(exit) = flow.as_mut().poll(&mut context) {
                 let answer = match exit {
                     Exit::Forward(_) => None,
@@ -86,6 +126,10 @@ impl Worker {
                 let body = body.map(<[u8]>::to_vec);
                 request.complete_body(|| body);
             }
+            if self.shared.callouts.is_ready() {
+                // The root sends callouts at its next tick.
+                self.shared.set_now(self.shared.now().plus(Duration::from_millis(1)));
+            }
             let mut sent = Vec::new();
             self.shared.callouts.run(|callout| {
                 callouts.push(callout.path.clone());
@@ -98,7 +142,10 @@ impl Worker {
                 }
             });
             let woken = !self.shared.callouts.take_woken().is_empty();
-            if sent.is_empty() && !woken {
+            if self.shared.callouts.waits_for_tick() {
+                self.shared.set_now(self.shared.now().plus(Duration::from_millis(100)));
+                self.shared.callouts.tick();
+            } else if sent.is_empty() && !woken {
                 if self.body_takes > 0 {
                     self.shared.set_now(UnixTime(NOW + self.body_takes));
                 }

@@ -5,6 +5,7 @@
 
 mod check;
 mod digest;
+mod environment;
 mod fault;
 mod init;
 mod render;
@@ -37,6 +38,9 @@ enum Command {
     Run(Box<run::Run>),
     /// Prints the JSON Schema of the configuration.
     Schema,
+    /// Becomes Envoy, tethered to the process that is named; `run` starts this.
+    #[command(hide = true)]
+    RunEnvoy(run::Tethered),
 }
 
 /// How a result is written.
@@ -56,5 +60,6 @@ fn main() -> ExitCode {
         Command::Render { target } => render::run(&target),
         Command::Run(options) => run::run(&options),
         Command::Schema => schema::run(),
+        Command::RunEnvoy(options) => run::run_envoy(&options),
     }
 }

@@ -9,7 +9,8 @@ use serde_json::Value;
 pub struct Plugin {
     /// The text of its StringValue.
     pub document: String,
-    config: Value,
+    /// Its `PluginConfig`.
+    pub config: Value,
 }
 
 /// The plugins inside an Envoy configuration, and the configuration; `None` for every other document.

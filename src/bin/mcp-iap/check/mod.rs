@@ -6,8 +6,9 @@ mod drift;
 mod envoy;
 
 use crate::Output;
+use crate::environment::Environment;
 use clap::Args;
-use mcp_iap::config::{self, Config, ConfigError, Errors, process_environment};
+use mcp_iap::config::{self, Config, ConfigError, Errors};
 use mcp_iap::gate::Settings;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -59,13 +60,15 @@ pub fn run(options: &Options) -> ExitCode {
     match envoy::plugins(&text) {
         Some((bootstrap, plugins)) => {
             for plugin in plugins {
-                if let Some((settings, _)) = findings.check(plugin.document.as_bytes()) {
+                let environment = Environment::of_plugin(&plugin.config);
+                if let Some((settings, _)) = findings.check(plugin.document.as_bytes(), &environment) {
                     envoy::compare(&bootstrap, &plugin, &settings, &mut findings);
                 }
             }
         }
         None => {
-            if let (Some((_, config)), Some(upstream)) = (findings.check(&text), upstream)
+            if let (Some((_, config)), Some(upstream)) =
+                (findings.check(&text, &Environment::default()), upstream)
                 && let Err(error) = drift::compare(&config, upstream, ca.as_deref(), &mut findings)
             {
                 eprintln!("mcp-iap: {error:#}");
@@ -82,12 +85,13 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 impl Findings {
-    fn check(&mut self, text: &[u8]) -> Option<(Settings, Config)> {
+    fn check(&mut self, text: &[u8], environment: &Environment) -> Option<(Settings, Config)> {
         let compiled = config::load(text)
-            .and_then(|config| Ok((Settings::compile(&config, &process_environment)?, config)));
+            .and_then(|config| Ok((Settings::compile(&config, &|name| environment.get(name))?, config)));
         match compiled {
             Ok((settings, config)) => {
                 self.warnings.extend(settings.advise(&config));
+                self.warnings.extend(environment.warnings());
                 self.guards.push(settings.identifiers());
                 Some((settings, config))
             }

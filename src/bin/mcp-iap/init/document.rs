@@ -35,6 +35,12 @@ issuers:
         let _ =
             writeln!(text, "    jwks_uri: {}   # on another host, as its discovery document says", url(uri));
     }
+    text.push_str(
+        "    # Look into one of its tokens, and say here what is different there:
+    # audiences: [name]           # `aud`, where that is not `resource`
+    # groups_claim: roles         # where the caller's groups stand; dots lead into objects
+",
+    );
     if issuer.is_plain {
         text.push_str("    insecure_http: true         # for tests: over plain HTTP anybody on the way can sign tokens\n");
     }

@@ -70,11 +70,10 @@ pub fn run(options: &Options) -> ExitCode {
     }
     let (file, upstream) = (options.write.display(), &options.upstream);
     println!("wrote {file}\n\nNext:");
-    println!(
-        "  1. Read it: what the server says of its tools is its own word, and the rule has no `to` yet."
-    );
-    println!("  2. mcp-iap check {file}");
-    println!("  3. mcp-iap run {file} --upstream {upstream}");
+    println!("  1. Read it: what the server says of its tools is its own word, and no rule has a `to` yet.");
+    let program = std::env::args().next().unwrap_or_else(|| "mcp-iap".to_owned());
+    println!("  2. {program} check {file}");
+    println!("  3. {program} run {file} --upstream {upstream}");
     ExitCode::SUCCESS
 }
 

@@ -18,7 +18,15 @@ pub fn list_tools(agent: &Agent, url: &str, headers: &[(String, String)]) -> Res
     client.pages().or_else(|modern| {
         let tools = client.initialize().and_then(|()| client.pages());
         client.end();
-        tools.map_err(|legacy| anyhow!("{legacy:#}; before that, in the way of {MODERN}: {modern:#}"))
+        tools.map_err(|legacy| {
+            let (modern, legacy) = (format!("{modern:#}"), format!("{legacy:#}"));
+            // Nobody there is nobody there in both ways.
+            if modern == legacy {
+                anyhow!(legacy)
+            } else {
+                anyhow!("{legacy}; before that, in the way of {MODERN}: {modern}")
+            }
+        })
     })
 }
 

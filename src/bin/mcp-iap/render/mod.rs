@@ -18,6 +18,7 @@ pub use options::Options;
 pub use plan::Plan;
 
 use crate::check;
+use crate::environment::Environment;
 use crate::fault::Fault;
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
@@ -38,8 +39,8 @@ pub struct Envoy {
     #[command(flatten)]
     options: Options,
     /// Only the filter, its access log and the issuers' clusters, to paste into the configuration of an
-    /// Envoy that already runs.
-    #[arg(long, conflicts_with_all = ["upstream", "listen", "admin", "tls_certificate", "tls_sds", "client_ca"])]
+    /// Envoy that already runs; with `--upstream` also routes and cluster of the MCP server.
+    #[arg(long, conflicts_with_all = ["listen", "admin", "tls_certificate", "tls_sds", "client_ca"])]
     filter: bool,
     /// Writes the bootstrap as DIR/envoy.yaml, and listener, filter and clusters beside it, which a running
     /// Envoy reads anew: run the command again, and what changed takes effect without a restart.
@@ -62,7 +63,9 @@ pub fn run(target: &Target) -> ExitCode {
 fn render(Envoy { options, filter, xds_dir }: &Envoy) -> Result<String, Fault> {
     let text = check::read(&options.file)
         .map_err(|error| Fault::Usage(format!("{}: {error}", options.file.display())))?;
-    let plan = Plan::new(&text, options)?;
+    // What is rendered holds no secret: Envoy gives it to the filter.
+    let environment = Environment::default();
+    let plan = Plan::new(&text, options, &|name| environment.get(name))?;
     let wasm = options.wasm.as_deref().unwrap_or(WASM);
     match xds_dir {
         Some(folder) => folder.write(&plan, options, wasm, &command()),
@@ -140,7 +143,8 @@ stats_config:
 
 /// What is pasted into an Envoy that already runs.
 fn parts(plan: &Plan, options: &Options, wasm: &str) -> String {
-    let clusters: String = plan.issuers.iter().map(|one| cluster::cluster(one, &options.ca)).collect();
+    let clusters: String = plan.clusters().map(|one| cluster::cluster(one, &options.ca)).collect();
+    let routes = if plan.resources.is_empty() { String::new() } else { route::pasted(plan) };
     let node = if options.credential.is_empty() {
         ""
     } else {
@@ -148,12 +152,17 @@ fn parts(plan: &Plan, options: &Options, wasm: &str) -> String {
     };
     format!(
         r#"# mcp-iap for an Envoy that already runs. Its listener needs `per_connection_buffer_limit_bytes` of at
-# least {}; the route to the MCP server `timeout: 0s` and no retry policy.{node}
+# least {}, its HTTP connection manager a long `stream_idle_timeout`, the route to the MCP server
+# `timeout: 0s` and no retry policy.{node}
 
-# Into `http_filters` of the HTTP connection manager, as the first filter that reads requests.
+# Into `http_filters` of the HTTP connection manager, as the first. It guards every route there: for those
+# that are not an MCP server's, say that it is off, in the route or in its virtual host:
+#
+#   typed_per_filter_config:
+#     mcp_iap: {{ "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true }}
 http_filters:
 {}
-# Into `access_log` of the HTTP connection manager: each line holds a request's audit record.
+{routes}# Into `access_log` of the HTTP connection manager: each line holds a request's audit record.
 access_log:
 {}
 # Into the bootstrap, for metrics with the tags `outcome` and `reason`.

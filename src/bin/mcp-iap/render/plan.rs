@@ -5,7 +5,7 @@ use super::address::{Endpoint, Upstream};
 use super::options::{ForResource, Options};
 use super::yaml;
 use crate::fault::Fault;
-use mcp_iap::config::ConfigError;
+use mcp_iap::config::{ConfigError, Environment};
 use mcp_iap::gate::{Keys, Settings};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -59,12 +59,12 @@ pub struct Cluster {
 }
 
 impl Plan {
-    /// Reads the document and fits the options to it.
+    /// Reads the document, with the secrets of this environment, and fits the options to it.
     ///
     /// # Errors
     /// The document's faults, or what of the options does not fit it.
-    pub fn new(text: &[u8], options: &Options) -> Result<Self, Fault> {
-        let settings = Settings::load(text)?;
+    pub fn new(text: &[u8], options: &Options, environment: Environment<'_>) -> Result<Self, Fault> {
+        let settings = Settings::load_in(text, environment)?;
         // `load` has read it as text.
         let document = yaml::lines(&String::from_utf8_lossy(text));
         let mut issuers = issuer_clusters(&settings)?;
@@ -83,7 +83,7 @@ impl Plan {
         let resources = resources(&settings, &options.upstream)?;
         let (resources, upstreams) = upstream_clusters(resources, &issuers);
         Ok(Self {
-            environment: environment(&document),
+            environment: names(&document),
             buffer: settings.limits.body_bytes.next_multiple_of(BUFFER_STEP).max(MIN_BUFFER),
             health_paths: settings.health_paths.clone(),
             document,
@@ -105,7 +105,7 @@ fn issuer_clusters(settings: &Settings) -> Result<Vec<Cluster>, Fault> {
     let mut clusters: Vec<Cluster> = Vec::new();
     for issuer in &settings.issuers {
         // One with a secret of its own is asked for nothing.
-        let Keys::Fetched(keys) = &issuer.keys else { continue };
+        let Keys::Fetched(keys, _) = &issuer.keys else { continue };
         let index = issuer.index;
         let endpoint = Endpoint::parse(keys.scheme, &keys.authority).ok_or_else(|| {
             let fix = "write a name, or an IP address, and a port";
@@ -198,7 +198,7 @@ fn upstream_clusters(mut resources: Vec<Resource>, issuers: &[Cluster]) -> (Vec<
 }
 
 /// The names in `${NAME}`, in the texts of the document.
-fn environment(document: &str) -> BTreeSet<String> {
+fn names(document: &str) -> BTreeSet<String> {
     fn walk(value: &Value, into: &mut BTreeSet<String>) {
         match value {
             Value::String(text) => into.extend(text.split("${").skip(1).filter_map(name).map(str::to_owned)),
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn environment_names_stand_in_texts() {
         let document = "a: ${ONE}\n# ${COMMENT}\nb: [ 'x ${_2}${T3}', '${3}', '${A-B}', '${', '$${}' ]\n";
-        assert_eq!(environment(document).into_iter().collect::<Vec<_>>(), ["ONE", "T3", "_2"]);
+        assert_eq!(names(document).into_iter().collect::<Vec<_>>(), ["ONE", "T3", "_2"]);
     }
 
     fn resource(identifier: &str, url: &str) -> Resource {

@@ -5,6 +5,7 @@ use super::address::Host;
 use super::plan::{Plan, Resource};
 use super::yaml::{indent, scalar};
 use crate::fault::Fault;
+use mcp_iap::oauth::WELL_KNOWN;
 use std::collections::{BTreeMap, BTreeSet};
 
 const NO_LIMIT: &str =
@@ -26,6 +27,26 @@ pub fn virtual_hosts(plan: &Plan) -> Result<String, Fault> {
         }
         several => by_host(several, &plan.health_paths),
     }
+}
+
+/// The routes to paste into a virtual host that has others, for each resource and for what the filter answers
+/// itself.
+pub fn pasted(plan: &Plan) -> String {
+    let mut routes = String::new();
+    for one in &plan.resources {
+        if let Some(hosts) = &one.hosts {
+            routes.push_str(&format!("# For {}.\n", hosts.join(", ")));
+        }
+        let rewrite = one.upstream.path.as_ref().filter(|path| **path != one.path);
+        routes.push_str(&route("path", &one.path, one, rewrite));
+    }
+    if let Some(first) = plan.resources.first() {
+        routes.push_str("# The filter answers these itself.\n");
+        routes.push_str(&route("prefix", WELL_KNOWN, first, None));
+    }
+    format!(
+        "# Into `routes` of the virtual host, before those that match more. No other route may lead to the MCP\n# server.\nroutes:\n{routes}\n"
+    )
 }
 
 fn by_host(resources: &[Resource], health_paths: &[String]) -> Result<String, Fault> {

@@ -1,22 +1,23 @@
 //! One line of the access log as one line for people.
 
 use super::terminal::{Colour, Style, escape};
+use super::words::Words;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Widths of the columns before the last two, in characters.
 const WIDTHS: [usize; 6] = [8, 8, 3, 18, 20, 24];
 
 /// The head of the columns.
 pub fn header() -> String {
-    row(&["TIME", "OUTCOME", "", "CALLER", "METHOD", "TOOL", "REASON"].map(str::to_owned), "", |outcome| {
-        outcome
-    })
+    row(
+        &["TIME", "OUTCOME", "", "CALLER", "METHOD", "TOOL", "RULE OR REASON, MESSAGE"].map(str::to_owned),
+        "",
+        |outcome| outcome,
+    )
 }
 
-/// A decision; `messages` are what rules say themselves, by their ids. A line that is no record is shown
-/// as it is.
-pub fn line(text: &str, messages: &BTreeMap<String, String>, style: Style) -> String {
+/// A decision. A line that is no record is shown as it is.
+pub fn line(text: &str, words: &Words, style: Style) -> String {
     let Ok(line) = serde_json::from_str::<Value>(text) else { return escape(text) };
     let record = &line["mcp_iap"][0];
     let text = |value: &Value| escape(value.as_str().unwrap_or_default());
@@ -48,12 +49,8 @@ pub fn line(text: &str, messages: &BTreeMap<String, String>, style: Style) -> St
         Some("answered") => Colour::Cyan,
         _ => Colour::Yellow,
     };
-    let message = message(
-        &line,
-        rule.filter(|_| !is_allowed)
-            .and_then(|rule| messages.get(rule))
-            .filter(|message| !message.is_empty()),
-    );
+    let is_refused = record["outcome"] == "refused";
+    let message = message(&line, is_refused.then(|| words.of(record)).flatten());
     row(&columns, &message, |outcome| style.paint(colour, &outcome))
 }
 
@@ -65,12 +62,11 @@ fn caller(caller: &Value) -> String {
     }
 }
 
-/// What else is worth knowing: the rule's own words, the argument, how the upstream answered.
-fn message(line: &Value, of_rule: Option<&String>) -> String {
+/// What else is worth knowing: what the caller was told, how the upstream answered.
+fn message(line: &Value, told: Option<String>) -> String {
     let record = &line["mcp_iap"][0];
     let mut parts = Vec::new();
-    parts.extend(record["argument"].as_str().map(|argument| format!("argument {}", escape(argument))));
-    parts.extend(of_rule.map(|message| escape(message)));
+    parts.extend(told.map(|message| escape(&message)));
     let upstream = record["upstream_status"].as_u64().filter(|status| *status >= 400);
     parts.extend(upstream.map(|status| format!("the upstream answered {status}")));
     let flags = line["flags"].as_str().filter(|flags| !matches!(*flags, "" | "-"));
@@ -120,12 +116,14 @@ mod tests {
             &json!({"outcome": "refused", "reason": "argument_out_of_range", "rule": "sre-scales",
             "argument": "replicas", "caller": {"subject": "sam", "client_id": "agent"}, "method": "tools/call", "tool": "scale"}),
         );
-        let messages = BTreeMap::from([("sre-scales".to_owned(), "ask the sre".to_owned())]);
         assert_eq!(
-            line(&refused, &messages, PLAIN),
-            "10:20:11  refused   403  sam by agent        tools/call            scale                     argument_out_of_range (sre-scales)  argument replicas; ask the sre"
+            line(&refused, &Words::default(), PLAIN),
+            "10:20:11  refused   403  sam by agent        tools/call            scale                     argument_out_of_range (sre-scales)  replicas: an argument is out of range"
         );
-        assert!(line(&refused, &messages, Style { coloured: true }).contains("\u{1b}[31mrefused \u{1b}[0m"));
+        assert!(
+            line(&refused, &Words::default(), Style { coloured: true })
+                .contains("\u{1b}[31mrefused \u{1b}[0m")
+        );
     }
 
     #[test]
@@ -137,7 +135,7 @@ mod tests {
                     &record(
                         &json!({field: evil, "caller": {"subject": evil, "client_id": format!("{evil}x")}}),
                     ),
-                    &BTreeMap::new(),
+                    &Words::default(),
                     style,
                 );
                 let text = text.replace("\u{1b}[33m", "").replace("\u{1b}[0m", "");
@@ -147,15 +145,15 @@ mod tests {
                 );
             }
         }
-        assert_eq!(line("no json \u{1b}[2J", &BTreeMap::new(), PLAIN), "no json \\u{1b}[2J");
+        assert_eq!(line("no json \u{1b}[2J", &Words::default(), PLAIN), "no json \\u{1b}[2J");
     }
 
     #[test]
     fn a_line_without_record_is_shown_too() {
         let text = json!({"time": "2026-11-21T10:20:11.233Z", "status": 400, "flags": "DPE", "mcp_iap": []})
             .to_string();
-        assert!(line(&text, &BTreeMap::new(), PLAIN).ends_with("Envoy's flags DPE"));
-        assert!(line("{}", &BTreeMap::new(), PLAIN).contains("no reco"));
+        assert!(line(&text, &Words::default(), PLAIN).ends_with("Envoy's flags DPE"));
+        assert!(line("{}", &Words::default(), PLAIN).contains("no reco"));
     }
 
     #[test]
@@ -163,10 +161,14 @@ mod tests {
         let refused = record(
             &json!({"outcome": "refused", "reason": "r", "method": "m", "tool": "t", "caller": {"subject": "s"}}),
         );
-        let refused = line(&refused, &BTreeMap::new(), PLAIN);
-        for (name, value) in
-            [("OUTCOME", "refused"), ("CALLER", "s "), ("METHOD", "m "), ("TOOL", "t "), ("REASON", "r")]
-        {
+        let refused = line(&refused, &Words::default(), PLAIN);
+        for (name, value) in [
+            ("OUTCOME", "refused"),
+            ("CALLER", "s "),
+            ("METHOD", "m "),
+            ("TOOL", "t "),
+            ("RULE OR REASON", "r"),
+        ] {
             let at = header().find(name).unwrap();
             assert!(refused[at..].starts_with(value), "{name}");
         }

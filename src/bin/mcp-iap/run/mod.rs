@@ -6,12 +6,14 @@ mod find;
 mod process;
 mod summary;
 mod terminal;
+mod tether;
+mod words;
 
 use crate::fault::Fault;
 use crate::render::{self, Plan};
 use crate::{Output, check};
 use clap::Args;
-use mcp_iap::config::{self, Rule};
+use mcp_iap::config::{self, Rule, process_environment};
 use mcp_iap::gate::{IssuerSettings, Keys};
 use process::{Envoy, Event};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +23,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use terminal::{Style, escape};
+use words::Words;
+
+pub use tether::{Tethered, run as run_envoy};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// A callout's timeout, twice: discovery and key set.
@@ -49,7 +54,7 @@ pub fn run(options: &Run) -> ExitCode {
 fn work(options: &Run) -> Result<(), Fault> {
     let file = &options.render.file;
     let text = check::read(file).map_err(|error| Fault::Usage(format!("{}: {error}", file.display())))?;
-    let plan = Plan::new(&text, &options.render)?;
+    let plan = Plan::new(&text, &options.render, &process_environment)?;
     let config = config::load(&text)?;
     let rules: Vec<&Rule> = config.guarded()?.into_iter().flat_map(|one| one.rules).collect();
     let wasm = find::wasm(options.render.wasm.as_deref())?;
@@ -85,7 +90,7 @@ fn check_port(socket: SocketAddr, who: &str, option: &str) -> Result<(), Fault> 
 
 /// Waits until Envoy serves and each issuer's keys are there or said to be not; `false` where a signal came.
 fn wait_until_ready(envoy: &mut Envoy, plan: &Plan, screen: &mut Screen) -> Result<bool, Fault> {
-    let fetched = |issuer: &'_ IssuerSettings| matches!(issuer.keys, Keys::Fetched(_));
+    let fetched = |issuer: &'_ IssuerSettings| matches!(issuer.keys, Keys::Fetched(..));
     let issuers = plan.settings.issuers.iter().filter(|issuer| fetched(issuer));
     let mut open: BTreeSet<&str> = issuers.map(|issuer| issuer.identifier.as_str()).collect();
     let mut is_ready = false;
@@ -147,7 +152,7 @@ fn death(envoy: &mut Envoy) -> Option<Fault> {
 struct Screen {
     output: Output,
     style: Style,
-    messages: BTreeMap<String, String>,
+    words: Words,
     said: BTreeMap<String, Instant>,
     /// Whether nobody reads any more.
     is_gone: bool,
@@ -158,13 +163,8 @@ const SAID: Duration = Duration::from_secs(5);
 
 impl Screen {
     fn new(output: Output, rules: &[&Rule]) -> Self {
-        let mut messages = BTreeMap::new();
-        for rule in rules {
-            // A record has the rule's id alone: of two resources' rules with one id neither is quoted.
-            let message = rule.message.clone().unwrap_or_default();
-            messages.entry(rule.id.clone()).and_modify(String::clear).or_insert(message);
-        }
-        Self { output, style: Style::of_stdout(), messages, said: BTreeMap::new(), is_gone: false }
+        let words = Words::new(rules);
+        Self { output, style: Style::of_stdout(), words, said: BTreeMap::new(), is_gone: false }
     }
 
     fn begin(&mut self) {
@@ -178,7 +178,7 @@ impl Screen {
         match event {
             Event::Access(line) => {
                 let line = match self.output {
-                    Output::Text => decision::line(line, &self.messages, self.style),
+                    Output::Text => decision::line(line, &self.words, self.style),
                     Output::Json => terminal::escape_json(line),
                 };
                 self.write(&line);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ impl Envoy {
         let folder = Folder::new()?;
         let file = folder.0.join("envoy.yaml");
         std::fs::write(&file, bootstrap)?;
-        let mut child = Command::new(binary)
+        let mut child = super::tether::command(binary)?
             .arg("-c")
             .arg(&file)
             .args(["--disable-hot-restart", "--concurrency", "2", "--file-flush-interval-msec", "100"])

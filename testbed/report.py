@@ -1,4 +1,4 @@
-"""The demo's output: a row as each step ends, the audit records, the closing line.
+"""What a run of steps prints: a row as each step ends, the audit records, the closing line.
 
 Beside what is printed it keeps the same text with all that varies from run to run blanked,
 which is compared with a golden file. It judges nothing but a row's own seen and expected.
@@ -14,11 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 HEAD = ("", "STEP", "EXPECTED", "SEEN", "REASON", "MS")
-WIDTHS = (4, 34, 28, 28, 21, 5)
-GOLDEN_HEAD = """\
-# What `make demo` prints, with times and ids blanked. `make demo` runs real components and
-# compares; `demo/demo.py --write-golden` writes this file anew.
-"""
+WIDTHS = (4, 34, 28, 28, 21, 5)  # of the columns, where a run has no others
 VARYING_KEY = re.compile(r"decision|session|(^|_)source|trace|time|digest|cache|callout|worker|(_|^)(ms|us|age|port)(_|$)")
 VARYING_TEXT = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[0-9a-f]{16,}\b")
 
@@ -42,8 +38,10 @@ class Row:
 
 
 class Report:
-    def __init__(self, as_json=False):
+    def __init__(self, as_json=False, golden_head="", widths=WIDTHS):
         self.as_json = as_json
+        self.golden_head = golden_head
+        self.widths = widths
         self.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self.rows = []
         self.records = []
@@ -53,7 +51,7 @@ class Report:
     def step(self, name, expected, reason="-"):
         """Times the step, and prints its row; whatever it raises makes the row fail."""
         if not self.rows:
-            self.write(table_line(HEAD))
+            self.write(self.line(HEAD))
         row = Row(name, expected, reason)
         started = time.monotonic()
         try:
@@ -65,7 +63,7 @@ class Report:
         mark = "pass" if row.passed else "FAIL"
         cells = (mark, row.step, row.expected, row.seen, row.reason, row.ms)
         steady = (*cells[:3], re.sub(r"\d+ %", "<n> %", row.seen), row.reason, "<ms>")
-        self.write(table_line(cells), table_line(steady))
+        self.write(self.line(cells), self.line(steady))
         if not row.passed:
             self.write(f"     wanted: {expected}, reason {reason}\n     got:    {row.seen}, reason {row.reason}")
 
@@ -95,8 +93,13 @@ class Report:
             text = re.sub(r"^FAIL", "\033[1;31mFAIL\033[0m", text)
         print(text, flush=True)
 
+    def line(self, cells):
+        *texts, last = [str(cell) for cell in cells]
+        line = [shortened(text, width).ljust(width) for text, width in zip(texts, self.widths)]
+        return " ".join(line) + last.rjust(self.widths[-1])
+
     def golden(self):
-        return GOLDEN_HEAD + "\n".join(self.blanked) + "\n"
+        return self.golden_head + "\n".join(self.blanked) + "\n"
 
     def differs_from(self, path):
         """Compares with the golden file; prints the difference and is true if there is one."""
@@ -106,12 +109,6 @@ class Report:
         lines = (wanted.splitlines(True), self.golden().splitlines(True))
         sys.stderr.writelines(difflib.unified_diff(*lines, str(path), "this run"))
         return True
-
-
-def table_line(cells):
-    *texts, last = [str(cell) for cell in cells]
-    line = [shortened(text, width).ljust(width) for text, width in zip(texts, WIDTHS)]
-    return " ".join(line) + last.rjust(WIDTHS[-1])
 
 
 def shortened(text, width):

@@ -1,0 +1,290 @@
+"""The newcomer's way, step by step, and what must be seen at each."""
+
+import re
+
+import httpx2
+from agent import TIMEOUT, ask_bare, connect
+from paste import paste
+from stack import EDGE, ISSUER, LOCAL, OUT, PASTED, ROOT, SEEN, UPSTREAM
+from terminal import Shell, Terminal, is_running
+
+from testbed.processes import check_ports
+
+CLI = "target/release/mcp-iap"
+FILE = "mcp-iap.yaml"
+
+# What the newcomer writes where `init` left a place, with four mistakes.
+FIRST_EDIT = {
+    "    # audiences: [name]           # `aud`, where that is not `resource`": "    audience: [ledger-api]",
+    "    # groups_claim: roles         # where the caller's groups stand; dots lead into objects": (
+        "    groups_claim: realm_access.roles"
+    ),
+    """\
+    # Every authenticated caller may do this; say who, for example:
+    # to: { groups: [dev] }
+""": """\
+    to: { groups: [clerk] }
+  - id: clerks-book
+    allow: { tools: [book_transfers] }
+    to: { group: [clerk] }
+    arguments:
+      cents: { integer: { min: 1, max: 50000 } }
+      currency: { in: [EUR, CHF] }
+  - id: audit-of-rent
+    allow: { tools: [statement] }
+    to: { groups: [auditor] }
+    arguments: { acount: { in: [rent] } }
+  - id: nobody-closes
+    deny: { tools: [close_account] }
+    message: accounts are closed at the desk
+""",
+}
+
+
+async def run(report, stack):
+    shell = Shell(stack.folder, {"PATH": f"{stack.envoy.parent}:/usr/bin:/bin", "TMPDIR": str(stack.folder / "tmp")})
+    first_document(report, shell)
+    await first_refusal(report, shell)
+    edit(report, shell)
+    await guarded_by_run(report, shell)
+    await pasted(report, shell, stack)
+    only_allowed_tools_ran(report)
+
+
+def typed(row, shell, *arguments):
+    """Types the command; what it said is kept beside the run's logs."""
+    status, said = shell.run(CLI, *arguments)
+    with open(OUT / "typed.log", "a", encoding="utf-8") as log:
+        log.write(f"$ {CLI} {' '.join(arguments)}\n{said}({status})\n\n")
+    row.said = said
+    return status, said
+
+
+def first_document(report, shell):
+    with report.step("init", "0, 5 tools, 2 of them read") as row:
+        status, said = typed(row, shell, "init", "--upstream", UPSTREAM, "--issuer", ISSUER)
+        text = (shell.folder / FILE).read_text()
+        tools, reading = text.count("input_schema:"), text.count("read_only: true\n")
+        row.saw(f"{status}, {tools} tools, {reading} of them read")
+        for line in (f"{CLI} check {FILE}", f"{CLI} run {FILE} --upstream {UPSTREAM}"):
+            if line not in said:
+                raise RuntimeError(f"does not name the next step, {line}: {said}")
+
+    with report.step("check what init wrote", "0, ok") as row:
+        status, said = typed(row, shell, "check", FILE)
+        row.saw(f"{status}, {'ok' if said == f'{FILE}: ok, guards {LOCAL}{chr(10)}' else said}")
+
+
+def started(shell):
+    return Terminal(shell, CLI, "run", FILE, "--upstream", UPSTREAM)
+
+
+async def first_refusal(report, shell):
+    """The realm's `aud` is a name: the first token is refused, and both sides are told why."""
+    with report.step("a first token", "401 wrong_audience, told", "wrong_audience") as row:
+        with started(shell) as terminal:
+            terminal.shows("ready; Ctrl-C ends it")
+            answer = await ask_bare(LOCAL, await token("clara"))
+            reason = answer.json()["error"]["data"]["reason"]
+            terminal.shows("wrong_audience  the token is for another audience")
+            row.saw(f"{answer.status_code} {reason}, told", reason)
+            terminal.ctrl_c()
+
+
+async def token(name):
+    form = {"grant_type": "client_credentials"}
+    async with httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
+        endpoint = f"{ISSUER}/protocol/openid-connect/token"
+        answer = await http.post(endpoint, data=form, auth=(name, f"{name}-secret"))
+    return answer.raise_for_status().json()["access_token"]
+
+
+def edit(report, shell):
+    path = shell.folder / FILE
+    replace(path, FIRST_EDIT)
+    with report.step("check: two misspelt fields", "1, audiences? groups?") as row:
+        row.saw(suggestions(*typed(row, shell, "check", FILE)))
+    replace(path, {"audience:": "audiences:", "{ group:": "{ groups:"})
+    with report.step("check: misspelt tool, argument", "1, book_transfer? account?") as row:
+        row.saw(suggestions(*typed(row, shell, "check", FILE)))
+    replace(path, {"[book_transfers]": "[book_transfer]", "acount:": "account:"})
+    with report.step("check: mended, as the server is", "0, no warning") as row:
+        status, said = typed(row, shell, "check", "--strict", FILE, "--upstream", UPSTREAM)
+        row.saw(f"{status}, {said if 'warning' in said else 'no warning'}")
+
+
+def suggestions(status, said):
+    return f"{status}, " + " ".join(f"{name}?" for name in re.findall(r"did you mean `([^`]*)`\?", said))
+
+
+def replace(path, changes):
+    text = path.read_text()
+    for before, after in changes.items():
+        if text.count(before) != 1:
+            raise RuntimeError(f"{path.name} has not once: {before}")
+        text = text.replace(before, after)
+    path.write_text(text)
+
+
+# What each caller does: caller, tool, arguments, what the caller sees, the reason, and what `run` shows of it.
+CALLS = [
+    ("clara", "balance", {"account": "rent"}, "rent: 120000 cents", "-", "read-only-tools"),
+    (
+        "clara",
+        "book_transfer",
+        {"source": "rent", "to": "rent", "cents": 500, "currency": "EUR"},
+        "500 EUR cents from rent to rent",
+        "-",
+        "clerks-book",
+    ),
+    (
+        "clara",
+        "book_transfer",
+        {"source": "rent", "to": "rent", "cents": 60000, "currency": "EUR"},
+        "403 cents: 60000 is above 50000",
+        "argument_out_of_range",
+        "argument_out_of_range (clerks-book)  cents: must be an integer from 1 to 50000",
+    ),
+    (
+        "clara",
+        "book_transfer",
+        {"source": "rent", "to": "rent", "cents": 5, "currency": "USD"},
+        '403 currency: "USD" is not an accepted value',
+        "argument_not_in_list",
+        "argument_not_in_list (clerks-book)  currency: must be one of EUR, CHF",
+    ),
+    (
+        "clara",
+        "close_account",
+        {"account": "rent"},
+        "403 accounts are closed at the desk",
+        "denied_by_rule",
+        "denied_by_rule (nobody-closes)  accounts are closed at the desk",
+    ),
+    (
+        "clara",
+        "remind",
+        {"account": "rent", "text": "pay"},
+        "403 no rule allows this",
+        "no_rule_allows",
+        "no_rule_allows  no rule allows this; the caller's groups: clerk, offline_access",
+    ),
+    (
+        "otto",
+        "statement",
+        {"account": "rent", "period": {"first": "2026-01", "last": "2026-02"}},
+        "rent from 2026-01 to 2026-02, short",
+        "-",
+        "audit-of-rent",
+    ),
+    (
+        "otto",
+        "balance",
+        {"account": "rent"},
+        "403 no rule allows this",
+        "no_rule_allows",
+        "no_rule_allows  no rule allows this; the caller's groups: auditor",
+    ),
+]
+
+
+async def guarded_by_run(report, shell):
+    with started(shell) as terminal:
+        with report.step("run", "ready, keys are there") as row:
+            shown = terminal.shows("ready; Ctrl-C ends it")
+            row.saw("ready, keys are there" if f"keys of {ISSUER} through cluster 127.0.0.1: 1 usable" in shown else shown)
+        await calls(report, LOCAL, "run")
+        await shown_by_run(report, terminal)
+        envoys = terminal.children()
+        with report.step("Ctrl-C", "0, nothing is left") as row:
+            status = terminal.ctrl_c()
+            left = [f"process {pid}" for pid in envoys if is_running(pid)]
+            left += [path.name for path in (shell.folder / "tmp").iterdir()]
+            check_ports({"mcp-iap": 10000, "Envoy's admin interface": 9901})
+            row.saw(f"{status}, {', '.join(left) or 'nothing is left'}", enough=status == 0 and not left and bool(envoys))
+
+
+async def calls(report, resource, where):
+    with report.step(f"{where}: no token", "401 Bearer challenge", "missing_token") as row:
+        answer = await ask_bare(resource)
+        challenge = answer.headers.get("www-authenticate", "")
+        metadata = resource.replace("/books", "/.well-known/oauth-protected-resource/books")
+        kind = "Bearer" if f'resource_metadata="{metadata}"' in challenge else challenge
+        row.saw(f"{answer.status_code} {kind} challenge", answer.json()["error"]["data"]["reason"])
+    for name in ("clara", "otto"):
+        async with connect(resource, ISSUER, name) as agent:
+            with report.step(f"{where}: {name} lists tools", "5 tools") as row:
+                row.saw(f"{len(await agent.tools())} tools")
+            for caller, tool, given, wanted, reason, _ in CALLS:
+                if caller == name:
+                    with report.step(f"{where}: {name} calls {tool}", wanted, reason) as row:
+                        row.saw(*await agent.call(tool, **given))
+
+
+async def shown_by_run(report, terminal):
+    with report.step("run shows each decision", f"{len(CALLS)} of {len(CALLS)}") as row:
+        # The last of the session's records comes when its requests have ended.
+        shown = terminal.shows(CALLS[-1][5])
+        lines = [line for line in shown.splitlines() if " tools/call " in line]
+        found, lacking = 0, []
+        for caller, tool, *_, told in CALLS:
+            fits = [line for line in lines if f" {caller} " in line and f" {tool} " in line and line.endswith(f"  {told}")]
+            found += bool(fits)
+            lacking += [] if fits else [told]
+        row.saw(f"{found} of {len(CALLS)}" + "".join(f"; not {told}" for told in lacking))
+
+
+async def pasted(report, shell, stack):
+    before = (ROOT / "newcomer/edge.yaml").read_text()
+    edge = OUT / "edge.yaml"
+    edge.write_text(before)
+    with report.step("their Envoy before", "pages, by edge") as row:
+        stack.start_edge(edge, "edge")
+        row.saw(await pages())
+        stack.stop("edge")
+    with report.step("render, paste, check", "0, 0, ok") as row:
+        replace(shell.folder / FILE, {f"resource: {LOCAL}": f"resource: {PASTED}"})
+        status, parts = typed(row, shell, "render", "envoy", FILE, "--filter", "--upstream", UPSTREAM)
+        wasm = f"filename: {ROOT / 'dist/mcp_iap.wasm'}"
+        (shell.folder / "edge.yaml").write_text(paste(before, parts.replace("filename: dist/mcp_iap.wasm", wasm)))
+        checked, said = typed(row, shell, "check", "--strict", "edge.yaml")
+        row.saw(f"{status}, {checked}, {'ok' if said == f'edge.yaml: ok, guards {PASTED}{chr(10)}' else said}")
+    with report.step("their Envoy takes it", "pages, by edge") as row:
+        stack.start_edge(shell.folder / "edge.yaml", "pasted")
+        row.saw(await pages())
+    await calls(report, PASTED, "pasted")
+    with report.step("pasted: other spellings", "none reach the server") as row:
+        row.saw(await other_spellings())
+
+
+async def pages():
+    """The bank's pages need no token, and pass through the filters that were there."""
+    async with httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
+        page = await http.get(f"http://127.0.0.1:{EDGE}/audit.md", headers={"origin": "https://bank.example.com"})
+        health = await http.get(f"http://127.0.0.1:{EDGE}/healthz")
+    wanted = (200, 200, "edge", "https://bank.example.com")
+    headers = page.headers
+    seen = (page.status_code, health.status_code, headers.get("x-served-by"), headers.get("access-control-allow-origin"))
+    return "pages, by edge" if seen == wanted else str(seen)
+
+
+async def other_spellings():
+    """Paths that only look like the resource's go where they went before: to the pages."""
+    wrong = []
+    async with httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
+        for path in ("/books/v1/", "//books/v1", "/books/./v1", "/Books/v1", "/books/v1%2f", "/x/../books/v1"):
+            request = http.build_request("POST", f"http://127.0.0.1:{EDGE}/", json={})
+            request.url = request.url.copy_with(raw_path=path.encode())
+            answer = await http.send(request)
+            if answer.headers.get("server") is None or answer.status_code not in (400, 401, 404, 501):
+                wrong.append(f"{path}: {answer.status_code}")
+    return ", ".join(wrong) or "none reach the server"
+
+
+def only_allowed_tools_ran(report):
+    """Both times, what was allowed ran once, and nothing else did."""
+    allowed = [tool for _, tool, _, _, reason, _ in CALLS if reason == "-"]
+    wanted = " ".join(sorted(2 * allowed))
+    with report.step("the server ran", "what was allowed, twice") as row:
+        ran = " ".join(sorted(re.findall(r'"tool": "(\w+)"', SEEN.read_text())))
+        row.saw("what was allowed, twice" if ran == wanted else ran)

@@ -1,0 +1,79 @@
+//! Envoy's metrics of this filter. They live as long as Envoy and are found by name, so every name is of a closed
+//! list: reason codes, kinds of failures, and the configuration's issuers.
+
+use super::host;
+use crate::gate::{Shared, VerifiedBy};
+use crate::reason::Reason;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// What a metric counts or measures.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Requests(&'static str, Reason),
+    Signatures(VerifiedBy),
+    KeyFetches(&'static str, String),
+    KeyAge(String),
+}
+
+/// The metrics that were defined, with the host's number for each.
+#[derive(Default)]
+pub(super) struct Metrics(RefCell<BTreeMap<Name, u32>>);
+
+impl Metrics {
+    /// Counts a request that ended for `reason`.
+    pub(super) fn count_request(&self, outcome: &'static str, reason: Reason) {
+        self.add(Name::Requests(outcome, reason), 1);
+    }
+
+    /// Counts who verified signatures since the last call.
+    pub(super) fn count_signatures(&self, shared: &Shared) {
+        for (by, count) in shared.signatures.take_counts() {
+            self.add(Name::Signatures(by), count);
+        }
+    }
+
+    /// Counts fetches of keys since the last call, and tells how old the keys are.
+    pub(super) fn tell_of_keys(&self, shared: &Shared) {
+        for (issuer, result, count) in shared.keys.take_fetches() {
+            self.add(Name::KeyFetches(result, issuer.to_owned()), count);
+        }
+        for (issuer, seconds) in shared.keys.ages() {
+            if let Some(gauge) = self.defined(Name::KeyAge(issuer.to_owned())) {
+                let _ = host::record(gauge, seconds);
+            }
+        }
+    }
+
+    fn add(&self, name: Name, count: u64) {
+        if let Some(counter) = self.defined(name) {
+            let _ = host::increment(counter, count);
+        }
+    }
+
+    fn defined(&self, name: Name) -> Option<u32> {
+        let mut metrics = self.0.borrow_mut();
+        if let Some(metric) = metrics.get(&name) {
+            return Some(*metric);
+        }
+        let metric = name.define().ok()?;
+        metrics.insert(name, metric);
+        Some(metric)
+    }
+}
+
+impl Name {
+    /// `stats_tags` of the shipped files make tags of what stands behind the first dot.
+    fn define(&self) -> Result<u32, host::Status> {
+        match self {
+            Self::Requests(outcome, reason) => {
+                host::define_counter(&format!("mcp_iap_requests.outcome.{outcome}.reason.{}", reason.code()))
+            }
+            Self::Signatures(by) => host::define_counter(&format!("mcp_iap_signatures.by.{}", by.name())),
+            Self::KeyFetches(result, issuer) => {
+                host::define_counter(&format!("mcp_iap_key_fetches.result.{result}.issuer.{issuer}"))
+            }
+            Self::KeyAge(issuer) => host::define_gauge(&format!("mcp_iap_key_age_seconds.issuer.{issuer}")),
+        }
+    }
+}

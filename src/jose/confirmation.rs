@@ -1,0 +1,119 @@
+//! What a sender-constrained token is bound to (`cnf`, RFC 7800 section 3): it counts for the one who proves
+//! to have the certificate that `x5t#S256` names (RFC 8705 section 3.1), and for nobody else.
+//!
+//! Every other method, of which `jkt` (DPoP, RFC 9449 section 6.1) is one, is refused, also beside that one:
+//! what is bound to a key that nobody asked for is never taken for a plain bearer's.
+
+use crate::json::{Map, Value};
+use crate::reason::Reason;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+/// The claim.
+const CONFIRMATION: &str = "cnf";
+/// The one method that is verified: SHA-256 of the client's certificate in DER, base64url.
+const CERTIFICATE: &str = "x5t#S256";
+
+/// Who sends a token, as far as his connection proves it.
+pub trait Sender {
+    /// SHA-256 of the client's certificate in DER, whose key the handshake of this very connection has
+    /// proved; `None` where there is none. What a header says of a certificate is no proof.
+    fn certificate(&self) -> Option<[u8; 32]>;
+}
+
+/// A sender who proves nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unproven;
+
+impl Sender for Unproven {
+    fn certificate(&self) -> Option<[u8; 32]> {
+        None
+    }
+}
+
+/// Whether the sender is the one to whom these claims bind their token; anybody is, where they bind it to
+/// none. The sender is asked only where they do.
+pub(super) fn check(claims: &Map<String, Value>, sender: &dyn Sender) -> Result<(), Reason> {
+    let Some(confirmation) = claims.get(CONFIRMATION) else { return Ok(()) };
+    let methods = confirmation.as_object().ok_or(Reason::InvalidClaim)?;
+    if methods.keys().any(|method| method != CERTIFICATE) {
+        return Err(Reason::SenderConstraintUnsupported);
+    }
+    let bound = methods.get(CERTIFICATE).and_then(digest).ok_or(Reason::InvalidClaim)?;
+    let shown = sender.certificate().ok_or(Reason::ClientCertificateMissing)?;
+    if are_equal(&bound, &shown) { Ok(()) } else { Err(Reason::ClientCertificateMismatch) }
+}
+
+fn digest(value: &Value) -> Option<[u8; 32]> {
+    URL_SAFE_NO_PAD.decode(value.as_str()?).ok()?.try_into().ok()
+}
+
+/// Takes as long for every pair.
+fn are_equal(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::cell::Cell;
+
+    struct Shown(Option<[u8; 32]>, Cell<usize>);
+
+    impl Sender for Shown {
+        fn certificate(&self) -> Option<[u8; 32]> {
+            self.1.set(self.1.get().saturating_add(1));
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_bound_token_counts_with_its_certificate_alone() {
+        let own = [7; 32];
+        let mut near = own;
+        near[31] ^= 1;
+        let bound = URL_SAFE_NO_PAD.encode(own);
+        let hex: String = own.iter().map(|byte| format!("{byte:02x}")).collect();
+        let standard = base64::engine::general_purpose::STANDARD.encode([0xff; 32]);
+        for (confirmation, shown, expected) in [
+            (json!({CERTIFICATE: bound}), Some(own), Ok(())),
+            (json!({CERTIFICATE: bound}), Some(near), Err(Reason::ClientCertificateMismatch)),
+            (json!({CERTIFICATE: bound}), Some([0; 32]), Err(Reason::ClientCertificateMismatch)),
+            (json!({CERTIFICATE: bound}), None, Err(Reason::ClientCertificateMissing)),
+            (json!({"jkt": bound}), Some(own), Err(Reason::SenderConstraintUnsupported)),
+            (json!({CERTIFICATE: bound, "jkt": "x"}), Some(own), Err(Reason::SenderConstraintUnsupported)),
+            (json!({CERTIFICATE: bound, "x": null}), Some(own), Err(Reason::SenderConstraintUnsupported)),
+            (json!({"x5t#s256": bound}), Some(own), Err(Reason::SenderConstraintUnsupported)),
+            (json!({"x5t": bound}), Some(own), Err(Reason::SenderConstraintUnsupported)),
+            (json!({"jwk": {}}), Some(own), Err(Reason::SenderConstraintUnsupported)),
+            (json!({"kid": "k"}), Some(own), Err(Reason::SenderConstraintUnsupported)),
+            (json!({}), Some(own), Err(Reason::InvalidClaim)),
+            (json!(null), Some(own), Err(Reason::InvalidClaim)),
+            (json!(bound), Some(own), Err(Reason::InvalidClaim)),
+            (json!([{CERTIFICATE: bound}]), Some(own), Err(Reason::InvalidClaim)),
+            (json!({CERTIFICATE: null}), Some(own), Err(Reason::InvalidClaim)),
+            (json!({CERTIFICATE: [bound]}), Some(own), Err(Reason::InvalidClaim)),
+            (json!({CERTIFICATE: ""}), Some(own), Err(Reason::InvalidClaim)),
+            (json!({CERTIFICATE: hex}), Some(own), Err(Reason::InvalidClaim)),
+            (json!({CERTIFICATE: format!("{bound}=")}), Some(own), Err(Reason::InvalidClaim)),
+            (json!({CERTIFICATE: bound.get(1..)}), Some(own), Err(Reason::InvalidClaim)),
+            (json!({CERTIFICATE: format!("{bound}AA")}), Some(own), Err(Reason::InvalidClaim)),
+            (
+                json!({CERTIFICATE: standard.trim_end_matches('=')}),
+                Some([0xff; 32]),
+                Err(Reason::InvalidClaim),
+            ),
+        ] {
+            let claims = json!({CONFIRMATION: confirmation});
+            let verdict = check(claims.as_object().unwrap(), &Shown(shown, Cell::new(0)));
+            assert_eq!(verdict, expected, "{confirmation} {shown:?}");
+        }
+    }
+
+    #[test]
+    fn who_sends_a_plain_token_is_not_asked() {
+        let sender = Shown(None, Cell::new(0));
+        assert_eq!(check(json!({"sub": "dana"}).as_object().unwrap(), &sender), Ok(()));
+        assert_eq!(sender.1.get(), 0);
+    }
+}

@@ -1,0 +1,426 @@
+//! The life of keys over several workers of one Envoy, by a clock of the test's own: who asks, who takes what
+//! another one brought, and how long a key counts.
+
+mod support;
+
+use mcp_iap::cache::{SharedData, Stored};
+use mcp_iap::callout::{CalloutError, Reply};
+use mcp_iap::gate::Settings;
+use mcp_iap::jose::NoHost;
+use mcp_iap::time::{Timestamp, UnixTime};
+use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::time::Duration;
+use support::flow::{NOW, Worker, reply};
+use support::issuer::Issuer;
+
+const CONFIGURATION: &str = "
+resource: https://mcp.example.com/mcp
+issuers:
+  - issuer: https://login.example.com
+    keys: { cache_duration: 60s, stale_if_error: 30s, cooldown: 2s, timeout: 3s }
+rules:
+  - { id: reads, allow: { tools: [get_x] } }
+";
+
+static OLD: LazyLock<Issuer> = LazyLock::new(|| Issuer::new("old"));
+static NEW: LazyLock<Issuer> = LazyLock::new(|| Issuer::new("new"));
+
+/// Envoy's shared data: versions count up, and a change with another version is refused.
+#[derive(Default)]
+struct Data(RefCell<BTreeMap<String, (Vec<u8>, u32)>>);
+
+impl SharedData for Data {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.0.borrow().get(key).cloned()
+    }
+
+    fn set(&self, key: &str, value: &[u8], version: Option<u32>) -> Stored {
+        let mut places = self.0.borrow_mut();
+        if places.get(key).map(|(_, version)| *version) != version {
+            return Stored::Changed;
+        }
+        places.insert(key.to_owned(), (value.to_vec(), version.unwrap_or_default() + 1));
+        Stored::Done
+    }
+}
+
+/// A provider that counts how often its key set is asked for.
+struct Provider {
+    jwks: RefCell<Value>,
+    is_down: Cell<bool>,
+    asked: Cell<usize>,
+}
+
+impl Provider {
+    fn new() -> Self {
+        Self { jwks: RefCell::new(OLD.jwks()), is_down: Cell::new(false), asked: Cell::new(0) }
+    }
+
+    fn answer(&self, path: &str) -> Result<Reply, CalloutError> {
+        let discovery =
+            br#"{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/jwks"}"#;
+        match path {
+            _ if self.is_down.get() => reply("503", b"upstream connect error"),
+            "/jwks" => {
+                self.asked.set(self.asked.get() + 1);
+                reply("200", self.jwks.borrow().to_string().as_bytes())
+            }
+            _ => reply("200", discovery),
+        }
+    }
+}
+
+struct Envoy {
+    data: Rc<Data>,
+    workers: Vec<Worker>,
+    provider: Provider,
+    clock: Cell<Timestamp>,
+}
+
+impl Envoy {
+    fn new(count: usize) -> Self {
+        Self::of(CONFIGURATION, count)
+    }
+
+    fn of(configuration: &str, count: usize) -> Self {
+        let data = Rc::new(Data::default());
+        let workers = (0..count).map(|_| worker(configuration, &data)).collect();
+        let envoy = Self { data, workers, provider: Provider::new(), clock: Cell::default() };
+        envoy.at(Duration::ZERO);
+        envoy
+    }
+
+    fn at(&self, later: Duration) {
+        self.clock.set(Timestamp::from(UnixTime(NOW)).plus(later));
+    }
+
+    fn seconds(&self, later: u64) {
+        self.at(Duration::from_secs(later));
+    }
+
+    /// The end of a request to a worker, and what it asked for.
+    fn send(&self, worker: usize, token: &str) -> (String, Vec<String>) {
+        let worker = &self.workers[worker];
+        worker.shared.set_now(self.clock.get());
+        let authorization = format!("Bearer {token}");
+        let head = [
+            (":method", "POST"),
+            (":path", "/mcp"),
+            ("content-type", "application/json"),
+            ("authorization", authorization.as_str()),
+        ];
+        let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_x"}}"#;
+        let ended = worker.run(&head, Ok(body), &|path| self.provider.answer(path));
+        // A request that waited took time.
+        self.clock.set(self.clock.get().max(worker.shared.now()));
+        (ended.record["reason"].as_str().unwrap().to_owned(), ended.callouts)
+    }
+
+    fn reason(&self, worker: usize, token: &str) -> String {
+        self.send(worker, token).0
+    }
+
+    fn tick(&self, worker: usize) -> usize {
+        self.workers[worker].shared.set_now(self.clock.get());
+        self.workers[worker].tick(&|path| self.provider.answer(path)).len()
+    }
+}
+
+fn worker(configuration: &str, data: &Rc<Data>) -> Worker {
+    let settings = Settings::load(configuration.as_bytes()).unwrap();
+    let data: Rc<dyn SharedData> = Rc::clone(data) as _;
+    Worker::with_data(settings, Box::new(NoHost), &data)
+}
+
+fn token(issuer: &Issuer) -> String {
+    issuer.es256(&claims())
+}
+
+fn claims() -> Value {
+    json!({"iss": "https://login.example.com", "sub": "dana", "client_id": "agent",
+        "aud": "https://mcp.example.com/mcp", "exp": NOW + 100_000})
+}
+
+/// A token whose `kid` nobody has.
+fn made_up(kid: &str) -> String {
+    OLD.token(&json!({"alg": "ES256", "kid": kid}), &claims())
+}
+
+const UNAVAILABLE: &str = "identity_provider_unavailable";
+
+#[test]
+fn one_worker_asks_for_all() {
+    let envoy = Envoy::new(4);
+    assert_eq!(envoy.tick(0), 2, "discovery and key set, without a request");
+    for worker in 0..4 {
+        assert_eq!(envoy.send(worker, &token(&OLD)), ("allowed".into(), vec![]));
+    }
+    assert_eq!(envoy.provider.asked.get(), 1);
+}
+
+#[test]
+fn while_one_asks_the_others_wait_and_take() {
+    let envoy = Envoy::new(3);
+    let others = Cell::new(0);
+    envoy.workers[0].shared.set_now(envoy.clock.get());
+    let made = envoy.workers[0].tick(&|path| {
+        // The others come while the answer is under way.
+        others.set(others.get() + envoy.tick(1) + envoy.tick(2));
+        assert!(envoy.workers[1].shared.callouts.waits_for_tick());
+        envoy.provider.answer(path)
+    });
+    assert_eq!((made.len(), others.get()), (2, 0));
+    assert_eq!(envoy.tick(1) + envoy.tick(2), 0);
+    assert!(!envoy.workers[1].shared.callouts.waits_for_tick());
+    assert_eq!(envoy.send(1, &token(&OLD)), ("allowed".into(), vec![]));
+}
+
+#[test]
+fn one_who_asks_and_falls_is_waited_for_within_the_timeout() {
+    let envoy = Envoy::new(2);
+    envoy.workers[0].shared.set_now(envoy.clock.get());
+    envoy.workers[0].shared.keys.tick(&envoy.workers[0].shared.callouts);
+    envoy.workers[0].shared.callouts.run(|_| Ok(1));
+    let (reason, callouts) = envoy.send(1, &token(&OLD));
+    assert_eq!((reason.as_str(), callouts.len()), ("allowed", 2));
+    let waited = envoy.clock.get().since(UnixTime(NOW).into());
+    assert!((4_000..4_300).contains(&waited.as_millis()), "{waited:?}: timeout and a second");
+}
+
+#[test]
+fn keys_are_fetched_ahead_of_their_end_and_at_no_requests_cost() {
+    let envoy = Envoy::new(2);
+    envoy.tick(0);
+    envoy.tick(1);
+    envoy.seconds(41);
+    assert_eq!(envoy.tick(0) + envoy.tick(1), 0, "too early for every worker");
+    envoy.seconds(55);
+    assert_eq!(envoy.send(0, &token(&OLD)), ("allowed".into(), vec![]), "no request asks");
+    assert_eq!(envoy.tick(0) + envoy.tick(1), 2, "discovery and key set, one worker");
+    envoy.seconds(114);
+    assert_eq!(envoy.send(1, &token(&OLD)), ("allowed".into(), vec![]));
+    assert_eq!(envoy.provider.asked.get(), 2);
+}
+
+#[test]
+fn a_rotation_is_known_to_all_by_one_fetch() {
+    let envoy = Envoy::new(3);
+    envoy.tick(0);
+    (1..3).for_each(|worker| assert_eq!(envoy.tick(worker), 0));
+    envoy.seconds(10);
+    *envoy.provider.jwks.borrow_mut() = json!({"keys": [OLD.ec_jwk(), NEW.ec_jwk()]});
+    assert_eq!(envoy.send(0, &token(&NEW)).1.len(), 2);
+    for worker in 0..3 {
+        assert_eq!(envoy.send(worker, &token(&NEW)), ("allowed".into(), vec![]));
+        assert_eq!(envoy.send(worker, &token(&OLD)), ("allowed".into(), vec![]));
+    }
+    assert_eq!(envoy.provider.asked.get(), 2);
+}
+
+/// Also by a worker that has no tick meanwhile and sees nothing but this token.
+#[test]
+fn a_withdrawn_key_is_gone_on_all_workers_within_its_time() {
+    let envoy = Envoy::new(2);
+    envoy.tick(0);
+    envoy.tick(1);
+    *envoy.provider.jwks.borrow_mut() = NEW.jwks();
+    envoy.at(Duration::from_millis(59_999));
+    assert_eq!(envoy.reason(1, &token(&OLD)), "allowed");
+    envoy.seconds(60);
+    assert_eq!(envoy.reason(1, &token(&OLD)), "unknown_key");
+    assert_eq!(envoy.reason(0, &token(&OLD)), "unknown_key");
+    assert_eq!(envoy.reason(0, &token(&NEW)), "allowed");
+}
+
+#[test]
+fn what_one_worker_fetched_withdraws_a_key_on_the_others_at_their_next_tick() {
+    let envoy = Envoy::new(2);
+    envoy.tick(0);
+    envoy.tick(1);
+    envoy.seconds(5);
+    *envoy.provider.jwks.borrow_mut() = NEW.jwks();
+    assert_eq!(envoy.reason(0, &token(&NEW)), "allowed");
+    assert_eq!(envoy.tick(1), 0);
+    assert_eq!(envoy.reason(1, &token(&OLD)), "unknown_key");
+}
+
+#[test]
+fn made_up_kids_cause_no_more_fetches_than_the_cooldown_lets() {
+    let envoy = Envoy::new(2);
+    envoy.tick(0);
+    envoy.seconds(10);
+    for number in 0..300 {
+        assert_eq!(envoy.reason(number % 2, &made_up(&format!("k{number}"))), "unknown_key");
+    }
+    let passed = envoy.clock.get().since(UnixTime(NOW + 10).into()).as_secs();
+    let asked = envoy.provider.asked.get() - 1;
+    // One after the other they wait for each other; each fetch is at least the cooldown after the last.
+    assert!(asked as u64 <= passed / 2 + 1, "{asked} fetches in {passed} s");
+    assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+}
+
+#[test]
+fn a_kid_that_is_known_to_be_unknown_asks_for_nothing() {
+    let envoy = Envoy::new(1);
+    envoy.tick(0);
+    envoy.seconds(10);
+    assert_eq!(envoy.send(0, &made_up("x")).1.len(), 2);
+    for second in 10..20 {
+        envoy.seconds(second);
+        assert_eq!(envoy.send(0, &made_up("x")), ("unknown_key".into(), vec![]));
+    }
+    envoy.seconds(21);
+    assert_eq!(envoy.send(0, &made_up("x")).1.len(), 2);
+}
+
+/// A long cooldown: nobody is held for it, and nobody is told that a key does not exist.
+#[test]
+fn who_would_wait_longer_than_for_a_provider_is_told_to_come_back() {
+    let envoy = Envoy::of(&CONFIGURATION.replace("cooldown: 2s", "cooldown: 50s"), 1);
+    envoy.tick(0);
+    envoy.seconds(10);
+    assert_eq!(envoy.send(0, &made_up("x")), (UNAVAILABLE.into(), vec![]));
+    envoy.seconds(47);
+    assert_eq!(envoy.reason(0, &made_up("x")), "unknown_key");
+    assert_eq!(envoy.clock.get().unix(), UnixTime(NOW + 50));
+}
+
+#[test]
+fn a_provider_that_is_down_is_asked_by_one_worker() {
+    let envoy = Envoy::new(4);
+    envoy.provider.is_down.set(true);
+    assert_eq!(envoy.send(0, &token(&OLD)).1.len(), 1);
+    for worker in 0..4 {
+        assert_eq!(envoy.send(worker, &token(&OLD)), (UNAVAILABLE.into(), vec![]), "worker {worker}");
+    }
+    assert_eq!(envoy.workers[1].shared.keys.take_complaints().len(), 0, "one line in the log, not four");
+    assert_eq!(envoy.workers[0].shared.keys.take_complaints().len(), 1);
+    envoy.provider.is_down.set(false);
+    envoy.seconds(2);
+    assert_eq!(envoy.reason(3, &token(&OLD)), "allowed");
+    assert_eq!(envoy.send(2, &token(&OLD)), ("allowed".into(), vec![]));
+}
+
+#[test]
+fn a_cold_start_recovers_unaided() {
+    let envoy = Envoy::new(2);
+    envoy.provider.is_down.set(true);
+    envoy.tick(0);
+    envoy.tick(1);
+    assert_eq!(envoy.reason(0, &token(&OLD)), UNAVAILABLE);
+    envoy.provider.is_down.set(false);
+    envoy.seconds(3);
+    assert_eq!(envoy.tick(1), 2, "nobody asked");
+    assert_eq!(envoy.send(0, &token(&OLD)), ("allowed".into(), vec![]));
+}
+
+#[test]
+fn known_keys_outlive_a_provider_within_the_stale_bound_on_all_workers() {
+    let envoy = Envoy::new(2);
+    envoy.tick(0);
+    envoy.provider.is_down.set(true);
+    for second in 1..90 {
+        envoy.seconds(second);
+        envoy.tick(0);
+        envoy.tick(1);
+        assert_eq!(envoy.send(1, &token(&OLD)), ("allowed".into(), vec![]), "{second}");
+        let unknown = envoy.reason(0, &token(&NEW));
+        assert_eq!(unknown, UNAVAILABLE, "{second}");
+        envoy.seconds(second);
+    }
+    envoy.seconds(90);
+    assert_eq!(envoy.reason(1, &token(&OLD)), UNAVAILABLE);
+    assert_eq!(envoy.reason(0, &token(&OLD)), UNAVAILABLE);
+}
+
+#[test]
+fn a_configuration_that_is_loaded_anew_finds_its_keys_and_no_others() {
+    let envoy = Envoy::new(1);
+    envoy.tick(0);
+    envoy.provider.is_down.set(true);
+    let allowed = |configuration: &str| {
+        let worker = worker(configuration, &envoy.data);
+        let envoy = Envoy {
+            data: Rc::default(),
+            workers: vec![worker],
+            provider: Provider::new(),
+            clock: Cell::new(envoy.clock.get()),
+        };
+        envoy.provider.is_down.set(true);
+        envoy.reason(0, &token(&OLD)) == "allowed"
+    };
+    assert!(allowed(CONFIGURATION));
+    assert!(allowed(&CONFIGURATION.replace("get_x", "get_*")), "its rules don't matter");
+    assert!(allowed(&CONFIGURATION.replace("timeout: 3s", "timeout: 4s")));
+    for (from, to) in [
+        ("    keys:", "    cluster: other\n    keys:"),
+        ("    keys:", "    jwks_uri: https://login.example.com/jwks\n    keys:"),
+        ("https://login.example.com\n", "https://other.example.com\n"),
+    ] {
+        assert!(!allowed(&CONFIGURATION.replace(from, to)), "{to}");
+    }
+}
+
+/// What stands in the shared data is read like an answer of the issuer.
+#[test]
+fn rubbish_in_the_shared_data_is_no_key_set() {
+    for rubbish in [&b""[..], b"\x01", b"\xff\xff", &[1; 33], &[255; 64], b"{\"keys\":[]}", &[0; 400_000]] {
+        let envoy = Envoy::new(2);
+        envoy.tick(0);
+        for place in envoy.data.0.borrow_mut().values_mut() {
+            place.0 = rubbish.to_vec();
+        }
+        assert_eq!(envoy.send(0, &token(&OLD)), ("allowed".into(), vec![]));
+        assert_eq!(envoy.send(1, &token(&OLD)).1.len(), 2, "{rubbish:?}: it asks for itself");
+        assert_eq!(envoy.reason(1, &token(&OLD)), "allowed");
+    }
+}
+
+/// Without shared data each worker asks once.
+#[test]
+fn without_shared_data_each_asks_for_itself() {
+    let workers: Vec<_> = (0..3).map(|_| Worker::new(CONFIGURATION)).collect();
+    let envoy = Envoy { data: Rc::default(), workers, provider: Provider::new(), clock: Cell::default() };
+    envoy.seconds(0);
+    for worker in [0, 1, 2, 0, 1, 2] {
+        assert_eq!(envoy.reason(worker, &token(&OLD)), "allowed");
+    }
+    assert_eq!(envoy.provider.asked.get(), 3);
+}
+
+#[test]
+fn a_junk_key_disables_none_of_the_good_ones() {
+    let junk = [
+        json!(null),
+        json!(7),
+        json!([]),
+        json!({}),
+        json!({"kty": "RSA", "kid": "x"}),
+        json!({"kty": "EC", "crv": "P-256", "kid": OLD.ec_id(), "x": "AA", "y": "AA"}),
+        json!({"kty": "oct", "kid": "x", "k": "c2VjcmV0"}),
+        json!({"kty": "unheard-of", "kid": ["x"]}),
+    ];
+    for junk in junk {
+        let envoy = Envoy::new(1);
+        *envoy.provider.jwks.borrow_mut() = json!({"keys": [junk, OLD.ec_jwk(), junk]});
+        assert_eq!(envoy.reason(0, &token(&OLD)), "allowed", "{junk}");
+    }
+}
+
+#[test]
+fn fetches_are_counted_by_their_end_and_keys_have_an_age() {
+    let envoy = Envoy::new(1);
+    envoy.tick(0);
+    let keys = &envoy.workers[0].shared.keys;
+    assert_eq!(keys.take_fetches(), [("https://login.example.com", "ok", 1)]);
+    envoy.provider.is_down.set(true);
+    envoy.seconds(55);
+    envoy.tick(0);
+    assert_eq!(keys.take_fetches(), [("https://login.example.com", "unavailable", 1)]);
+    assert!(keys.take_fetches().is_empty());
+    assert_eq!(keys.ages().collect::<Vec<_>>(), [("https://login.example.com", 55)]);
+}
