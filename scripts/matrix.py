@@ -17,10 +17,10 @@ VERDICT = re.compile(r"^test (\S+) \.\.\. (\w+)", re.MULTILINE)
 MARKS = {"ok": "pass", "FAILED": "FAIL"}
 
 
-def run(version, envoy):
-    """The verdict of each scenario on this Envoy."""
+def run(version, envoy, only):
+    """The verdict of each scenario on this Envoy; of those whose names hold one of `only`, where it names some."""
     started = time.monotonic()
-    command = ["cargo", "test", "--test", "integration"]
+    command = ["cargo", "test", "--test", "integration", "--", *only]
     # The oldest Envoy that a scenario asks for is here the same one.
     env = {**os.environ, "ENVOY": envoy, "ENVOY_OLDEST": envoy}
     log = OUT / f"{version}.log"
@@ -46,9 +46,11 @@ def table(results):
 
 
 def main(arguments):
-    """Arguments: VERSION=PATH for each Envoy."""
+    """Arguments: VERSION=PATH for each Envoy; others are parts of the names of scenarios."""
     OUT.mkdir(parents=True, exist_ok=True)
-    results = {version: run(version, path) for version, path in (each.split("=", 1) for each in arguments)}
+    envoys = [each.split("=", 1) for each in arguments if "=" in each]
+    only = [each for each in arguments if "=" not in each]
+    results = {version: run(version, path, only) for version, path in envoys}
     print(table(results))
     marks = [mark for verdicts in results.values() for mark in verdicts.values()]
     same = all(verdicts.keys() == next(iter(results.values())).keys() for verdicts in results.values())
@@ -59,5 +61,5 @@ def main(arguments):
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
-        sys.exit("usage: scripts/matrix.py VERSION=PATH...")
+        sys.exit("usage: scripts/matrix.py VERSION=PATH... [SCENARIO...]")
     sys.exit(main(sys.argv[1:]))
