@@ -40,6 +40,13 @@ impl Dynamic {
         render(&self.folder, document, self.listen, self.admin, upstream, module)
     }
 
+    /// Runs the command again for a document with several resources; `upstreams` says where each is.
+    pub fn render_several(&self, document: &str, upstreams: &[(&str, u16)]) -> Output {
+        let upstream = |(resource, port): &(&str, u16)| format!("{resource}=http://127.0.0.1:{port}");
+        let upstreams: Vec<_> = upstreams.iter().map(upstream).collect();
+        render_to(&self.folder, document, self.listen, self.admin, &upstreams, &module())
+    }
+
     /// As somebody does who edits the filter's file by hand.
     pub fn edit_filter(&self, from: &str, to: &str) {
         edit(&self.folder, from, to);
@@ -94,12 +101,23 @@ pub fn module() -> PathBuf {
 }
 
 fn render(folder: &Path, document: &str, listen: u16, admin: u16, upstream: u16, wasm: &Path) -> Output {
+    render_to(folder, document, listen, admin, &[format!("http://127.0.0.1:{upstream}")], wasm)
+}
+
+fn render_to(
+    folder: &Path,
+    document: &str,
+    listen: u16,
+    admin: u16,
+    upstreams: &[String],
+    wasm: &Path,
+) -> Output {
     let file = folder.join("mcp-iap.yaml");
     std::fs::write(&file, document).unwrap();
     Command::new(env!("CARGO_BIN_EXE_mcp-iap"))
         .args(["render", "envoy", file.to_str().unwrap(), "--wasm", wasm.to_str().unwrap()])
         .args(["--listen", &format!("127.0.0.1:{listen}"), "--admin", &format!("127.0.0.1:{admin}")])
-        .args(["--upstream", &format!("http://127.0.0.1:{upstream}")])
+        .args(upstreams.iter().flat_map(|upstream| ["--upstream", upstream]))
         .args(["--xds-dir", folder.join("xds").to_str().unwrap()])
         .output()
         .unwrap()

@@ -16,6 +16,7 @@ usage: scripts/deps.sh COMMAND
   python           the Python packages of demo/server/requirements.txt
   node             the Node packages of demo/provider/package-lock.json
   conformance      the MCP conformance suite of conformance/package-lock.json, with its Node.js
+  containers       a Debian and packages for images that can't be pulled (compose/images.py); needs root
   clients          the MCP clients of clients/package-lock.json and clients/requirements.txt, with their Node.js
 EOF
   exit 2
@@ -162,12 +163,42 @@ install_clients() {
   link_packages clients "$from"
 }
 
+# What compose/images.py makes images of: a Debian, and packages where npm and pip find them without a network.
+install_containers() {
+  local provider=$root/demo/provider lock=$root/demo/server/requirements.txt into made sum
+  sum=$(checksum "$provider/package.json" "$provider/package-lock.json" "$lock")
+  open_deps
+  into=$deps/containers
+  make_venv venv python
+  if is_current containers "$sum"; then return; fi
+  command -v debootstrap >/dev/null || missing "debootstrap" "apt-get install debootstrap"
+  rm -rf "$into"
+  mkdir "$into"
+  say "making a Debian for container images, some minutes"
+  made=$(mktemp -d -p "$([[ -w /dev/shm ]] && echo /dev/shm || echo "$deps")") # in memory, dpkg waits for no disk
+  # shellcheck disable=SC2064 # now, while it is set
+  trap "rm -rf '$made'" EXIT
+  debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip bookworm "$made/rootfs" \
+    >"$into/debootstrap.log" 2>&1 || { say "debootstrap fails; see $into/debootstrap.log"; exit 1; }
+  rm -rf "$made"/rootfs/var/cache/apt/archives/*.deb "$made"/rootfs/var/lib/apt/lists/*
+  tar -C "$made/rootfs" --exclude=./proc/* --exclude=./sys/* -cf "$into/rootfs.tar" .
+  say "bringing the packages for them"
+  "$deps/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-input --require-hashes \
+    --only-binary :all: --python-version 3.11 --dest "$into/wheels" -r "$lock"
+  mkdir "$made/provider"
+  cp "$provider"/{package.json,package-lock.json,.npmrc} "$made/provider"
+  npm ci --prefix "$made/provider" --cache "$into/npm-cache" --ignore-scripts --loglevel=error >/dev/null
+  npm config get registry --loglevel=error >"$into/registry"
+  stamp containers "$sum"
+}
+
 case "${1-} $#" in
   "rust-target 1") add_rust_target ;;
   "envoy 2") install_envoy "$2" ;;
   "python 1") install_python ;;
   "node 1") install_node ;;
   "conformance 1") install_conformance ;;
+  "containers 1") install_containers ;;
   "clients 1") install_clients ;;
   *) usage >&2 ;;
 esac

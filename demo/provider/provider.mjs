@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { errors, Provider } from 'oidc-provider';
 
 const PORT = Number(process.env.PORT ?? 9400);
+const HOST = process.env.HOST ?? '127.0.0.1'; // in a container, all of its own addresses
 const ISSUER = `http://127.0.0.1:${PORT}`;
 const RESOURCES = [
   'http://127.0.0.1:10000/mcp',
@@ -63,7 +64,7 @@ const provider = new Provider(ISSUER, {
 });
 provider.on('server_error', (_ctx, error) => console.error(error));
 
-const server = provider.listen(PORT, '127.0.0.1', () => console.log(`provider ready: ${ISSUER}`));
+const server = provider.listen(PORT, HOST, () => console.log(`provider ready: ${ISSUER}`));
 server.on('error', (error) => {
   console.error(error.message);
   process.exit(1);

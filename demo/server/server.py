@@ -107,10 +107,11 @@ class Witness:
 
 
 if __name__ == "__main__":
-    app = Witness(server.streamable_http_app(), os.environ["SEEN"])
+    host = os.environ.get("HOST", "127.0.0.1")  # in a container, all of its own addresses
+    app = Witness(server.streamable_http_app(host=host), os.environ["SEEN"])
     uvicorn.run(
         app,
-        host="127.0.0.1",
+        host=host,
         port=int(os.environ.get("PORT", "8000")),
         access_log=False,
         timeout_graceful_shutdown=1,

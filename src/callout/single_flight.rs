@@ -247,6 +247,16 @@ mod tests {
             started += 1;
         }
         assert_eq!(started, 256);
+        let (callouts, patient) = (Callouts::default(), SingleFlight::default());
+        let mut waiting = 0;
+        while patient
+            .join(&callouts, waiting, None, ROOM, |outbox| async move { outbox.tick().await })
+            .is_ok()
+        {
+            callouts.run(|_| Ok(1));
+            waiting += 1;
+        }
+        assert_eq!(waiting, 256);
         let (callouts, flights) = (Callouts::default(), SingleFlight::default());
         let mut waiting = Vec::new();
         while let Ok(wait) = flights.join(&callouts, (), Some(StreamId(waiting.len() as u32)), ROOM, fetch) {

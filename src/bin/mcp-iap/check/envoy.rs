@@ -55,6 +55,7 @@ pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &m
         let reason = "refuses everything until Envoy starts anew, should the filter ever fall";
         findings.warnings.push(ConfigError::new("failure_policy", reason, "use `FAIL_RELOAD`").value(policy));
     }
+    compare_vm(envoy, plugin, findings);
     let clusters = envoy.pointer("/static_resources/clusters").and_then(Value::as_array);
     // Clusters that come from elsewhere can't be looked up here.
     if envoy.get("static_resources").is_none() || envoy.pointer("/dynamic_resources/cds_config").is_some() {
@@ -68,5 +69,34 @@ pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &m
             let fix = "add the cluster (`mcp-iap render envoy --filter` prints it), or name another";
             findings.errors.push(ConfigError::new(path, "is no cluster of this Envoy", fix).value(cluster));
         }
+    }
+}
+
+/// Filters with one `vm_id` share data, and with it the issuers' keys.
+fn compare_vm(envoy: &Value, plugin: &Plugin, findings: &mut Findings) {
+    fn vms<'a>(value: &'a Value, into: &mut Vec<&'a Value>) {
+        match value {
+            Value::Object(members) => {
+                into.extend(members.get("vm_config"));
+                members.values().for_each(|value| vms(value, into));
+            }
+            Value::Array(elements) => elements.iter().for_each(|value| vms(value, into)),
+            _ => {}
+        }
+    }
+    let id = |vm: &'_ Value| vm.get("vm_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Some(own) = plugin.config.get("vm_config") else { return };
+    let name = id(own);
+    if name.is_empty() {
+        let reason = "is not set: each worker fetches the issuers' keys for itself";
+        findings.warnings.push(ConfigError::new("vm_config.vm_id", reason, "give it one, like `mcp_iap`"));
+        return;
+    }
+    let mut all = Vec::new();
+    vms(envoy, &mut all);
+    if all.iter().any(|vm| id(vm) == name && vm.get("code") != own.get("code")) {
+        let reason = "is that of another filter too, which could put keys where this one takes them";
+        let fix = "give each filter one of its own";
+        findings.errors.push(ConfigError::new("vm_config.vm_id", reason, fix).value(name));
     }
 }

@@ -5,16 +5,21 @@
 use super::yaml::{indent, scalar};
 use super::{Options, Plan, around, check_fit, cluster, filter, listener, node, read_back};
 use crate::fault::Fault;
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::str::FromStr;
+use std::thread;
+use std::time::Duration;
 
 const CLUSTERS: &str = "clusters.yaml";
 const FILTER: &str = "filter.yaml";
 const LISTENER: &str = "listener.yaml";
 const BOOTSTRAP: &str = "envoy.yaml";
+/// For so long a cluster is there ahead of who names it. Envoy reads a file within milliseconds, but may read all that
+/// changed in any order.
+const AHEAD: Duration = Duration::from_millis(500);
 
 /// The folder, as it is named here and to Envoy.
 #[derive(Clone, Debug)]
@@ -30,8 +35,9 @@ impl FromStr for XdsDir {
 }
 
 impl XdsDir {
-    /// Writes what changed, in the order in which Envoy is to read it, each file moved into its place.
-    /// Says what was written.
+    /// Writes what changed, each file moved into its place. Says what was written.
+    ///
+    /// A cluster is there before who names it, and goes after who named it: else requests would be lost between.
     ///
     /// # Errors
     /// What of the options is missing or can't be, or a file that can't be written.
@@ -43,20 +49,42 @@ impl XdsDir {
         written_by: &str,
     ) -> Result<String, Fault> {
         check_fit(plan, options)?;
-        let files = [
-            // A filter or a listener never names a cluster that is yet to come.
-            (CLUSTERS, clusters_file(plan, options)),
-            (FILTER, read_back(filter_file(plan, wasm), plan)?),
-            (LISTENER, self.listener(plan, options)?),
-            (BOOTSTRAP, self.bootstrap(plan, options, written_by)),
-        ];
+        let filter = read_back(filter_file(plan, wasm), plan)?;
+        let listener = self.listener(plan, options)?;
+        let clusters = clusters_file(plan, options);
+        let known = fs::read_to_string(self.path(CLUSTERS)).unwrap_or_default();
+        let meanwhile = format!("{clusters}{}", leaving(&known, &clusters));
+        let is_running = !known.is_empty() && known != clusters;
+        let mut written = vec![(CLUSTERS, self.put(CLUSTERS, &meanwhile)?)];
+        if is_running {
+            thread::sleep(AHEAD);
+        }
+        written.push((FILTER, self.put(FILTER, &filter)?));
+        written.push((LISTENER, self.put(LISTENER, &listener)?));
+        if meanwhile != clusters {
+            thread::sleep(AHEAD);
+            self.put(CLUSTERS, &clusters)?;
+        }
+        written.push((BOOTSTRAP, self.put(BOOTSTRAP, &self.bootstrap(plan, options, written_by))?));
         let mut said = String::new();
-        for (name, text) in files {
-            let written = put(Path::new(&self.0), name, &text)
-                .map_err(|error| Fault::Failed(format!("{}: {error}", self.path(name))))?;
-            let _ = writeln!(said, "{} {}", if written { "written  " } else { "unchanged" }, self.path(name));
+        for (name, is_new) in written {
+            let _ = writeln!(said, "{} {}", if is_new { "written  " } else { "unchanged" }, self.path(name));
         }
         Ok(said)
+    }
+
+    /// Writes a file whose text is another: beside its place first, then moved into it. Tells whether it did.
+    fn put(&self, name: &str, text: &str) -> Result<bool, Fault> {
+        let fault = |error: io::Error| Fault::Failed(format!("{}: {error}", self.path(name)));
+        let file = self.path(name);
+        match fs::read(&file) {
+            Ok(known) if known == text.as_bytes() => return Ok(false),
+            _ => fs::create_dir_all(&self.0).map_err(fault)?,
+        }
+        let beside = self.path(&format!(".{name}.{}", std::process::id()));
+        fs::write(&beside, text).map_err(fault)?;
+        fs::rename(&beside, &file).map_err(fault)?;
+        Ok(true)
     }
 
     fn path(&self, name: &str) -> String {
@@ -125,15 +153,33 @@ fn resources(about: &str, kind: &str, entries: impl IntoIterator<Item = String>)
     format!("{about}resources:\n{}", entries.collect::<String>())
 }
 
-/// Writes a file whose text is another: beside its place first, then moved into it. Tells whether it did.
-fn put(folder: &Path, name: &str, text: &str) -> io::Result<bool> {
-    let file = folder.join(name);
-    match fs::read(&file) {
-        Ok(known) if known == text.as_bytes() => return Ok(false),
-        _ => fs::create_dir_all(folder)?,
+/// The clusters of the file `before` that the file `after` does not have, as further entries of it.
+fn leaving(before: &str, after: &str) -> String {
+    let entries = |text: &str| -> Vec<Value> {
+        let file: Value = serde_saphyr::from_str(text).unwrap_or_default();
+        file["resources"].as_array().cloned().unwrap_or_default()
+    };
+    let staying = entries(after);
+    let is_leaving = |entry: &Value| staying.iter().all(|other| other["name"] != entry["name"]);
+    // JSON is YAML.
+    entries(before).iter().filter(|entry| is_leaving(entry)).map(|entry| format!("- {entry}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_stays_for_a_while() {
+        let before = "resources:\n- {name: a, x: 1}\n- {name: \"b c\", x: [2]}\n";
+        let after = "resources:\n# A comment.\n- name: a\n  x: 3\n";
+        let meanwhile: Value = serde_saphyr::from_str(&format!("{after}{}", leaving(before, after))).unwrap();
+        assert_eq!(
+            meanwhile,
+            serde_json::json!({"resources": [{"name": "a", "x": 3}, {"name": "b c", "x": [2]}]})
+        );
+        for other in ["", "no list", "resources: 1", "{"] {
+            assert_eq!(leaving(other, after), "", "{other}");
+        }
     }
-    let beside = folder.join(format!(".{name}.{}", std::process::id()));
-    fs::write(&beside, text)?;
-    fs::rename(&beside, &file)?;
-    Ok(true)
 }
