@@ -1,8 +1,8 @@
 //! A real Envoy on the shipped bootstrap: ports changed, everything else as users copy it.
 
-use crate::client::Request;
+use crate::client::{KeepAlive, Request};
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -136,7 +136,7 @@ impl Envoy {
             .spawn()
             .unwrap();
         let mut envoy = Self { port, admin, process, folder };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(90);
         while envoy.admin("/ready").is_none_or(|answer| !answer.contains("LIVE")) {
             let ended = envoy.process.try_wait().unwrap();
             assert!(
@@ -166,10 +166,10 @@ impl Envoy {
             .unwrap()
     }
 
-    /// An answer of the admin interface; `None` while it does not listen.
+    /// An answer of the admin interface; `None` while there is none: it listens before Envoy has loaded the filter,
+    /// which takes long on a machine that is busy.
     pub fn admin(&self, path: &str) -> Option<String> {
-        TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
-        let answer = Request::new("GET", path).send(self.admin);
+        let answer = KeepAlive::new(self.admin).send(&Request::new("GET", path)).ok()?;
         Some(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
