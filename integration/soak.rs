@@ -31,7 +31,7 @@ fn unique(number: usize) -> Value {
 
 /// A token of the flood and the status that it ends with. Every second one is good.
 fn token(number: usize) -> (String, u16) {
-    let algorithm = if number % 4 == 0 { "EdDSA" } else { "ES256" };
+    let algorithm = if number.is_multiple_of(4) { "EdDSA" } else { "ES256" };
     let mut claims = unique(number);
     let by = |issuer: &Issuer, claims: &Value| {
         issuer.token(&json!({"alg": algorithm, "kid": KEYS.id(algorithm)}), claims)
