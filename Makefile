@@ -122,6 +122,7 @@ deps-envoy:
 lint: ## formatting and lints, as CI has them
 	@cargo fmt --check
 	@cargo clippy --quiet --all-targets -- -D warnings
+	@cargo clippy --quiet --test integration -- -D warnings
 	@scripts/deps.sh rust-target
 	@cargo clippy --quiet --release --target wasm32-wasip1 --lib -- -D warnings
 

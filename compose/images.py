@@ -65,9 +65,8 @@ def docker(*arguments, check=True):
     return done.stdout if done.returncode == 0 else None
 
 
-def provide(say, scratch):
-    """Makes sure that each image is there; the names of those that were made here."""
-    made = []
+def provide(say, scratch, made):
+    """Makes sure that each image is there; adds to `made` the names of those that are made here."""
     for name in PUBLIC:
         if docker("image", "inspect", name, check=False) is not None:
             say(f"image {name}: there")
@@ -77,10 +76,10 @@ def provide(say, scratch):
             what, dockerfile = STAND_INS[name]
             say(f"image {name}: can't be pulled. Made here, NOT the official one: {what}")
             if not made:
-                make_base()
-            made.append(name)
+                docker("import", parts() / "rootfs.tar", BASE)
+                made.append(BASE)
             make(name, dockerfile, scratch / "context")
-    return [*made, BASE] if made else []
+            made.append(name)
 
 
 def parts():
@@ -88,10 +87,6 @@ def parts():
     folder = Path(os.environ.get("MCP_IAP_DEPS") or ROOT / ".deps") / "containers"
     need(folder / "rootfs.tar", "run scripts/deps.sh containers")
     return folder
-
-
-def make_base():
-    docker("import", parts() / "rootfs.tar", BASE)
 
 
 def make(name, dockerfile, context):

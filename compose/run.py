@@ -85,9 +85,9 @@ class Composed(Processes):
         run_compose(self.scratch, "down", "--volumes", "--rmi", "local", "--remove-orphans")
 
     def container(self, service):
-        name = docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}",
-                      "--filter", f"label=com.docker.compose.service={service}")
-        return name.strip()
+        labels = (f"project={PROJECT}", f"service={service}")
+        filters = [word for label in labels for word in ("--filter", f"label=com.docker.compose.{label}")]
+        return docker("ps", "--all", "--quiet", *filters).strip()
 
     def logs(self, service):
         done = subprocess.run(["docker", "logs", self.container(service)], capture_output=True, text=True)
@@ -111,15 +111,16 @@ def run_steps(scratch):
     """The demo's steps in containers; the report is closed by who called."""
     report = Report()
     before = things()
-    made = provide(say, scratch)
+    made = []
     try:
+        provide(say, scratch, made)
         with Composed(scratch) as composed:
             asyncio.run(steps.run(report))
             with report.step("the server's own ports", "none published") as row:
                 row.saw(docker("port", composed.container("server")).strip() or "none published")
     finally:
         if made:
-            docker("image", "rm", *made)
+            docker("image", "rm", *reversed(made))
     # What was pulled stays, as after every `docker compose up`.
     left = {line for line in things() - before if not any(name in line for name in PUBLIC if name not in made)}
     with report.step("what is left in the engine", "nothing") as row:

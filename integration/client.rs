@@ -104,11 +104,6 @@ impl Request {
         finish(stream)
     }
 
-    /// The same of somebody who may not answer in time.
-    pub fn try_send(&self, port: u16) -> Option<Answer> {
-        read_answer(self.start(port)).ok()
-    }
-
     /// Sends the request by TLS and waits for the whole answer.
     ///
     /// # Errors

@@ -175,10 +175,10 @@ impl Envoy {
             .unwrap()
     }
 
-    /// An answer of the admin interface; `None` while it does not listen or is busy with modules.
+    /// An answer of the admin interface; `None` while there is none: it listens before Envoy has loaded the filter,
+    /// which takes long on a machine that is busy.
     pub fn admin(&self, path: &str) -> Option<String> {
-        TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
-        let answer = Request::new("GET", path).try_send(self.admin)?;
+        let answer = KeepAlive::new(self.admin).send(&Request::new("GET", path)).ok()?;
         Some(String::from_utf8_lossy(&answer.body).into_owned())
     }
 

@@ -397,6 +397,30 @@ fn requests_wait_for_keys_across_a_change() {
     assert!(statuses.iter().all(|status| *status == 200 || *status == 403), "{statuses:?}");
 }
 
+/// The workers' shared keys outlive the filter: a change while the issuer is down refuses nobody.
+#[test]
+fn keys_outlive_a_change() {
+    let provider = Stub::start(provide);
+    let upstream = Stub::start(serve);
+    let text = |number: u32| document(provider.port, &rules(true), &format!("# {number}\n"));
+    let gate = Dynamic::start(&Changes::default(), &text(0), upstream.port);
+    let port = gate.envoy.port;
+    let request = legacy_call(&KEYS.es256(&claims(&["dev"])), TOOL);
+    gate.wait("no keys", SEEN_WITHIN, || request.send(port).status == 200);
+    provider.script(|_| Reply::new(503, ""));
+    provider.forget();
+    for number in 1..4 {
+        assert!(gate.render(&text(number), upstream.port, &module()).status.success());
+        let reloads = "extension_config_discovery.http_filter.mcp_iap.config_reload";
+        gate.wait("not taken", SEEN_WITHIN, || gate.stat(reloads) > u64::from(number));
+        for _ in 0..6 {
+            let answer = request.send(port);
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+    assert!(provider.seen().is_empty(), "keys that are there are not fetched: {:?}", provider.seen());
+}
+
 /// From one resource to two and back: the first one's server is known by another name then, and is never missed, nor
 /// does a request for one resource reach the other's server.
 #[test]

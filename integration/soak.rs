@@ -1,13 +1,12 @@
 //! Memory under a flood of tokens, each used once: what a worker remembers of them fits in 5 MiB and stays there.
 //! `make soak` runs it, with `TOKENS=1000000` for as long as it takes.
 
+use crate::client::KeepAlive;
 use crate::envoy::{Changes, Envoy};
 use crate::stub::Stub;
 use crate::support::issuer::Issuer;
-use crate::world::{KEYS, STRANGER, call, claims, provide};
+use crate::world::{KEYS, STRANGER, call, claims, post, provide};
 use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -17,50 +16,9 @@ const MIB: u64 = 1024 * 1024;
 /// The cache holds at most twice as many: then it has its size.
 const WARM_UP: usize = 2 * CACHED + 1_000;
 
-/// A connection that is kept as long as Envoy keeps it.
-struct Connection(u16, BufReader<TcpStream>);
-
-impl Connection {
-    fn open(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self(port, BufReader::new(stream))
-    }
-
-    /// The status of a call with this token of a tool that no rule allows: nothing goes to the upstream.
-    fn send(&mut self, token: &str, body: &str) -> u16 {
-        let request = format!(
-            "POST /mcp HTTP/1.1\r\nhost: mcp.example.com\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.1.get_mut().write_all(request.as_bytes()).unwrap();
-        let mut line = String::new();
-        self.1.read_line(&mut line).unwrap();
-        let status = line
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok())
-            .unwrap_or_else(|| panic!("{line:?}"));
-        let (mut length, mut closes) = (0, false);
-        loop {
-            line.clear();
-            self.1.read_line(&mut line).unwrap();
-            if line.trim().is_empty() {
-                break;
-            }
-            closes |= line.starts_with("connection: close");
-            if let Some(value) = line.strip_prefix("content-length: ") {
-                length = value.trim().parse().unwrap();
-            }
-        }
-        let mut body = vec![0; length];
-        self.1.read_exact(&mut body).unwrap();
-        if closes {
-            // Envoy does so where it answers before the body is here.
-            *self = Self::open(self.0);
-        }
-        status
-    }
+/// The status of a call with this token of a tool that no rule allows: nothing goes to the upstream.
+fn send(connection: &mut KeepAlive, token: &str) -> u16 {
+    connection.send(&post(token, call("drop_everything", &json!({})))).unwrap().status
 }
 
 /// The claims of one token, like no other one's.
@@ -73,7 +31,7 @@ fn unique(number: usize) -> Value {
 
 /// A token of the flood and the status that it ends with. Every second one is good.
 fn token(number: usize) -> (String, u16) {
-    let algorithm = if number % 4 == 0 { "EdDSA" } else { "ES256" };
+    let algorithm = if number.is_multiple_of(4) { "EdDSA" } else { "ES256" };
     let mut claims = unique(number);
     let by = |issuer: &Issuer, claims: &Value| {
         issuer.token(&json!({"alg": algorithm, "kid": KEYS.id(algorithm)}), claims)
@@ -96,18 +54,17 @@ fn token(number: usize) -> (String, u16) {
 /// Sends the tokens of a range by two clients.
 fn flood(port: u16, numbers: std::ops::Range<usize>, token: impl Fn(usize) -> (String, u16) + Sync) {
     let next = AtomicUsize::new(numbers.start);
-    let body = call("drop_everything", &json!({}));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let mut connection = Connection::open(port);
+                let mut connection = KeepAlive::new(port);
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= numbers.end {
                         return;
                     }
                     let (token, status) = token(number);
-                    assert_eq!(connection.send(&token, &body), status, "{number}");
+                    assert_eq!(send(&mut connection, &token), status, "{number}");
                 }
             });
         }
@@ -163,13 +120,13 @@ fn a_flood_of_unique_tokens_leaves_memory_flat() {
     std::thread::scope(|scope| {
         // Made-up key ids meanwhile: each is held to the end of a cooldown.
         scope.spawn(|| {
-            let mut connection = Connection::open(envoy.port);
+            let mut connection = KeepAlive::new(envoy.port);
             for number in 0.. {
                 if ends.load(Ordering::Relaxed) {
                     return;
                 }
                 let header = json!({"alg": "ES256", "kid": format!("made-up-{number}")});
-                assert_eq!(connection.send(&KEYS.token(&header, &unique(number)), "{}"), 401);
+                assert_eq!(send(&mut connection, &KEYS.token(&header, &unique(number))), 401);
             }
         });
         let step = tokens.div_ceil(10).max(1);

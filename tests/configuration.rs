@@ -181,6 +181,38 @@ fn what_passes_the_filter_by_is_refused_and_what_cuts_calls_is_told() {
     }
 }
 
+/// Before the filter is pasted, or where it lost its document, no rule of the document's form is told.
+#[test]
+fn an_envoy_without_the_filter_is_told_so() {
+    let shipped = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let other = "      http_filters:\n          - name: other\n            typed_config:\n              config:\n                root_id: other\n                vm_config: { code: { local: { filename: other.wasm } } }\n                configuration: { value: 'key: value' }\n";
+    assert!(shipped.contains("      http_filters:\n"));
+    for (index, (text, told)) in [
+        (
+            shipped
+                .replace("google.protobuf.StringValue", "google.protobuf.Struct")
+                .replace("value: |", "value:"),
+            "without a filter of mcp-iap",
+        ),
+        (std::fs::read_to_string(root().join("newcomer/edge.yaml")).unwrap(), "without a filter of mcp-iap"),
+        (
+            std::fs::read_to_string(root().join("envoy/dynamic/clusters.yaml")).unwrap(),
+            "without a filter of mcp-iap",
+        ),
+        (shipped.replace("      http_filters:\n", other), ": ok, guards http://127.0.0.1:10000/mcp"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("without-{index}.yaml"));
+        std::fs::write(&file, text).unwrap();
+        let seen = mcp_iap(&["check", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert!(text.contains(told) && text.lines().count() <= 4, "{text}");
+        assert_eq!(seen.status.success(), told.contains("ok"));
+    }
+}
+
 /// Another filter in the same Envoy, and whether the `vm_id` of ours is told from its.
 #[test]
 fn a_vm_id_that_is_not_ours_alone_is_refused() {

@@ -13,14 +13,15 @@ pub struct Plugin {
     pub config: Value,
 }
 
-/// The plugins inside an Envoy configuration, and the configuration; `None` for every other document.
+/// The plugins of mcp-iap inside an Envoy configuration, and the configuration; `None` for every other document.
 pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
     fn walk(value: &Value, into: &mut Vec<Plugin>) {
         match value {
             Value::Object(members) => {
                 let text = value.pointer("/configuration/value").and_then(Value::as_str);
                 if let Some(text) = text.filter(|_| members.contains_key("vm_config")) {
-                    into.push(Plugin { document: text.to_owned(), config: value.clone() });
+                    let plugin = Plugin { document: text.to_owned(), config: value.clone() };
+                    into.extend(Some(plugin).filter(Plugin::is_ours));
                 }
                 members.values().for_each(|value| walk(value, into));
             }
@@ -31,7 +32,24 @@ pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
     let document: Value = serde_saphyr::from_str(std::str::from_utf8(text).ok()?).ok()?;
     let mut found = Vec::new();
     walk(&document, &mut found);
-    if found.is_empty() { None } else { Some((document, found)) }
+    let is_envoy = ["static_resources", "dynamic_resources", "http_filters"]
+        .iter()
+        .any(|field| document.get(field).is_some())
+        || document.pointer("/resources/0/@type").is_some();
+    if found.is_empty() && !is_envoy { None } else { Some((document, found)) }
+}
+
+impl Plugin {
+    /// An Envoy may have other Wasm filters: they bear other names, and their text is none of our documents.
+    fn is_ours(&self) -> bool {
+        let document: Value = serde_saphyr::from_str(&self.document).unwrap_or_default();
+        let is_named = |field: &str| self.config[field] == "mcp_iap";
+        let code = self.config["vm_config"]["code"].to_string();
+        is_named("name")
+            || is_named("root_id")
+            || code.contains("mcp_iap")
+            || document.get("issuers").is_some()
+    }
 }
 
 /// What doesn't fit between Envoy's configuration and the document in it.

@@ -65,6 +65,11 @@ pub fn run(options: &Options) -> ExitCode {
             );
             return ExitCode::from(UNUSABLE);
         }
+        Some((_, plugins)) if plugins.is_empty() => {
+            let reason = "is an Envoy configuration without a filter of mcp-iap";
+            let fix = "paste what `mcp-iap render envoy --filter` prints; the document stands in a `google.protobuf.StringValue`";
+            findings.errors.push(ConfigError::new("", reason, fix));
+        }
         Some((bootstrap, plugins)) => {
             for plugin in plugins {
                 let environment = Environment::of_plugin(&plugin.config);
