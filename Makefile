@@ -13,7 +13,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-compose test-jose test-matrix test-own test-reload test-unit test-wire integration conformance test-clients fuzz envoy lint clean deps-demo deps-envoy FORCE
+.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-own fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ demo: $(WASM) deps-demo ## the main job on a real Envoy, provider, MCP server an
 demo-up: $(WASM) deps-demo ## the same, staying up, with curl lines to paste
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --up
 
+demo-servers: deps-demo ## its MCP server and provider alone, staying up, for you to protect
+	@$(DEPS)/venv/bin/python demo/demo.py --servers
+
 golden: $(WASM) deps-demo ## writes the golden files anew: read the difference before you commit it
 	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --write-golden docs/demo.txt
@@ -44,7 +47,8 @@ test-unit: $(WASM) ## native tests, in seconds
 
 integration: $(WASM) deps-envoy ## scenarios on a real Envoy
 	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
-	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration
+	@scripts/deps.sh node
+	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- --skip soak::
 
 test-wire: $(WASM) deps-envoy ## what gets in and what passes unchanged: every row, on a real Envoy
 	@cargo test --quiet --test lenient
@@ -57,6 +61,15 @@ test-jose: $(WASM) deps-envoy ## tokens and keys: the attack list, natively and 
 
 test-reload: $(WASM) deps-envoy ## twenty changes of the configuration under load: no request is lost
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- reload --nocapture
+
+test-keys: $(WASM) deps-envoy ## the life of keys: natively, with a provider that misbehaves, and with a real one
+	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
+	@scripts/deps.sh node
+	@cargo test --quiet --test keys
+	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- keys:: provider:: --test-threads 2
+
+soak: $(WASM) deps-envoy ## memory under a flood of TOKENS (40000) unique tokens, each used once
+	@ENVOY="$(ENVOY)" TOKENS=$(or $(TOKENS),40000) cargo test --quiet --test integration -- soak:: --nocapture
 
 test-compose: $(WASM) deps-demo ## docker-compose.yaml as it is, and the demo's steps through it
 	@scripts/deps.sh envoy $(ENVOY_VERSION) >/dev/null
@@ -78,6 +91,13 @@ test-own: build deps-demo ## a newcomer with a server and an issuer of their own
 	@scripts/deps.sh clients
 	@$(DEPS)/clients-venv/bin/python newcomer/newcomer.py --envoy "$(ENVOY)" --cli "$(TARGET)/release/mcp-iap"
 
+test-stepup: build deps-demo ## real MCP clients, given a URL alone, log in and step up, behind a TLS proxy
+	@scripts/deps.sh clients
+	@$(DEPS)/venv/bin/python clients/stepup.py --envoy "$(ENVOY)" --cli $(TARGET)/release/mcp-iap
+
+test-docs: build deps-demo ## runs what README and docs have a reader type, and compares what is printed
+	@$(DEPS)/venv/bin/python doccheck/run.py --cli "$(TARGET)/release/mcp-iap"
+
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)
 
@@ -94,6 +114,7 @@ deps-envoy:
 lint: ## formatting and lints, as CI has them
 	@cargo fmt --check
 	@cargo clippy --quiet --all-targets -- -D warnings
+	@cargo clippy --quiet --test integration -- -D warnings
 	@scripts/deps.sh rust-target
 	@cargo clippy --quiet --release --target wasm32-wasip1 --lib -- -D warnings
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 try:
     import steps
-    from stack import ACCESS_LOG, PROVIDER, RESOURCE, ROOT, NotStarted, Stack
+    from stack import ACCESS_LOG, PORTS, PROVIDER, RESOURCE, ROOT, NotStarted, Stack
 
     from testbed.report import Report
 except ModuleNotFoundError as error:
@@ -28,6 +28,11 @@ except ModuleNotFoundError as error:
 GOLDEN_HEAD = """\
 # What `make demo` prints, with times and ids blanked. `make demo` runs real components and
 # compares; `demo/demo.py --write-golden` writes this file anew.
+"""
+SERVERS_UP = f"""\
+MCP server  http://127.0.0.1:{PORTS["the MCP server"]}/mcp
+issuer      {PROVIDER}
+ready; Ctrl-C ends both
 """
 CURL_LINES = f"""\
 Ready. Paste these into another terminal; Ctrl-C here ends all.
@@ -59,18 +64,22 @@ sleep 1; tail {ACCESS_LOG.relative_to(ROOT)}
 
 def arguments():
     parser = argparse.ArgumentParser(description="Shows mcp-iap at work on real components.")
-    parser.add_argument("--envoy", required=True, metavar="PATH", help="the Envoy to start")
+    parser.add_argument("--envoy", metavar="PATH", help="the Envoy to start")
     what = parser.add_mutually_exclusive_group()
+    what.add_argument("--servers", action="store_true", help="start provider and MCP server alone, wait for Ctrl-C")
     what.add_argument("--up", action="store_true", help="start the components, print curl lines, wait for Ctrl-C")
     what.add_argument("--json", action="store_true", help="print rows and records as JSON, at the end")
     golden = parser.add_mutually_exclusive_group()
     golden.add_argument("--golden", type=Path, metavar="FILE", help="fail if the output differs from FILE")
     golden.add_argument("--write-golden", type=Path, metavar="FILE", help="write the output, blanked, to FILE")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not (options.envoy or options.servers):
+        parser.error("--envoy is needed")
+    return options
 
 
-def stay_up(stack):
-    print(CURL_LINES, flush=True)
+def stay_up(stack, text):
+    print(text, flush=True)
     while True:
         stack.check_alive()
         time.sleep(0.5)
@@ -93,14 +102,16 @@ def main():
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        with Stack(options.envoy) as stack:
+        with Stack(None if options.servers else options.envoy) as stack:
             print(f"all components ready after {stack.ready_after:.1f} s", file=sys.stderr)
-            return stay_up(stack) if options.up else run_steps(options)
+            if options.servers:
+                return stay_up(stack, SERVERS_UP)
+            return stay_up(stack, CURL_LINES) if options.up else run_steps(options)
     except NotStarted as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 0 if options.up else 130
+        return 0 if options.up or options.servers else 130
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ PORTS = {"Envoy": 10000, "Envoy's admin interface": 9901, "the provider": 9400, 
 
 
 class Stack(Processes):
-    """A context manager: inside it all components are ready, after it none is left."""
+    """A context manager: inside it all components are ready, after it none is left. Without an Envoy there are the
+    provider and the MCP server."""
 
     def __init__(self, envoy):
         super().__init__(OUT)
@@ -34,10 +35,12 @@ class Stack(Processes):
 
     def __enter__(self):
         provider = provider_command()
-        envoy = envoy_command(self.envoy, "envoy/envoy.yaml", flush_ms=200)
-        need(ROOT / "dist/mcp_iap.wasm", "run make build")
-        need(ROOT / "envoy/envoy.yaml", "restore it")
-        check_ports(PORTS)
+        ports = {owner: port for owner, port in PORTS.items() if self.envoy or "Envoy" not in owner}
+        if self.envoy:
+            envoy = envoy_command(self.envoy, "envoy/envoy.yaml", flush_ms=200)
+            need(ROOT / "dist/mcp_iap.wasm", "run make build")
+            need(ROOT / "envoy/envoy.yaml", "restore it")
+        check_ports(ports)
 
         shutil.rmtree(OUT, ignore_errors=True)
         OUT.mkdir(parents=True)
@@ -45,14 +48,14 @@ class Stack(Processes):
         try:
             self.start("provider", provider, env={"PORT": "9400"})
             self.start("server", [sys.executable, "demo/server/server.py"], env={"PORT": "8000", "SEEN": str(SEEN)})
-            self.start("envoy", envoy, stdout=ACCESS_LOG)
-            self.wait_until_ready(
-                {
-                    "provider": lambda: answers(PROVIDER + "/.well-known/openid-configuration"),
-                    "server": lambda: accepts(PORTS["the MCP server"]),
-                    "envoy": lambda: answers(ENVOY_ADMIN + "/ready"),
-                }
-            )
+            probes = {
+                "provider": lambda: answers(PROVIDER + "/.well-known/openid-configuration"),
+                "server": lambda: accepts(PORTS["the MCP server"]),
+            }
+            if self.envoy:
+                self.start("envoy", envoy, stdout=ACCESS_LOG)
+                probes["envoy"] = lambda: answers(ENVOY_ADMIN + "/ready")
+            self.wait_until_ready(probes)
         except BaseException:
             self.end()
             raise

@@ -36,6 +36,15 @@ impl Changes {
     }
 }
 
+/// Memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Of the whole process.
+    pub resident: u64,
+    /// The linear memories of all Wasm VMs; they never shrink.
+    pub wasm: u64,
+}
+
 /// A running Envoy; ends when dropped.
 pub struct Envoy {
     pub port: u16,
@@ -63,8 +72,17 @@ pub fn minor_version(binary: &Path) -> u32 {
     minor.and_then(|minor| minor.parse().ok()).unwrap_or_else(|| panic!("no version: {text}"))
 }
 
+/// A port that nobody listens on, below those that the kernel gives to connections: one of these is soon taken, and
+/// who asks again and again whether somebody listens there at last meets himself.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    loop {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).unwrap();
+        let port = 11_000 + u16::from_le_bytes(random) % 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The shipped bootstrap with changes, and with ports of this run.
@@ -157,7 +175,8 @@ impl Envoy {
             .unwrap()
     }
 
-    /// An answer of the admin interface; `None` while it gives none.
+    /// An answer of the admin interface; `None` while there is none: it listens before Envoy has loaded the filter,
+    /// which takes long on a machine that is busy.
     pub fn admin(&self, path: &str) -> Option<String> {
         let answer = KeepAlive::new(self.admin).send(&Request::new("GET", path)).ok()?;
         Some(String::from_utf8_lossy(&answer.body).into_owned())
@@ -171,6 +190,29 @@ impl Envoy {
             text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
         };
         Duration::from_nanos(tasks.flatten().map(nanoseconds).sum())
+    }
+
+    /// The memory that Envoy takes.
+    pub fn memory(&self) -> Memory {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).unwrap();
+        let status = read("status");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let resident: u64 = resident.split_whitespace().next().unwrap().parse().unwrap();
+        // V8 reserves gigabytes of address space for a linear memory, of which the part that is in use can be written.
+        let maps = read("maps");
+        let ranges: Vec<_> = maps
+            .lines()
+            .map(|line| {
+                let mut fields = line.split_whitespace();
+                let (from, to) = fields.next().unwrap().split_once('-').unwrap();
+                let number = |text| u64::from_str_radix(text, 16).unwrap();
+                (number(from), number(to), fields.next().unwrap())
+            })
+            .collect();
+        let is_reserve = |(from, to, access): &(u64, u64, &str)| *access == "---p" && to - from > 1 << 32;
+        let pairs = ranges.iter().zip(ranges.iter().skip(1));
+        let used = pairs.filter(|(used, next)| used.2 == "rw-p" && used.1 == next.0 && is_reserve(next));
+        Memory { resident: resident * 1024, wasm: used.map(|(used, _)| used.1 - used.0).sum() }
     }
 
     /// Envoy's own log so far.

@@ -167,9 +167,9 @@ fn what_does_not_answer_as_it_must_is_told_and_nothing_is_written() {
         (at(&moved), good_issuer.clone(), 1, "redirect (307)"),
         (at(&closed), good_issuer.clone(), 1, "give it by `--header`"),
         ("http://127.0.0.1:1/mcp".to_owned(), good_issuer.clone(), 1, "did not answer"),
-        ("127.0.0.1:8000".to_owned(), good_issuer.clone(), 1, "is no URL"),
+        ("127.0.0.1:8000".to_owned(), good_issuer.clone(), 2, "is no URL"),
         (good_server.clone(), good_issuer.replace("127.0.0.1", "localhost") + "/", 1, "it calls itself"),
-        (good_server.clone(), format!("{good_issuer}/nobody"), 1, "status 404"),
+        (good_server.clone(), format!("{good_issuer}/nobody"), 1, "path and all?"),
     ] {
         let output = mcp_iap(&folder, &["init", "--upstream", &upstream, "--issuer", &issuer]);
         let error = text(&output.stderr);

@@ -152,6 +152,22 @@ fn each_attack_ends_with_its_reason_without_host_crypto() {
     assert!(world.envoy.log().contains("signatures cost more here"), "{}", world.envoy.log());
 }
 
+/// Discovery by RFC 8414 section 3, where there is no OpenID Connect.
+#[test]
+fn an_issuer_without_openid_connect_is_found() {
+    let cast = Cast::new(now());
+    let before = provide(&cast);
+    let world = World::with_provider(&changes(), move |seen: &Seen| match seen.path.as_str() {
+        "/.well-known/openid-configuration" => Reply::new(404, ""),
+        "/.well-known/oauth-authorization-server" => {
+            before(&Seen { path: "/.well-known/openid-configuration".to_owned(), ..Seen::default() })
+        }
+        _ => before(seen),
+    });
+    assert_eq!(send(&world, &row(&cast.main.es256(&cast.claims()))).status, 200);
+    assert_eq!(send(&world, &row(&cast.stranger.es256(&cast.claims()))).status, 401);
+}
+
 /// 30 s, unless the configuration says otherwise (RFC 7519 sections 4.1.4 and 4.1.5).
 #[test]
 fn clocks_may_differ_by_the_skew() {

@@ -15,11 +15,15 @@ mod init;
 mod jose;
 mod keys;
 mod loading;
+mod provider;
+mod proxied;
 mod reload;
 mod rendered;
 mod resources;
 mod rows;
 mod run;
+mod said;
+mod soak;
 mod streaming;
 mod stub;
 #[path = "../tests/support/mod.rs"]

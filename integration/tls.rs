@@ -19,7 +19,7 @@ pub const ISSUER: &str = "https://login.example.com";
 pub struct Trust {
     pub authority: Authority,
     pub clients: Authority,
-    folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 impl Trust {

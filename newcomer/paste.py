@@ -5,7 +5,7 @@ import yaml
 OFF = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
 
 
-def paste(bootstrap, parts):
+def paste(bootstrap, parts, routes_first=True):
     """Both as YAML text; the answer too."""
     envoy, parts = yaml.safe_load(bootstrap), yaml.safe_load(parts)
     resources = envoy["static_resources"]
@@ -14,7 +14,8 @@ def paste(bootstrap, parts):
     host = manager["route_config"]["virtual_hosts"][0]
     for route in host["routes"]:
         route.setdefault("typed_per_filter_config", {})["mcp_iap"] = OFF
-    host["routes"] = parts.pop("routes") + host["routes"]
+    routes = parts.pop("routes")
+    host["routes"] = routes + host["routes"] if routes_first else host["routes"] + routes
     manager["http_filters"] = parts.pop("http_filters") + manager["http_filters"]
     manager["access_log"] += parts.pop("access_log")
     manager["stream_idle_timeout"] = "3600s"

@@ -57,8 +57,7 @@ class Stack(Processes):
         pages = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(ROOT / "docs")]
         try:
             self.start("issuer", [node, str(OUT / "issuer.mjs")], env={"PORT": str(ISSUER_PORT)})
-            ledger = [sys.executable, "newcomer/ledger.py"]
-            self.start("ledger", ledger, env={"PORT": str(LEDGER), "SEEN": str(SEEN)})
+            self.start_ledger()
             self.start("pages", [*pages, str(PAGES)])
             self.wait_until_ready(
                 {
@@ -71,6 +70,10 @@ class Stack(Processes):
             self.end()
             raise
         return self
+
+    def start_ledger(self):
+        ledger = [sys.executable, "newcomer/ledger.py"]
+        self.start("ledger", ledger, env={"PORT": str(LEDGER), "SEEN": str(SEEN)})
 
     def start_edge(self, bootstrap, name):
         """Starts the Envoy that already runs, and waits for it."""

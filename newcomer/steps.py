@@ -3,12 +3,13 @@
 import re
 
 import httpx2
-from agent import TIMEOUT, ask_bare, connect
+from agent import TIMEOUT, ask_bare
+from calls import CALLS, calls, shown_by_run
 from paste import paste
-from stack import EDGE, ISSUER, LOCAL, OUT, PASTED, ROOT, SEEN, UPSTREAM
-from terminal import Shell, Terminal, is_running
+from stack import EDGE, ISSUER, LEDGER, LOCAL, OUT, PASTED, ROOT, SEEN, UPSTREAM
 
-from testbed.processes import check_ports
+from testbed.processes import accepts, check_ports
+from testbed.terminal import Shell, Terminal, is_running
 
 CLI = "target/release/mcp-iap"
 FILE = "mcp-iap.yaml"
@@ -46,7 +47,7 @@ async def run(report, stack):
     first_document(report, shell)
     await first_refusal(report, shell)
     edit(report, shell)
-    await guarded_by_run(report, shell)
+    await guarded_by_run(report, shell, stack)
     await pasted(report, shell, stack)
     only_allowed_tools_ran(report)
 
@@ -126,112 +127,51 @@ def replace(path, changes):
     path.write_text(text)
 
 
-# What each caller does: caller, tool, arguments, what the caller sees, the reason, and what `run` shows of it.
-CALLS = [
-    ("clara", "balance", {"account": "rent"}, "rent: 120000 cents", "-", "read-only-tools"),
-    (
-        "clara",
-        "book_transfer",
-        {"source": "rent", "to": "rent", "cents": 500, "currency": "EUR"},
-        "500 EUR cents from rent to rent",
-        "-",
-        "clerks-book",
-    ),
-    (
-        "clara",
-        "book_transfer",
-        {"source": "rent", "to": "rent", "cents": 60000, "currency": "EUR"},
-        "403 cents: 60000 is above 50000",
-        "argument_out_of_range",
-        "argument_out_of_range (clerks-book)  cents: must be an integer from 1 to 50000",
-    ),
-    (
-        "clara",
-        "book_transfer",
-        {"source": "rent", "to": "rent", "cents": 5, "currency": "USD"},
-        '403 currency: "USD" is not an accepted value',
-        "argument_not_in_list",
-        "argument_not_in_list (clerks-book)  currency: must be one of EUR, CHF",
-    ),
-    (
-        "clara",
-        "close_account",
-        {"account": "rent"},
-        "403 accounts are closed at the desk",
-        "denied_by_rule",
-        "denied_by_rule (nobody-closes)  accounts are closed at the desk",
-    ),
-    (
-        "clara",
-        "remind",
-        {"account": "rent", "text": "pay"},
-        "403 no rule allows this",
-        "no_rule_allows",
-        "no_rule_allows  no rule allows this; the caller's groups: clerk, offline_access",
-    ),
-    (
-        "otto",
-        "statement",
-        {"account": "rent", "period": {"first": "2026-01", "last": "2026-02"}},
-        "rent from 2026-01 to 2026-02, short",
-        "-",
-        "audit-of-rent",
-    ),
-    (
-        "otto",
-        "balance",
-        {"account": "rent"},
-        "403 no rule allows this",
-        "no_rule_allows",
-        "no_rule_allows  no rule allows this; the caller's groups: auditor",
-    ),
-]
-
-
-async def guarded_by_run(report, shell):
+async def guarded_by_run(report, shell, stack):
     with started(shell) as terminal:
         with report.step("run", "ready, keys are there") as row:
             shown = terminal.shows("ready; Ctrl-C ends it")
-            row.saw("ready, keys are there" if f"keys of {ISSUER} through cluster 127.0.0.1: 1 usable" in shown else shown)
+            keys = f"keys of {ISSUER} through cluster 127.0.0.1: 1 usable"
+            row.saw("ready, keys are there" if keys in shown else shown)
         await calls(report, LOCAL, "run")
         await shown_by_run(report, terminal)
+        with report.step("the server is down", "503, the upstream can't be reached") as row:
+            stack.stop("ledger")
+            answer = await ask_bare(LOCAL, await token("clara"))
+            terminal.shows("the upstream can't be reached (Envoy's flags UF)")
+            row.saw(f"{answer.status_code}, the upstream can't be reached")
+            stack.start_ledger()
+            stack.wait_until_ready({"ledger": lambda: accepts(LEDGER)})
         envoys = terminal.children()
         with report.step("Ctrl-C", "0, nothing is left") as row:
             status = terminal.ctrl_c()
             left = [f"process {pid}" for pid in envoys if is_running(pid)]
             left += [path.name for path in (shell.folder / "tmp").iterdir()]
             check_ports({"mcp-iap": 10000, "Envoy's admin interface": 9901})
-            row.saw(f"{status}, {', '.join(left) or 'nothing is left'}", enough=status == 0 and not left and bool(envoys))
+            if not envoys:
+                raise RuntimeError("there was no Envoy")
+            row.saw(f"{status}, {', '.join(left) or 'nothing is left'}")
 
 
-async def calls(report, resource, where):
-    with report.step(f"{where}: no token", "401 Bearer challenge", "missing_token") as row:
-        answer = await ask_bare(resource)
-        challenge = answer.headers.get("www-authenticate", "")
-        metadata = resource.replace("/books", "/.well-known/oauth-protected-resource/books")
-        kind = "Bearer" if f'resource_metadata="{metadata}"' in challenge else challenge
-        row.saw(f"{answer.status_code} {kind} challenge", answer.json()["error"]["data"]["reason"])
-    for name in ("clara", "otto"):
-        async with connect(resource, ISSUER, name) as agent:
-            with report.step(f"{where}: {name} lists tools", "5 tools") as row:
-                row.saw(f"{len(await agent.tools())} tools")
-            for caller, tool, given, wanted, reason, _ in CALLS:
-                if caller == name:
-                    with report.step(f"{where}: {name} calls {tool}", wanted, reason) as row:
-                        row.saw(*await agent.call(tool, **given))
-
-
-async def shown_by_run(report, terminal):
-    with report.step("run shows each decision", f"{len(CALLS)} of {len(CALLS)}") as row:
-        # The last of the session's records comes when its requests have ended.
-        shown = terminal.shows(CALLS[-1][5])
-        lines = [line for line in shown.splitlines() if " tools/call " in line]
-        found, lacking = 0, []
-        for caller, tool, *_, told in CALLS:
-            fits = [line for line in lines if f" {caller} " in line and f" {tool} " in line and line.endswith(f"  {told}")]
-            found += bool(fits)
-            lacking += [] if fits else [told]
-        row.saw(f"{found} of {len(CALLS)}" + "".join(f"; not {told}" for told in lacking))
+# How the pasting goes wrong, and what `check` says of it.
+MISTAKES = {
+    "the flag got lost": (
+        lambda before, parts: paste(before, parts.replace("allow_on_headers_stop_iteration: true", "")),
+        "is false in Envoy and true in the document",
+    ),
+    "routes pasted last": (
+        lambda before, parts: paste(before, parts, routes_first=False),
+        "takes /books/v1, with the filter off",
+    ),
+    "no cluster for the issuer": (
+        lambda before, parts: paste(before, parts.replace("- name: \"127.0.0.1\"", "- name: issuer")),
+        "is no cluster of this Envoy",
+    ),
+    "no records": (
+        lambda before, parts: paste(before, parts.replace("wasm.mcp_iap:PLAIN", "wasm.other:PLAIN")),
+        "writes no records",
+    ),
+}
 
 
 async def pasted(report, shell, stack):
@@ -242,11 +182,18 @@ async def pasted(report, shell, stack):
         stack.start_edge(edge, "edge")
         row.saw(await pages())
         stack.stop("edge")
+    wasm = str(ROOT / "dist/mcp_iap.wasm")
+    replace(shell.folder / FILE, {f"resource: {LOCAL}": f"resource: {PASTED}"})
+    for mistake, (careless, wanted) in MISTAKES.items():
+        with report.step(f"check: {mistake}", f"1, {wanted}") as row:
+            _, parts = typed(row, shell, "render", "envoy", FILE, "--filter", "--upstream", UPSTREAM, "--wasm", wasm)
+            (shell.folder / "edge.yaml").write_text(careless(before, parts))
+            checked, said = typed(row, shell, "check", "--strict", "edge.yaml")
+            found = re.search(r"^1 (error|warning)$", said, re.MULTILINE) and wanted in said
+            row.saw(f"{checked}, {wanted if found else ' '.join(said.split())}")
     with report.step("render, paste, check", "0, 0, ok") as row:
-        replace(shell.folder / FILE, {f"resource: {LOCAL}": f"resource: {PASTED}"})
-        status, parts = typed(row, shell, "render", "envoy", FILE, "--filter", "--upstream", UPSTREAM)
-        wasm = f"filename: {ROOT / 'dist/mcp_iap.wasm'}"
-        (shell.folder / "edge.yaml").write_text(paste(before, parts.replace("filename: dist/mcp_iap.wasm", wasm)))
+        status, parts = typed(row, shell, "render", "envoy", FILE, "--filter", "--upstream", UPSTREAM, "--wasm", wasm)
+        (shell.folder / "edge.yaml").write_text(paste(before, parts))
         checked, said = typed(row, shell, "check", "--strict", "edge.yaml")
         row.saw(f"{status}, {checked}, {'ok' if said == f'edge.yaml: ok, guards {PASTED}{chr(10)}' else said}")
     with report.step("their Envoy takes it", "pages, by edge") as row:
@@ -263,8 +210,8 @@ async def pages():
         page = await http.get(f"http://127.0.0.1:{EDGE}/audit.md", headers={"origin": "https://bank.example.com"})
         health = await http.get(f"http://127.0.0.1:{EDGE}/healthz")
     wanted = (200, 200, "edge", "https://bank.example.com")
-    headers = page.headers
-    seen = (page.status_code, health.status_code, headers.get("x-served-by"), headers.get("access-control-allow-origin"))
+    headers = [page.headers.get(name) for name in ("x-served-by", "access-control-allow-origin")]
+    seen = (page.status_code, health.status_code, *headers)
     return "pages, by edge" if seen == wanted else str(seen)
 
 

@@ -161,6 +161,51 @@ fn every_failure_of_every_callout_refuses() {
     }
 }
 
+/// An issuer that has its document where RFC 8414 puts it, and not where OpenID Connect does.
+#[test]
+fn an_issuer_is_found_by_either_standard() {
+    const OIDC: &str = "/team/.well-known/openid-configuration";
+    const OAUTH: &str = "/.well-known/oauth-authorization-server/team";
+    const GOOD: &[u8] =
+        br#"{"issuer":"https://login.example.com/team","jwks_uri":"https://login.example.com/jwks"}"#;
+    let configuration = CONFIGURATION.replacen("login.example.com", "login.example.com/team", 1);
+    let mut claims = claims();
+    claims["iss"] = json!("https://login.example.com/team");
+    let authorization = bearer(&ISSUER.rs256(&claims));
+    let body = call("get_x", &json!({}));
+    let other_issuer =
+        br#"{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/jwks"}"#;
+    let other_host = br#"{"issuer":"https://login.example.com/team","jwks_uri":"https://evil.example/jwks"}"#;
+    let rows: &[(&str, u16, &[u8], u16, &[u8], &str, usize)] = &[
+        ("by OpenID Connect", 200, GOOD, 200, b"{}", "allowed", 2),
+        ("by RFC 8414", 404, b"", 200, GOOD, "allowed", 3),
+        ("by neither", 404, b"", 404, b"", "identity_provider_unavailable", 2),
+        // What is there counts, and a failure is no absence.
+        ("a broken document", 200, b"{}", 200, GOOD, "identity_provider_unavailable", 1),
+        ("a failure", 500, b"", 200, GOOD, "identity_provider_unavailable", 1),
+        ("a page of Envoy's", 503, b"", 200, GOOD, "identity_provider_unavailable", 1),
+        ("a redirect", 302, b"", 200, GOOD, "identity_provider_unavailable", 1),
+        ("gone", 410, b"", 200, GOOD, "identity_provider_unavailable", 1),
+        ("another issuer's document", 404, b"", 200, other_issuer, "identity_provider_unavailable", 2),
+        ("keys on another host", 404, b"", 200, other_host, "identity_provider_unavailable", 2),
+    ];
+    for (name, oidc, first, oauth, second, expected, callouts) in rows {
+        let script = |path: &str| match path {
+            OIDC => reply(&oidc.to_string(), first),
+            OAUTH => reply(&oauth.to_string(), second),
+            "/jwks" => reply("200", ISSUER.jwks().to_string().as_bytes()),
+            _ => panic!("{path} is asked for"),
+        };
+        let ended = Worker::new(&configuration).run(&post(&authorization), Ok(&body), &script);
+        assert_eq!(
+            (reason(&ended), ended.callouts.len()),
+            (*expected, *callouts),
+            "{name}: {:?}",
+            ended.callouts
+        );
+    }
+}
+
 #[test]
 fn a_provider_that_is_down_is_asked_again_later() {
     let worker = Worker::new(CONFIGURATION);

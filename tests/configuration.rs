@@ -111,6 +111,143 @@ fn an_envoy_that_does_not_fit_the_document_is_refused() {
     }
 }
 
+/// Pasted into an Envoy with routes of its own, the filter can be passed by.
+#[test]
+fn what_passes_the_filter_by_is_refused_and_what_cuts_calls_is_told() {
+    let shipped = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let routes = "              routes:\n";
+    let off = "typed_per_filter_config: { mcp_iap: { \"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true } }";
+    let to = |cluster: &str, path: &str| {
+        format!(
+            "{routes}              - match: {{ {path} }}\n                route: {{ cluster: {cluster} }}\n                {off}\n"
+        )
+    };
+    for (index, (from, to, field, reason)) in [
+        (
+            routes,
+            to("mcp_server", "path: /other"),
+            "virtual_hosts[0].routes[0]",
+            "reason  leads to the MCP server",
+        ),
+        (
+            routes,
+            to("other", "prefix: /m"),
+            "virtual_hosts[0].routes[0]",
+            "reason  takes /mcp, with the filter off",
+        ),
+        (routes, to("other", "path: /other"), "", "ok, guards"),
+        (routes, to("other", "prefix: /, headers: [{ name: x }]"), "", "ok, guards"),
+        (routes, to("other", "path_separated_prefix: /mc"), "", "ok, guards"),
+        (
+            "              routes:\n",
+            format!("              {off}\n              routes:\n"),
+            "virtual_hosts[0].routes[0]",
+            "reason  takes /mcp, with the filter off",
+        ),
+        ("timeout: 0s", String::new(), "virtual_hosts[0].routes[0].route.timeout", "warning cuts long calls"),
+        (
+            "timeout: 0s",
+            "timeout: 0s\n                  retry_policy: { retry_on: 5xx }".to_owned(),
+            "virtual_hosts[0].routes[0].route.retry_policy",
+            "warning repeats calls",
+        ),
+        (
+            "FILTER_STATE(wasm.mcp_iap:PLAIN)",
+            "PROTOCOL".to_owned(),
+            "access_log",
+            "warning writes no records",
+        ),
+        (
+            "per_connection_buffer_limit_bytes: 1048576",
+            "per_connection_buffer_limit_bytes: 32768".to_owned(),
+            "per_connection_buffer_limit_bytes",
+            "warning is below `limits.body_bytes`",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(shipped.matches(from).count(), 1, "{from}");
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("around-{index}.yaml"));
+        std::fs::write(&file, shipped.replacen(from, &to, 1)).unwrap();
+        let seen = mcp_iap(&["check", "--strict", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(seen.status.success(), field.is_empty(), "{text}");
+        assert!(
+            text.contains(reason) && (field.is_empty() || text.contains(&format!(": {field}\n"))),
+            "{text}"
+        );
+        assert!(text.lines().count() <= 6, "one finding: {text}");
+    }
+}
+
+/// Before the filter is pasted, or where it lost its document, no rule of the document's form is told.
+#[test]
+fn an_envoy_without_the_filter_is_told_so() {
+    let shipped = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let other = "      http_filters:\n          - name: other\n            typed_config:\n              config:\n                root_id: other\n                vm_config: { code: { local: { filename: other.wasm } } }\n                configuration: { value: 'key: value' }\n";
+    assert!(shipped.contains("      http_filters:\n"));
+    for (index, (text, told)) in [
+        (
+            shipped
+                .replace("google.protobuf.StringValue", "google.protobuf.Struct")
+                .replace("value: |", "value:"),
+            "without a filter of mcp-iap",
+        ),
+        (std::fs::read_to_string(root().join("newcomer/edge.yaml")).unwrap(), "without a filter of mcp-iap"),
+        (
+            std::fs::read_to_string(root().join("envoy/dynamic/clusters.yaml")).unwrap(),
+            "without a filter of mcp-iap",
+        ),
+        (shipped.replace("      http_filters:\n", other), ": ok, guards http://127.0.0.1:10000/mcp"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("without-{index}.yaml"));
+        std::fs::write(&file, text).unwrap();
+        let seen = mcp_iap(&["check", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert!(text.contains(told) && text.lines().count() <= 4, "{text}");
+        assert_eq!(seen.status.success(), told.contains("ok"));
+    }
+}
+
+/// Another filter in the same Envoy, and whether the `vm_id` of ours is told from its.
+#[test]
+fn a_vm_id_that_is_not_ours_alone_is_refused() {
+    let shipped = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let filters = "          http_filters:\n";
+    assert!(shipped.contains(filters));
+    let other = |id: &str, code: &str| {
+        let filter = format!(
+            "{{name: other, typed_config: {{config: {{vm_config: {{vm_id: '{id}', code: {{local: {{filename: {code}}}}}}}}}}}}}"
+        );
+        shipped.replacen(filters, &format!("{filters}          - {filter}\n"), 1)
+    };
+    for (index, (text, code, field)) in [
+        (other("other", "other.wasm"), 0, None),
+        (other("mcp_iap", "dist/mcp_iap.wasm"), 0, None),
+        (other("mcp_iap", "other.wasm"), 1, Some("vm_config.vm_id\n    value   \"mcp_iap\"")),
+        (
+            other("", "other.wasm").replace("vm_id: mcp_iap\n", "vm_id: ''\n"),
+            0,
+            Some("vm_config.vm_id\n    warning"),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vm-{index}.yaml"));
+        std::fs::write(&file, text).unwrap();
+        let seen = mcp_iap(&["check", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(seen.status.code(), Some(code), "{text}");
+        assert_eq!(field.is_some(), text.contains("vm_id"), "{text}");
+        assert!(text.contains(field.unwrap_or_default()), "{text}");
+    }
+}
+
 #[test]
 fn the_examples_are_accepted() {
     let seen = mcp_iap(&["check", "examples/smallest.yaml"]);

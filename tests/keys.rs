@@ -4,15 +4,18 @@
 mod support;
 
 use mcp_iap::cache::{SharedData, Stored};
-use mcp_iap::callout::{CalloutError, Reply};
-use mcp_iap::gate::Settings;
+use mcp_iap::callout::{CalloutError, Reply, StreamId};
+use mcp_iap::gate::{Request, Settings};
+use mcp_iap::head::Head;
 use mcp_iap::jose::NoHost;
+use mcp_iap::reason::Reason;
 use mcp_iap::time::{Timestamp, UnixTime};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
+use std::task::{Context, Waker};
 use std::time::Duration;
 use support::flow::{NOW, Worker, reply};
 use support::issuer::Issuer;
@@ -289,6 +292,58 @@ fn who_would_wait_longer_than_for_a_provider_is_told_to_come_back() {
     assert_eq!(envoy.clock.get().unix(), UnixTime(NOW + 50));
 }
 
+/// They are held, so only so many.
+#[test]
+fn few_may_wait_for_a_kid_and_many_for_keys() {
+    let reasons = |envoy: &Envoy, tokens: &dyn Fn(usize) -> String, count: usize| {
+        let worker = &envoy.workers[0];
+        worker.shared.set_now(envoy.clock.get());
+        let mut held = Vec::new();
+        let refused = (0..count).filter(|number| {
+            let authorization = format!("Bearer {}", tokens(*number));
+            let head = [(":method", "POST"), (":path", "/mcp"), ("authorization", authorization.as_str())];
+            let (settings, shared) = (Rc::clone(&worker.settings), Rc::clone(&worker.shared));
+            let stream = StreamId(*number as u32);
+            let request = Rc::new(Request::new(settings, shared, stream, Head::from_pairs(head)));
+            let mut flow = Box::pin(Rc::clone(&request).run());
+            let polled = flow.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            held.push(flow);
+            polled.is_ready() && request.record().reason == Reason::Overloaded
+        });
+        refused.count()
+    };
+    let cold = Envoy::new(1);
+    let good = token(&OLD);
+    assert_eq!(reasons(&cold, &|_| good.clone(), 2_010), 10);
+    let warm = Envoy::new(1);
+    warm.tick(0);
+    warm.seconds(10);
+    assert_eq!(reasons(&warm, &|number| made_up(&format!("k{number}")), 300), 300 - 256);
+    assert_eq!(warm.reason(0, &good), "allowed");
+}
+
+/// Discovery and key set share one timeout.
+#[test]
+fn a_slow_discovery_leaves_the_key_set_the_rest_of_the_timeout() {
+    let envoy = Envoy::new(1);
+    let shared = &envoy.workers[0].shared;
+    let start = envoy.clock.get();
+    shared.set_now(start);
+    shared.keys.tick(&shared.callouts);
+    let timeouts = RefCell::new(Vec::new());
+    let send = || {
+        shared.callouts.run(|callout| {
+            timeouts.borrow_mut().push(callout.timeout);
+            Ok(1)
+        });
+    };
+    send();
+    shared.set_now(start.plus(Duration::from_millis(2_200)));
+    shared.callouts.deliver(1, envoy.provider.answer("/.well-known/openid-configuration"));
+    send();
+    assert_eq!(*timeouts.borrow(), [Duration::from_millis(3_000), Duration::from_millis(800)]);
+}
+
 #[test]
 fn a_provider_that_is_down_is_asked_by_one_worker() {
     let envoy = Envoy::new(4);
@@ -342,27 +397,55 @@ fn a_configuration_that_is_loaded_anew_finds_its_keys_and_no_others() {
     let envoy = Envoy::new(1);
     envoy.tick(0);
     envoy.provider.is_down.set(true);
-    let allowed = |configuration: &str| {
+    let finds = |configuration: &str| {
         let worker = worker(configuration, &envoy.data);
-        let envoy = Envoy {
-            data: Rc::default(),
-            workers: vec![worker],
-            provider: Provider::new(),
-            clock: Cell::new(envoy.clock.get()),
-        };
-        envoy.provider.is_down.set(true);
-        envoy.reason(0, &token(&OLD)) == "allowed"
+        worker.shared.set_now(envoy.clock.get());
+        worker.tick(&|path| envoy.provider.answer(path));
+        worker.shared.keys.ages().next().is_some()
     };
-    assert!(allowed(CONFIGURATION));
-    assert!(allowed(&CONFIGURATION.replace("get_x", "get_*")), "its rules don't matter");
-    assert!(allowed(&CONFIGURATION.replace("timeout: 3s", "timeout: 4s")));
+    assert!(finds(CONFIGURATION));
+    assert!(finds(&CONFIGURATION.replace("get_x", "get_*")), "its rules don't matter");
+    assert!(finds(&CONFIGURATION.replace("timeout: 3s", "timeout: 4s")));
     for (from, to) in [
         ("    keys:", "    cluster: other\n    keys:"),
         ("    keys:", "    jwks_uri: https://login.example.com/jwks\n    keys:"),
+        ("https://login.example.com\n", "https://login.example.com/other\n"),
         ("https://login.example.com\n", "https://other.example.com\n"),
+        ("https://login.example.com\n", "http://login.example.com\n    insecure_http: true\n"),
     ] {
-        assert!(!allowed(&CONFIGURATION.replace(from, to)), "{to}");
+        assert!(!finds(&CONFIGURATION.replace(from, to)), "{to}");
     }
+}
+
+/// Two issuers whose keys are at one place share nothing either.
+#[test]
+fn an_issuer_of_another_name_at_the_same_place_has_keys_of_its_own() {
+    let at_one_place = CONFIGURATION
+        .replace("    keys:", "    cluster: c\n    jwks_uri: https://keys.example.com\n    keys:");
+    let other = at_one_place.replace("https://login.example.com\n", "https://other.example.com\n");
+    let places = |configuration: &str, data: &Rc<Data>| {
+        worker(configuration, data).tick(&|_| reply("200", OLD.jwks().to_string().as_bytes()));
+        data.0.borrow().len()
+    };
+    let data = Rc::default();
+    let counts = [&at_one_place, &at_one_place, &other].map(|configuration| places(configuration, &data));
+    assert_eq!(counts, [1, 1, 2]);
+}
+
+/// Not twice the timeout: who waited for a fetch that failed does not start another one.
+#[test]
+fn who_waited_for_a_prefetch_that_failed_is_refused_with_it() {
+    let envoy = Envoy::new(1);
+    envoy.provider.is_down.set(true);
+    envoy.workers[0].shared.set_now(envoy.clock.get());
+    envoy.workers[0].shared.keys.tick(&envoy.workers[0].shared.callouts);
+    let (reason, callouts) = envoy.send(0, &token(&OLD));
+    assert_eq!((reason.as_str(), callouts.len()), (UNAVAILABLE, 1));
+    assert_eq!(
+        envoy.send(0, &token(&OLD)).1.len(),
+        1,
+        "who comes later asks: a prefetch is no reason not to"
+    );
 }
 
 /// What stands in the shared data is read like an answer of the issuer.

@@ -355,13 +355,23 @@ fn who_lacks_a_scope_is_told_which() {
 fn a_first_challenge_asks_for_the_least() {
     let with_scope = r#"Bearer realm="https://mcp.example.com/mcp", scope="mcp:read", resource_metadata="#;
     let without = r#"Bearer realm="https://mcp.example.com/mcp", resource_metadata="#;
+    let reads_last = "
+resource: https://mcp.example.com/mcp
+issuers: [{ issuer: https://login.example.com }]
+rules:
+  - { id: writes, allow: { tools: [set_x] }, scope: mcp:read mcp:write }
+  - { id: reads, allow: { tools: [get_x] }, scope: mcp:read }
+  - { id: lists, allow: { tools: [list_x] }, scope: mcp:list }
+";
     let some_ask_for_nothing = RULES.replacen("    scope: mcp:read\n", "", 1);
     let none_ask = "
 resource: https://mcp.example.com/mcp
 issuers: [{ issuer: https://login.example.com }]
 rules: [{ id: freeze, deny: { tools: ['*'] } }]
 ";
-    for (document, expected) in [(RULES, with_scope), (&some_ask_for_nothing, without), (none_ask, without)] {
+    for (document, expected) in
+        [(RULES, with_scope), (reads_last, with_scope), (&some_ask_for_nothing, without), (none_ask, without)]
+    {
         let ended = run(document, None, "get_x", &json!({}));
         assert_eq!(ended.record["reason"], "missing_token");
         assert!(challenge(&ended).unwrap().starts_with(expected), "{:?}", challenge(&ended));

@@ -72,8 +72,14 @@ pub async fn fetch_keys(
         Some(path) if path.is_empty() => "/".to_owned(),
         Some(path) => path.clone(),
         None => {
-            let reply = outbox.call(callout(oauth::well_known_path(&source.path))).await;
-            let document = reply.and_then(|reply| reply.body_of(200)).map_err(KeysError::DiscoveryCallout)?;
+            let mut document = Err(CalloutError::Status(404));
+            // Who has no document at the first place is asked at the second; every other failure is one.
+            for path in oauth::well_known_paths(&source.path) {
+                if document == Err(CalloutError::Status(404)) {
+                    document = outbox.call(callout(path)).await.and_then(|reply| reply.body_of(200));
+                }
+            }
+            let document = document.map_err(KeysError::DiscoveryCallout)?;
             oauth::jwks_uri(&document, &source.issuer, &source.origin).map_err(KeysError::Discovery)?
         }
     };

@@ -247,6 +247,15 @@ mod tests {
             started += 1;
         }
         assert_eq!(started, 256);
+        let (callouts, patient) = (Callouts::default(), SingleFlight::default());
+        let mut waiting = 0;
+        let join =
+            |key| patient.join(&callouts, key, None, ROOM, |outbox| async move { outbox.tick().await });
+        while waiting < 1_000 && join(waiting).is_ok() {
+            callouts.run(|_| Ok(1));
+            waiting += 1;
+        }
+        assert_eq!(waiting, 256);
         let (callouts, flights) = (Callouts::default(), SingleFlight::default());
         let mut waiting = Vec::new();
         while let Ok(wait) = flights.join(&callouts, (), Some(StreamId(waiting.len() as u32)), ROOM, fetch) {

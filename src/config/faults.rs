@@ -183,7 +183,9 @@ fn plain(expected: &str) -> Option<Value> {
 /// serde's words for types, in words of the document.
 fn wanted(expected: &str, path: &str, written: Option<&Value>) -> String {
     match (expected, written) {
-        ("a string", Some(Value::Number(number))) if path.ends_with(".clock_skew") || path.contains(".keys.") => {
+        ("a string", Some(Value::Number(number)))
+            if path.ends_with(".clock_skew") || path.contains(".keys.") =>
+        {
             format!("it with a unit, like `{number}s`")
         }
         ("a string", Some(Value::Number(_) | Value::Bool(_))) => "a text, with quotes around it".to_owned(),

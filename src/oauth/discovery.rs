@@ -18,10 +18,15 @@ pub enum DiscoveryError {
     OtherHost,
 }
 
-/// The path of the discovery document below an issuer whose own path is `issuer_path`.
+/// Where the discovery document of an issuer stands whose own path is `issuer_path`: behind that path (OpenID
+/// Connect Discovery 1.0 section 4), or else before it (RFC 8414 section 3.1).
 #[must_use]
-pub fn well_known_path(issuer_path: &str) -> String {
-    format!("{}/.well-known/openid-configuration", issuer_path.trim_end_matches('/'))
+pub fn well_known_paths(issuer_path: &str) -> [String; 2] {
+    let path = issuer_path.trim_end_matches('/');
+    [
+        format!("{path}/.well-known/openid-configuration"),
+        format!("/.well-known/oauth-authorization-server{path}"),
+    ]
 }
 
 /// Takes `jwks_uri` from the discovery document of `issuer`; `origin` is the issuer's scheme and
@@ -90,7 +95,17 @@ mod tests {
 
     #[test]
     fn finds_the_document() {
-        assert_eq!(well_known_path(""), "/.well-known/openid-configuration");
-        assert_eq!(well_known_path("/realms/a/"), "/realms/a/.well-known/openid-configuration");
+        for (path, expected) in [
+            ("", ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"]),
+            (
+                "/realms/a/",
+                [
+                    "/realms/a/.well-known/openid-configuration",
+                    "/.well-known/oauth-authorization-server/realms/a",
+                ],
+            ),
+        ] {
+            assert_eq!(well_known_paths(path), expected, "{path}");
+        }
     }
 }

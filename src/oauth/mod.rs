@@ -12,6 +12,6 @@ mod scope;
 
 pub use bearer::BearerToken;
 pub use challenge::Challenge;
-pub use discovery::{DiscoveryError, jwks_uri, well_known_path};
+pub use discovery::{DiscoveryError, jwks_uri, well_known_paths};
 pub use protected_resource::{ProtectedResource, ResourceError, WELL_KNOWN, is_one_path};
 pub use scope::{Scope, ScopeError};

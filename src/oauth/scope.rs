@@ -2,7 +2,6 @@
 
 use crate::json::Value;
 use std::fmt;
-use std::rc::Rc;
 
 /// The most bytes of a scope that is asked for: it stands in a header.
 const MAX_ASKED: usize = 500;
@@ -10,9 +9,9 @@ const MAX_ASKED: usize = 500;
 /// What a client asks for to get refresh tokens (OpenID Connect Core 1.0 section 11): no resource asks for it.
 const OFFLINE_ACCESS: &str = "offline_access";
 
-/// Scope names in their order.
+/// Scope names in their order, as one text with spaces between: it is read for every request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope(Vec<Rc<str>>);
+pub struct Scope(String);
 
 /// Why a text can't be asked for as a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +46,7 @@ impl Scope {
             if scope.contains(name) {
                 return Err(ScopeError::Repeated);
             }
-            scope.0.push(Rc::from(name));
+            scope.push(name);
         }
         Ok(scope)
     }
@@ -57,57 +56,63 @@ impl Scope {
     /// with a space in it.
     #[must_use]
     pub fn granted(claim: &Value) -> Option<Self> {
-        let names = match claim {
-            Value::String(text) => text.split(' ').filter(|name| !name.is_empty()).map(Rc::from).collect(),
-            Value::Array(names) => names
-                .iter()
-                .map(|name| name.as_str().filter(|name| !name.contains(' ')).map(Rc::from))
-                .collect::<Option<_>>()?,
-            _ => return None,
-        };
-        Some(Self(names))
+        match claim {
+            Value::String(text) => Some(Self(text.clone())),
+            Value::Array(names) => {
+                let mut scope = Self::default();
+                for name in names {
+                    scope.push(name.as_str().filter(|name| !name.contains(' '))?);
+                }
+                Some(scope)
+            }
+            _ => None,
+        }
     }
 
     /// Whether this name is among them, to the letter.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.0.iter().any(|own| **own == *name)
+        self.names().any(|own| own == name)
     }
 
-    /// How many names of the other are not among them.
+    /// Whether every name of the other is among them.
     #[must_use]
-    pub fn lacks(&self, other: &Self) -> usize {
-        other.names().filter(|name| !self.contains(name)).count()
+    pub fn covers(&self, other: &Self) -> bool {
+        other.names().all(|name| self.contains(name))
     }
 
     /// Adds the names of the other that are not there yet.
     pub fn extend(&mut self, other: &Self) {
-        for name in &other.0 {
+        for name in other.names() {
             if !self.contains(name) {
-                self.0.push(Rc::clone(name));
+                self.push(name);
             }
         }
     }
 
+    fn push(&mut self, name: &str) {
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        self.0.push_str(name);
+    }
+
     /// The names.
-    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.0.iter().map(|name| &**name)
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.split(' ').filter(|name| !name.is_empty())
     }
 
     /// Whether there is no name.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.names().next().is_none()
     }
 }
 
-/// With one space between.
+/// As it stands in a claim and in a header.
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, name) in self.names().enumerate() {
-            write!(f, "{}{name}", if place == 0 { "" } else { " " })?;
-        }
-        Ok(())
+        f.write_str(&self.0)
     }
 }
 
@@ -160,6 +165,7 @@ mod tests {
     #[test]
     fn names_count_to_the_letter_and_stand_for_nothing_else() {
         let scope = Scope::granted(&json!("mcp:* MCP:READ mcp:reader")).unwrap();
-        assert_eq!(scope.lacks(&Scope::asked("mcp:read mcp:reader").unwrap()), 1);
+        assert!(scope.covers(&Scope::asked("mcp:reader").unwrap()));
+        assert!(!scope.covers(&Scope::asked("mcp:reader mcp:read").unwrap()));
     }
 }

@@ -72,7 +72,7 @@ impl Rule {
             || other.tools.patterns.is_empty()
             || (self.tools.patterns == other.tools.patterns && self.tools.annotated == other.tools.annotated);
         self.arguments.is_empty()
-            && other.scope.lacks(&self.scope) == 0
+            && other.scope.covers(&self.scope)
             && covers_tools
             && cover(&self.tools.patterns, &other.tools.patterns)
             && cover(&self.prompts, &other.prompts)

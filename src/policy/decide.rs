@@ -80,7 +80,7 @@ impl PolicySet {
                 .nearest(caller, *named, arguments, &scope)
                 .map_err(|denial| Denial { operation, ..denial })?;
             scope.extend(&rule.scope);
-            if caller.scope.lacks(&rule.scope) > 0 {
+            if !caller.scope.covers(&rule.scope) {
                 lacking.get_or_insert((operation, rule));
             }
             permit.rule = Some(Rc::clone(&rule.id));
@@ -97,7 +97,7 @@ impl PolicySet {
     #[must_use]
     pub fn basic_scope(&self) -> Scope {
         let allow = self.rules.iter().filter(|rule| rule.effect == Effect::Allow);
-        allow.map(|rule| &rule.scope).min_by_key(|scope| scope.names().len()).cloned().unwrap_or_default()
+        allow.map(|rule| &rule.scope).min_by_key(|scope| scope.names().count()).cloned().unwrap_or_default()
     }
 
     /// The permit of a health path: configured, open to everybody, without a body.
@@ -146,8 +146,7 @@ impl PolicySet {
         arguments: &Arguments<'_>,
         with: &Scope,
     ) -> Result<&Rule, Denial> {
-        let mut held = caller.scope.clone();
-        held.extend(with);
+        let is_lacking = |name: &&str| !caller.scope.contains(name) && !with.contains(name);
         let mut nearest: Option<(usize, &Rule)> = None;
         let mut unmet = None;
         for rule in self.rules.iter().filter(|rule| rule.is_about(caller, operation)) {
@@ -158,7 +157,7 @@ impl PolicySet {
                     }
                 }
                 (Effect::Allow, None) => {
-                    let lacking = held.lacks(&rule.scope);
+                    let lacking = rule.scope.names().filter(is_lacking).count();
                     if nearest.is_none_or(|(fewest, _)| lacking < fewest) {
                         nearest = Some((lacking, rule));
                     }

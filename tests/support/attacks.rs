@@ -25,7 +25,7 @@ pub const SECRET: &str = "a-secret-of-48-bytes-for-HS256-and-HS384-0123456";
 pub const CONFIGURATION: &str = r#"
 resource: http://127.0.0.1:10000/mcp
 issuers:
-  - { issuer: "http://127.0.0.1:9400", insecure_http: true, cluster: identity_provider }
+  - { issuer: "http://127.0.0.1:9400", insecure_http: true, cluster: identity_provider, keys: { cooldown: 100ms } }
   - { issuer: "http://127.0.0.1:9400/partner", insecure_http: true, cluster: identity_provider, jwks_uri: "http://127.0.0.1:9400/partner-keys" }
   - { issuer: "http://127.0.0.1:9400/shared", insecure_http: true, hmac_secret: "${SHARED_SECRET}", algorithms: [HS256, HS384] }
   - { issuer: "http://127.0.0.1:9400/narrow", insecure_http: true, cluster: identity_provider, jwks_uri: "http://127.0.0.1:9400/jwks", algorithms: [ES256] }

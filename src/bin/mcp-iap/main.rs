@@ -1,7 +1,7 @@
 //! The command line of mcp-iap: the filter's own code, run on files.
 //!
 //! Exit codes: 0 all is well; 1 the document is refused, or it did not work; 2 the command can't be
-//! carried out (usage, a file that can't be read).
+//! carried out as it was given (usage, a file that can't be read). docs/guide.md has them with examples.
 
 mod check;
 mod digest;

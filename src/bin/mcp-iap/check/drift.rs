@@ -2,18 +2,33 @@
 
 use super::Findings;
 use crate::digest::digest_of;
+use crate::fault::Fault;
 use crate::init::{http, server};
-use anyhow::{Result, bail};
+use anyhow::Context as _;
 use mcp_iap::config::{Config, ConfigError};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Compares the catalogue of a document that guards one resource with what its server lists now.
-pub fn compare(config: &Config, upstream: &str, ca: Option<&Path>, findings: &mut Findings) -> Result<()> {
+///
+/// # Errors
+/// There is nothing to compare, or the server does not answer as it must.
+pub fn compare(
+    config: &Config,
+    upstream: &str,
+    ca: Option<&Path>,
+    findings: &mut Findings,
+) -> Result<(), Fault> {
+    let usage = |error: anyhow::Error| Fault::Usage(format!("{error:#}"));
     let Some(catalogue) = &config.catalogue else {
-        bail!("the document has no `catalogue` at its top to compare with {upstream}");
+        return Err(Fault::Usage(format!(
+            "the document has no `catalogue` at its top to compare with {upstream}"
+        )));
     };
-    let listed = server::list_tools(&http::agent(ca)?, upstream, &[])?;
+    let agent = http::agent(ca).map_err(usage)?;
+    http::split(upstream).context("--upstream").map_err(usage)?;
+    let listed = server::list_tools(&agent, upstream, &[])
+        .map_err(|error| Fault::Failed(format!("the MCP server {upstream}: {error:#}")))?;
     let listed: BTreeMap<&str, _> =
         listed.iter().filter_map(|tool| Some((tool["name"].as_str()?, tool))).collect();
     for (name, tool) in &catalogue.tools {

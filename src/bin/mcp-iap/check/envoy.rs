@@ -13,14 +13,15 @@ pub struct Plugin {
     pub config: Value,
 }
 
-/// The plugins inside an Envoy configuration, and the configuration; `None` for every other document.
+/// The plugins of mcp-iap inside an Envoy configuration, and the configuration; `None` for every other document.
 pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
     fn walk(value: &Value, into: &mut Vec<Plugin>) {
         match value {
             Value::Object(members) => {
                 let text = value.pointer("/configuration/value").and_then(Value::as_str);
                 if let Some(text) = text.filter(|_| members.contains_key("vm_config")) {
-                    into.push(Plugin { document: text.to_owned(), config: value.clone() });
+                    let plugin = Plugin { document: text.to_owned(), config: value.clone() };
+                    into.extend(Some(plugin).filter(Plugin::is_ours));
                 }
                 members.values().for_each(|value| walk(value, into));
             }
@@ -31,7 +32,24 @@ pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
     let document: Value = serde_saphyr::from_str(std::str::from_utf8(text).ok()?).ok()?;
     let mut found = Vec::new();
     walk(&document, &mut found);
-    if found.is_empty() { None } else { Some((document, found)) }
+    let is_envoy = ["static_resources", "dynamic_resources", "http_filters"]
+        .iter()
+        .any(|field| document.get(field).is_some())
+        || document.pointer("/resources/0/@type").is_some();
+    if found.is_empty() && !is_envoy { None } else { Some((document, found)) }
+}
+
+impl Plugin {
+    /// An Envoy may have other Wasm filters: they bear other names, and their text is none of our documents.
+    fn is_ours(&self) -> bool {
+        let document: Value = serde_saphyr::from_str(&self.document).unwrap_or_default();
+        let is_named = |field: &str| self.config[field] == "mcp_iap";
+        let code = self.config["vm_config"]["code"].to_string();
+        is_named("name")
+            || is_named("root_id")
+            || code.contains("mcp_iap")
+            || document.get("issuers").is_some()
+    }
 }
 
 /// What doesn't fit between Envoy's configuration and the document in it.
@@ -55,6 +73,7 @@ pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &m
         let reason = "refuses everything until Envoy starts anew, should the filter ever fall";
         findings.warnings.push(ConfigError::new("failure_policy", reason, "use `FAIL_RELOAD`").value(policy));
     }
+    compare_vm(envoy, plugin, findings);
     let clusters = envoy.pointer("/static_resources/clusters").and_then(Value::as_array);
     // Clusters that come from elsewhere can't be looked up here.
     if envoy.get("static_resources").is_none() || envoy.pointer("/dynamic_resources/cds_config").is_some() {
@@ -68,5 +87,34 @@ pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &m
             let fix = "add the cluster (`mcp-iap render envoy --filter` prints it), or name another";
             findings.errors.push(ConfigError::new(path, "is no cluster of this Envoy", fix).value(cluster));
         }
+    }
+}
+
+/// Filters with one `vm_id` share data, and with it the issuers' keys.
+fn compare_vm(envoy: &Value, plugin: &Plugin, findings: &mut Findings) {
+    fn vms<'a>(value: &'a Value, into: &mut Vec<&'a Value>) {
+        match value {
+            Value::Object(members) => {
+                into.extend(members.get("vm_config"));
+                members.values().for_each(|value| vms(value, into));
+            }
+            Value::Array(elements) => elements.iter().for_each(|value| vms(value, into)),
+            _ => {}
+        }
+    }
+    let id = |vm: &'_ Value| vm.get("vm_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Some(own) = plugin.config.get("vm_config") else { return };
+    let name = id(own);
+    if name.is_empty() {
+        let reason = "is not set: each worker fetches the issuers' keys for itself";
+        findings.warnings.push(ConfigError::new("vm_config.vm_id", reason, "give it one, like `mcp_iap`"));
+        return;
+    }
+    let mut all = Vec::new();
+    vms(envoy, &mut all);
+    if all.iter().any(|vm| id(vm) == name && vm.get("code") != own.get("code")) {
+        let reason = "is that of another filter too, which could put keys where this one takes them";
+        let fix = "give each filter one of its own";
+        findings.errors.push(ConfigError::new("vm_config.vm_id", reason, fix).value(name));
     }
 }

@@ -2,6 +2,7 @@
 //! what is valid but probably not meant; of an Envoy configuration the text that it gives to the filter,
 //! and whether the two fit.
 
+mod around;
 mod drift;
 mod envoy;
 
@@ -58,21 +59,32 @@ pub fn run(options: &Options) -> ExitCode {
     };
     let mut findings = Findings::default();
     match envoy::plugins(&text) {
+        Some(_) if upstream.is_some() => {
+            eprintln!(
+                "mcp-iap: --upstream is for the document by itself, not for the Envoy configuration around it"
+            );
+            return ExitCode::from(UNUSABLE);
+        }
+        Some((_, plugins)) if plugins.is_empty() => {
+            let reason = "is an Envoy configuration without a filter of mcp-iap";
+            let fix = "paste what `mcp-iap render envoy --filter` prints; the document stands in a `google.protobuf.StringValue`";
+            findings.errors.push(ConfigError::new("", reason, fix));
+        }
         Some((bootstrap, plugins)) => {
             for plugin in plugins {
                 let environment = Environment::of_plugin(&plugin.config);
                 if let Some((settings, _)) = findings.check(plugin.document.as_bytes(), &environment) {
                     envoy::compare(&bootstrap, &plugin, &settings, &mut findings);
+                    around::check(&bootstrap, &plugin, &settings, &mut findings);
                 }
             }
         }
         None => {
             if let (Some((_, config)), Some(upstream)) =
                 (findings.check(&text, &Environment::default()), upstream)
-                && let Err(error) = drift::compare(&config, upstream, ca.as_deref(), &mut findings)
+                && let Err(fault) = drift::compare(&config, upstream, ca.as_deref(), &mut findings)
             {
-                eprintln!("mcp-iap: {error:#}");
-                return ExitCode::from(UNUSABLE);
+                return fault.report(file);
             }
         }
     }

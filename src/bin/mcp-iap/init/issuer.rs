@@ -18,7 +18,11 @@ pub struct Issuer {
 pub fn ask(agent: &Agent, issuer: &str) -> Result<Issuer> {
     let (origin, path) = split(issuer)?;
     let path = if path == "/" && !issuer.ends_with('/') { "" } else { path };
-    let document = get(agent, &format!("{origin}{}", oauth::well_known_path(path)))?;
+    let [first, second] = oauth::well_known_paths(path).map(|path| format!("{origin}{path}"));
+    let document = match find(agent, &first)? {
+        Some(document) => document,
+        None => get(agent, &second)?,
+    };
     let (jwks_uri, is_elsewhere) = match oauth::jwks_uri(&document, issuer, origin) {
         Ok(path) => (format!("{origin}{path}"), false),
         Err(DiscoveryError::OtherHost) => {
@@ -43,10 +47,18 @@ pub fn ask(agent: &Agent, issuer: &str) -> Result<Issuer> {
 }
 
 fn get(agent: &Agent, url: &str) -> Result<Vec<u8>> {
+    find(agent, url)?.with_context(|| {
+        format!("{url} answered with 404: is this the issuer as its tokens' `iss` has it, path and all?")
+    })
+}
+
+/// The document; `None` where there is none at this place.
+fn find(agent: &Agent, url: &str) -> Result<Option<Vec<u8>>> {
     let mut answer = agent.get(url).call().with_context(|| format!("{url} did not answer"))?;
     let status = answer.status().as_u16();
-    if status != 200 {
-        bail!("{url} answered with status {status}");
+    match status {
+        200 => Ok(Some(answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?)),
+        404 => Ok(None),
+        _ => bail!("{url} answered with status {status}"),
     }
-    Ok(answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?)
 }

@@ -7,6 +7,7 @@ mod issuer;
 pub mod server;
 
 use crate::check::UNUSABLE;
+use crate::fault::Fault;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use std::fs::OpenOptions;
@@ -55,10 +56,7 @@ pub fn run(options: &Options) -> ExitCode {
     }
     let text = match ask(options) {
         Ok(text) => text,
-        Err(error) => {
-            eprintln!("mcp-iap: {error:#}");
-            return ExitCode::FAILURE;
-        }
+        Err(fault) => return fault.report(&options.write),
     };
     if !is_file {
         print!("{text}");
@@ -77,20 +75,34 @@ pub fn run(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn ask(options: &Options) -> Result<String> {
-    let agent = http::agent(options.ca.as_deref())?;
-    let (_, path) = http::split(&options.upstream).context("--upstream")?;
+fn ask(options: &Options) -> Result<String, Fault> {
+    let usage = |error: anyhow::Error| Fault::Usage(format!("{error:#}"));
+    let agent = http::agent(options.ca.as_deref()).map_err(usage)?;
+    let headers = http::headers(&options.headers).map_err(usage)?;
+    let (_, path) = http::split(&options.upstream).context("--upstream").map_err(usage)?;
+    http::split(&options.issuer).context("--issuer").map_err(usage)?;
     let resource = match &options.resource {
-        Some(resource) => http::split(resource).context("--resource").map(|_| resource.clone())?,
+        Some(resource) => {
+            http::split(resource).context("--resource").map(|_| resource.clone()).map_err(usage)?
+        }
         None => format!("{LOCAL_LISTENER}{path}"),
     };
+    first_version(options, &agent, &resource, &headers).map_err(|error| Fault::Failed(format!("{error:#}")))
+}
+
+fn first_version(
+    options: &Options,
+    agent: &ureq::Agent,
+    resource: &str,
+    headers: &[(String, String)],
+) -> Result<String> {
     eprintln!("asking {} for its tools", options.upstream);
-    let listing = server::list_tools(&agent, &options.upstream, &http::headers(&options.headers)?)
+    let listing = server::list_tools(agent, &options.upstream, headers)
         .with_context(|| format!("the MCP server {}", options.upstream))?;
     eprintln!("asking {} for its keys", options.issuer);
     let issuer =
-        issuer::ask(&agent, &options.issuer).with_context(|| format!("the issuer {}", options.issuer))?;
-    let text = document::write(&resource, &options.upstream, &issuer, &listing)?;
+        issuer::ask(agent, &options.issuer).with_context(|| format!("the issuer {}", options.issuer))?;
+    let text = document::write(resource, &options.upstream, &issuer, &listing)?;
     // What is written is what `check` accepts, or it is not written.
     if let Err(errors) = mcp_iap::gate::Settings::load(text.as_bytes()) {
         bail!("no configuration can be made of it: {errors}");

@@ -70,9 +70,26 @@ fn message(line: &Value, told: Option<String>) -> String {
     let upstream = record["upstream_status"].as_u64().filter(|status| *status >= 400);
     parts.extend(upstream.map(|status| format!("the upstream answered {status}")));
     let flags = line["flags"].as_str().filter(|flags| !matches!(*flags, "" | "-"));
-    parts.extend(flags.map(|flags| format!("Envoy's flags {}", escape(flags))));
+    parts.extend(flags.map(|flags| {
+        let known = FLAGS.iter().find(|(flag, _)| *flag == flags);
+        let words = known.map(|(_, words)| format!("{words} ")).unwrap_or_default();
+        format!("{words}(Envoy's flags {})", escape(flags))
+    }));
     parts.join("; ")
 }
+
+/// Envoy's response flags that say why there is no answer of the upstream (Envoy, "Access logging", `%RESPONSE_FLAGS%`).
+const FLAGS: &[(&str, &str)] = &[
+    ("UF", "the upstream can't be reached"),
+    ("UF,URX", "the upstream can't be reached"),
+    ("UC", "the upstream broke the connection"),
+    ("UPE", "the upstream's answer is no HTTP"),
+    ("UT", "the upstream took too long"),
+    ("UH", "the upstream's cluster has no healthy host"),
+    ("NR", "no route leads there"),
+    ("NC", "the route's cluster is not there"),
+    ("DC", "the client left"),
+];
 
 fn row(columns: &[String; 7], message: &str, paint: impl Fn(String) -> String) -> String {
     let mut line = String::new();
@@ -152,7 +169,12 @@ mod tests {
     fn a_line_without_record_is_shown_too() {
         let text = json!({"time": "2026-11-21T10:20:11.233Z", "status": 400, "flags": "DPE", "mcp_iap": []})
             .to_string();
-        assert!(line(&text, &Words::default(), PLAIN).ends_with("Envoy's flags DPE"));
+        assert!(line(&text, &Words::default(), PLAIN).ends_with(" (Envoy's flags DPE)"));
+        let unreachable = text.replace("DPE", "UF");
+        assert!(
+            line(&unreachable, &Words::default(), PLAIN)
+                .ends_with("the upstream can't be reached (Envoy's flags UF)")
+        );
         assert!(line("{}", &Words::default(), PLAIN).contains("no reco"));
     }
 

@@ -1,4 +1,4 @@
-"""What the newcomer types, and what the terminal shows: commands that end, and one that goes on until Ctrl-C."""
+"""What a person types, and what the terminal shows: commands that end, and one that goes on until Ctrl-C."""
 
 import os
 import pty
@@ -66,7 +66,8 @@ class Terminal:
 
     def ctrl_c(self):
         """The exit code with which the command ends then."""
-        os.write(self.terminal, b"\x03")
+        if self.status is None:
+            os.write(self.terminal, b"\x03")
         self.wait(lambda: False, "", ENDS_WITHIN)
         return self.status
 
