@@ -13,8 +13,6 @@ const MAX_RECORD: usize = 256 * 1024;
 const FORM: u8 = 1;
 /// How often a change is tried when others change the record at the same time.
 const MAX_TRIES: usize = 8;
-/// How far a record's times may be ahead of our own clock.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// Data that all workers of one Envoy see, by key; nothing can be deleted from it.
 pub trait SharedData {
@@ -92,9 +90,9 @@ impl KeyRecord {
             leased_until: next()?,
             document: document.to_vec(),
         };
-        let latest = now.plus(CLOCK_TOLERANCE);
-        let is_past = record.asked_at.max(record.failed_at).max(record.retry_at) <= latest;
-        (is_past && record.leased_until <= latest.plus(lease)).then_some(record)
+        let latest = record.asked_at.max(record.failed_at).max(record.retry_at);
+        let is_ahead = latest.is_ahead_of(now) || record.leased_until.is_ahead_of(now.plus(lease));
+        (!is_ahead).then_some(record)
     }
 }
 

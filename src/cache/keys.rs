@@ -21,8 +21,6 @@ const MAX_KID: usize = 256;
 const RETRY: Duration = Duration::from_secs(1);
 /// Without requests the pause doubles with each failure, so often at most.
 const MAX_DOUBLINGS: u32 = 5;
-/// How far a time may be ahead of our own clock: workers read theirs at different moments.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// How long keys count, and how far apart fetches are.
 #[derive(Clone, Copy, Debug)]
@@ -80,9 +78,17 @@ impl KeyCache {
         Self { times, lead, keys: None, failure: None, unknown: VecDeque::new() }
     }
 
+    /// Forgets what is ahead of the clock, which was put back since: how old it is can't be told.
+    pub fn forget_what_is_ahead(&mut self, now: Timestamp) {
+        self.keys.take_if(|(_, asked_at)| asked_at.is_ahead_of(now));
+        self.failure.take_if(|failure| failure.at.max(failure.retry_at).is_ahead_of(now));
+        self.unknown.retain(|(_, since)| !since.is_ahead_of(now));
+    }
+
     /// Looks for keys that have the `kid` of a token that arrived at `arrived`.
     #[must_use]
     pub fn lookup(&mut self, kid: Option<&str>, arrived: Timestamp, now: Timestamp) -> Lookup {
+        self.forget_what_is_ahead(now);
         let may_retry = self.may_retry(now);
         let or_none = |lookup| if may_retry { lookup } else { Lookup::Unavailable };
         let usable = self.keys.as_ref().filter(|_| self.is_usable(now));
@@ -122,8 +128,7 @@ impl KeyCache {
     pub fn is_usable(&self, now: Timestamp) -> bool {
         let stale = if self.failure.is_some() { self.times.stale_if_error } else { Duration::ZERO };
         let counts = self.times.cache_duration.saturating_add(stale);
-        let age = |asked_at: Timestamp| now.since(asked_at) < counts && asked_at <= now.plus(CLOCK_TOLERANCE);
-        self.asked_at().is_some_and(age)
+        self.asked_at().is_some_and(|asked_at| now.since(asked_at) < counts)
     }
 
     /// Whether a request may ask: no fetch failed just before.
