@@ -451,7 +451,7 @@ fn who_waited_for_a_prefetch_that_failed_is_refused_with_it() {
 /// What stands in the shared data is read like an answer of the issuer.
 #[test]
 fn rubbish_in_the_shared_data_is_no_key_set() {
-    for rubbish in [&b""[..], b"\x01", b"\xff\xff", &[1; 33], &[255; 64], b"{\"keys\":[]}", &[0; 400_000]] {
+    for rubbish in [&b""[..], b"\x02", b"\xff\xff", &[2; 41], &[255; 64], b"{\"keys\":[]}", &[0; 400_000]] {
         let envoy = Envoy::new(2);
         envoy.tick(0);
         for place in envoy.data.0.borrow_mut().values_mut() {
@@ -591,4 +591,47 @@ fn a_clock_that_is_put_back_while_a_request_waits_costs_it_one_more_fetch() {
         envoy.provider.answer(path)
     });
     assert_eq!((ended.record["reason"].as_str(), ended.callouts.len()), (Some("unknown_key"), 4));
+}
+
+/// Whoever learns of it, and whether or not the provider is down later: its answer is no reason to go on.
+#[test]
+fn the_last_key_that_is_withdrawn_ends_with_its_time() {
+    let unusable = json!({"keys": [{"kty": "RSA", "kid": "x"}, null]});
+    for (empty, is_down) in [(json!({"keys": []}), false), (unusable.clone(), false), (unusable, true)] {
+        let envoy = Envoy::new(3);
+        envoy.tick(0);
+        envoy.tick(1);
+        *envoy.provider.jwks.borrow_mut() = empty;
+        envoy.seconds(55);
+        assert_eq!(envoy.tick(0), 2);
+        envoy.provider.is_down.set(is_down);
+        envoy.seconds(58);
+        envoy.tick(0);
+        assert_eq!(envoy.reason(0, &token(&OLD)), "allowed", "it counts for its time");
+        for second in 60..100 {
+            envoy.seconds(second);
+            for worker in 0..3 {
+                assert_eq!(envoy.reason(worker, &token(&OLD)), UNAVAILABLE, "{worker} at {second} s");
+            }
+        }
+        envoy.provider.is_down.set(false);
+        *envoy.provider.jwks.borrow_mut() = OLD.jwks();
+        envoy.seconds(110);
+        (0..3).for_each(|worker| assert_eq!(envoy.reason(worker, &token(&OLD)), "allowed"));
+        envoy.provider.is_down.set(true);
+        envoy.seconds(172);
+        assert_eq!(envoy.send(0, &token(&OLD)).1.len(), 1);
+        assert_eq!(envoy.reason(1, &token(&OLD)), "allowed", "a set that came since has its stale time");
+    }
+}
+
+#[test]
+fn what_is_no_key_set_withdraws_nothing() {
+    for garbage in [json!({"keys": 7}), json!([]), json!("<html>")] {
+        let envoy = Envoy::new(1);
+        envoy.tick(0);
+        *envoy.provider.jwks.borrow_mut() = garbage;
+        envoy.seconds(89);
+        assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+    }
 }

@@ -43,6 +43,8 @@ pub struct KeyCache {
     lead: Duration,
     keys: Option<(Rc<KeySet>, Timestamp)>,
     failure: Option<Failure>,
+    /// The issuer has told since that it has no key: nothing prolongs what is at hand.
+    withdrawn_at: Option<Timestamp>,
     unknown: VecDeque<(String, Timestamp)>,
 }
 
@@ -75,13 +77,14 @@ impl KeyCache {
     pub fn new(times: KeyTimes, spread: u8) -> Self {
         let part = f64::from(spread).mul_add(0.2 / 255.0, 0.1);
         let lead = times.cache_duration.mul_f64(part);
-        Self { times, lead, keys: None, failure: None, unknown: VecDeque::new() }
+        Self { times, lead, keys: None, failure: None, withdrawn_at: None, unknown: VecDeque::new() }
     }
 
     /// Forgets what is ahead of the clock, which was put back since: how old it is can't be told.
     pub fn forget_what_is_ahead(&mut self, now: Timestamp) {
         self.keys.take_if(|(_, asked_at)| asked_at.is_ahead_of(now));
         self.failure.take_if(|failure| failure.at.max(failure.retry_at).is_ahead_of(now));
+        self.withdrawn_at = self.withdrawn_at.map(|at| at.min(now));
         self.unknown.retain(|(_, since)| !since.is_ahead_of(now));
     }
 
@@ -126,7 +129,8 @@ impl KeyCache {
     /// Whether keys are used: within their time, or beyond it while they can't be fetched.
     #[must_use]
     pub fn is_usable(&self, now: Timestamp) -> bool {
-        let stale = if self.failure.is_some() { self.times.stale_if_error } else { Duration::ZERO };
+        let is_prolonged = self.failure.is_some() && self.withdrawn_at.is_none();
+        let stale = if is_prolonged { self.times.stale_if_error } else { Duration::ZERO };
         let counts = self.times.cache_duration.saturating_add(stale);
         self.asked_at().is_some_and(|asked_at| now.since(asked_at) < counts)
     }
@@ -175,6 +179,15 @@ impl KeyCache {
         self.unknown.retain(|(unknown, _)| !keys.has_id(unknown));
         self.keys = Some((keys, asked_at));
         self.failure = self.failure.filter(|failure| failure.at > asked_at);
+        self.withdrawn_at = self.withdrawn_at.filter(|at| *at > asked_at);
+    }
+
+    /// Remembers that a set that was asked for at `asked_at` came without a usable key. What is at hand counts for
+    /// its time, and no longer.
+    pub fn withdraw(&mut self, asked_at: Timestamp) {
+        if self.asked_at().is_some_and(|ours| ours <= asked_at) {
+            self.withdrawn_at = self.withdrawn_at.max(Some(asked_at));
+        }
     }
 
     /// Remembers that a fetch failed at `at`, and when a request may ask again.

@@ -241,8 +241,12 @@ impl KeyStore {
             Err(error) => {
                 keep(&self.complaints, format!("{about}: {error}"));
                 let retry_at = KeyCache::retry_at(now, !wish.is_asked);
+                let withdrawn_at = (error == KeysError::NoUsableKey).then_some(asked_at);
+                if let Some(at) = withdrawn_at {
+                    cache.withdraw(at);
+                }
                 cache.fail(now, retry_at);
-                issuer.share.fail(now, retry_at);
+                issuer.share.fail(now, retry_at, withdrawn_at);
                 Err(error)
             }
         }
@@ -273,6 +277,9 @@ impl IssuerKeys {
             && let Some(keys) = KeySet::parse(&record.document)
         {
             cache.store(Rc::new(keys), record.asked_at);
+        }
+        if record.withdrawn_at > Timestamp(0) {
+            cache.withdraw(record.withdrawn_at);
         }
         if record.failed_at > Timestamp(0) {
             cache.fail(record.failed_at, record.retry_at);
