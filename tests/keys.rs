@@ -635,3 +635,49 @@ fn what_is_no_key_set_withdraws_nothing() {
         assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
     }
 }
+
+/// A provider that limits how often it is asked would never answer again, if strangers might ask each second.
+#[test]
+fn made_up_kids_ask_a_provider_that_refuses_less_and_less() {
+    let envoy = Envoy::of(&CONFIGURATION.replace("cache_duration: 60s", "cache_duration: 600s"), 2);
+    envoy.tick(0);
+    envoy.tick(1);
+    envoy.provider.is_down.set(true);
+    let mut asked = Vec::new();
+    for second in 10..110 {
+        envoy.seconds(second);
+        let worker = usize::from(second % 2 == 1);
+        let (reason, callouts) = envoy.send(worker, &made_up(&format!("k{second}")));
+        assert_eq!(reason, UNAVAILABLE);
+        asked.extend(callouts.iter().map(|_| second));
+        assert_eq!(envoy.send(worker, &token(&OLD)), ("allowed".into(), vec![]));
+    }
+    assert_eq!(asked, [10, 12, 15, 20, 29, 46, 79], "1, 2, 4, 8, 16, 32 s and what an answer takes");
+    envoy.provider.is_down.set(false);
+    *envoy.provider.jwks.borrow_mut() = NEW.jwks();
+    envoy.seconds(111);
+    assert_eq!(envoy.reason(0, &token(&NEW)), UNAVAILABLE);
+    envoy.seconds(112);
+    assert_eq!(envoy.reason(0, &token(&NEW)), "allowed");
+    envoy.seconds(115);
+    assert_eq!(envoy.send(0, &made_up("x")).1.len(), 2, "what goes well ends the pauses");
+}
+
+/// Without usable keys an honest request asks again a second after the last failure.
+#[test]
+fn made_up_kids_keep_nobody_without_keys_from_asking() {
+    let envoy = Envoy::new(1);
+    envoy.tick(0);
+    envoy.provider.is_down.set(true);
+    for second in 10..90 {
+        envoy.seconds(second);
+        assert_eq!(envoy.reason(0, &made_up(&format!("k{second}"))), UNAVAILABLE);
+    }
+    for second in [91, 93, 95] {
+        envoy.seconds(second);
+        assert_eq!(envoy.send(0, &token(&OLD)).1.len(), 1, "{second}");
+    }
+    envoy.provider.is_down.set(false);
+    envoy.seconds(97);
+    assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+}
