@@ -306,6 +306,21 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_were_withdrawn_by_a_later_time_stay_so_until_new_ones_come() {
+        let mut cache = cache();
+        cache.store(keys(), at(1000));
+        cache.withdraw(at(1500));
+        fail(&mut cache, 1500);
+        assert_eq!(says(&mut cache, "a", at(1100)), "keys", "the clock was put back");
+        fail(&mut cache, 1600);
+        assert_eq!(says(&mut cache, "a", at(1600)), "unavailable");
+        assert_eq!(says(&mut cache, "a", at(1101)), "keys");
+        cache.store(keys(), at(1102));
+        fail(&mut cache, 1702);
+        assert_eq!(says(&mut cache, "a", at(1702)), "keys", "stale");
+    }
+
+    #[test]
     fn an_older_set_or_failure_changes_nothing() {
         let mut cache = cache();
         cache.store(keys(), at(1000));
