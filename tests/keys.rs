@@ -681,3 +681,21 @@ fn made_up_kids_keep_nobody_without_keys_from_asking() {
     envoy.seconds(97);
     assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
 }
+
+#[test]
+fn made_up_kids_count_the_failures_that_another_worker_tells_of() {
+    let envoy = Envoy::new(2);
+    envoy.tick(0);
+    envoy.tick(1);
+    envoy.provider.is_down.set(true);
+    envoy.seconds(10);
+    assert_eq!(envoy.send(0, &made_up("a")).1.len(), 1);
+    envoy.seconds(11);
+    assert_eq!(envoy.tick(1), 0);
+    envoy.seconds(12);
+    assert_eq!(envoy.send(0, &made_up("b")).1.len(), 1);
+    envoy.at(Duration::from_millis(13_500));
+    assert_eq!(envoy.send(1, &made_up("c")), (UNAVAILABLE.into(), vec![]), "two failures: two seconds");
+    envoy.seconds(15);
+    assert_eq!(envoy.send(1, &made_up("c")).1.len(), 1);
+}
