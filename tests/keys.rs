@@ -451,7 +451,7 @@ fn who_waited_for_a_prefetch_that_failed_is_refused_with_it() {
 /// What stands in the shared data is read like an answer of the issuer.
 #[test]
 fn rubbish_in_the_shared_data_is_no_key_set() {
-    for rubbish in [&b""[..], b"\x01", b"\xff\xff", &[1; 33], &[255; 64], b"{\"keys\":[]}", &[0; 400_000]] {
+    for rubbish in [&b""[..], b"\x02", b"\xff\xff", &[2; 41], &[255; 64], b"{\"keys\":[]}", &[0; 400_000]] {
         let envoy = Envoy::new(2);
         envoy.tick(0);
         for place in envoy.data.0.borrow_mut().values_mut() {
@@ -506,4 +506,196 @@ fn fetches_are_counted_by_their_end_and_keys_have_an_age() {
     assert_eq!(keys.take_fetches(), [("https://login.example.com", "unavailable", 1)]);
     assert!(keys.take_fetches().is_empty());
     assert_eq!(keys.ages().collect::<Vec<_>>(), [("https://login.example.com", 55)]);
+}
+
+/// The time is put right while Envoy runs. Each worker has its keys from later then.
+#[test]
+fn a_clock_that_is_put_back_cuts_nobody_off() {
+    let envoy = Envoy::new(2);
+    envoy.seconds(1000);
+    envoy.tick(0);
+    envoy.tick(1);
+    envoy.seconds(880);
+    assert_eq!(envoy.send(0, &token(&OLD)).1.len(), 2);
+    for worker in [0, 1, 0, 1] {
+        assert_eq!(envoy.send(worker, &token(&OLD)), ("allowed".into(), vec![]));
+    }
+    // What others bring is looked for by the new time, too.
+    envoy.seconds(890);
+    *envoy.provider.jwks.borrow_mut() = NEW.jwks();
+    assert_eq!(envoy.reason(0, &token(&NEW)), "allowed");
+    assert_eq!(envoy.tick(1), 0);
+    assert_eq!(envoy.reason(1, &token(&OLD)), "unknown_key");
+}
+
+#[test]
+fn a_clock_that_is_put_back_after_a_failure_keeps_nobody_from_asking() {
+    let envoy = Envoy::new(2);
+    envoy.seconds(1000);
+    envoy.provider.is_down.set(true);
+    assert_eq!(envoy.reason(0, &token(&OLD)), UNAVAILABLE);
+    assert_eq!(envoy.reason(1, &token(&OLD)), UNAVAILABLE);
+    envoy.provider.is_down.set(false);
+    envoy.seconds(880);
+    assert_eq!(envoy.tick(0), 2, "nor from fetching by the clock");
+    assert_eq!(envoy.reason(1, &token(&OLD)), "allowed");
+}
+
+#[test]
+fn a_clock_that_is_put_back_keeps_no_kid_unknown() {
+    let envoy = Envoy::new(1);
+    envoy.seconds(1000);
+    envoy.tick(0);
+    assert_eq!(envoy.reason(0, &token(&NEW)), "unknown_key");
+    envoy.seconds(880);
+    assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+    *envoy.provider.jwks.borrow_mut() = NEW.jwks();
+    envoy.seconds(890);
+    assert_eq!(envoy.reason(0, &token(&NEW)), "allowed");
+}
+
+/// A stranger waits for the cooldown's end when the clock is put back; an honest request joins his fetch.
+#[test]
+fn a_clock_that_is_put_back_holds_nobody() {
+    let envoy = Envoy::new(1);
+    envoy.seconds(1000);
+    envoy.tick(0);
+    let worker = &envoy.workers[0];
+    let authorization = format!("Bearer {}", made_up("x"));
+    let head = [(":method", "POST"), (":path", "/mcp"), ("authorization", authorization.as_str())];
+    let (settings, shared) = (Rc::clone(&worker.settings), Rc::clone(&worker.shared));
+    let stranger = Rc::new(Request::new(settings, shared, StreamId(7), Head::from_pairs(head)));
+    let mut flow = Box::pin(stranger.run());
+    assert!(flow.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    envoy.seconds(700);
+    assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+    let waited = envoy.clock.get().since(UnixTime(NOW + 700).into());
+    assert!(waited <= Duration::from_secs(9), "{waited:?}: what is left of a lease at most");
+}
+
+#[test]
+fn a_clock_that_is_put_back_while_a_request_waits_costs_it_one_more_fetch() {
+    let envoy = Envoy::new(1);
+    envoy.seconds(1000);
+    envoy.tick(0);
+    envoy.seconds(1010);
+    let worker = &envoy.workers[0];
+    worker.shared.set_now(envoy.clock.get());
+    let authorization = format!("Bearer {}", made_up("x"));
+    let head = [(":method", "POST"), (":path", "/mcp"), ("authorization", authorization.as_str())];
+    let is_back = Cell::new(false);
+    let ended = worker.run(&head, Ok(b"{}"), &|path| {
+        if !is_back.replace(true) {
+            worker.shared.set_now(UnixTime(NOW + 700));
+        }
+        envoy.provider.answer(path)
+    });
+    assert_eq!((ended.record["reason"].as_str(), ended.callouts.len()), (Some("unknown_key"), 4));
+}
+
+/// Whoever learns of it, and whether or not the provider is down later: its answer is no reason to go on.
+#[test]
+fn the_last_key_that_is_withdrawn_ends_with_its_time() {
+    let unusable = json!({"keys": [{"kty": "RSA", "kid": "x"}, null]});
+    for (empty, is_down) in [(json!({"keys": []}), false), (unusable.clone(), false), (unusable, true)] {
+        let envoy = Envoy::new(3);
+        envoy.tick(0);
+        envoy.tick(1);
+        *envoy.provider.jwks.borrow_mut() = empty;
+        envoy.seconds(55);
+        assert_eq!(envoy.tick(0), 2);
+        envoy.provider.is_down.set(is_down);
+        envoy.seconds(58);
+        envoy.tick(0);
+        assert_eq!(envoy.reason(0, &token(&OLD)), "allowed", "it counts for its time");
+        for second in 60..100 {
+            envoy.seconds(second);
+            for worker in 0..3 {
+                assert_eq!(envoy.reason(worker, &token(&OLD)), UNAVAILABLE, "{worker} at {second} s");
+            }
+        }
+        envoy.provider.is_down.set(false);
+        *envoy.provider.jwks.borrow_mut() = OLD.jwks();
+        envoy.seconds(110);
+        (0..3).for_each(|worker| assert_eq!(envoy.reason(worker, &token(&OLD)), "allowed"));
+        envoy.provider.is_down.set(true);
+        envoy.seconds(172);
+        assert_eq!(envoy.send(0, &token(&OLD)).1.len(), 1);
+        assert_eq!(envoy.reason(1, &token(&OLD)), "allowed", "a set that came since has its stale time");
+    }
+}
+
+#[test]
+fn what_is_no_key_set_withdraws_nothing() {
+    for garbage in [json!({"keys": 7}), json!([]), json!("<html>")] {
+        let envoy = Envoy::new(1);
+        envoy.tick(0);
+        *envoy.provider.jwks.borrow_mut() = garbage;
+        envoy.seconds(89);
+        assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+    }
+}
+
+/// A provider that limits how often it is asked would never answer again, if strangers might ask each second.
+#[test]
+fn made_up_kids_ask_a_provider_that_refuses_less_and_less() {
+    let envoy = Envoy::of(&CONFIGURATION.replace("cache_duration: 60s", "cache_duration: 600s"), 2);
+    envoy.tick(0);
+    envoy.tick(1);
+    envoy.provider.is_down.set(true);
+    let mut asked = Vec::new();
+    for second in 10..110 {
+        envoy.seconds(second);
+        let worker = usize::from(second % 2 == 1);
+        let (reason, callouts) = envoy.send(worker, &made_up(&format!("k{second}")));
+        assert_eq!(reason, UNAVAILABLE);
+        asked.extend(callouts.iter().map(|_| second));
+        assert_eq!(envoy.send(worker, &token(&OLD)), ("allowed".into(), vec![]));
+    }
+    assert_eq!(asked, [10, 12, 15, 20, 29, 46, 79], "1, 2, 4, 8, 16, 32 s and what an answer takes");
+    envoy.provider.is_down.set(false);
+    *envoy.provider.jwks.borrow_mut() = NEW.jwks();
+    envoy.seconds(111);
+    assert_eq!(envoy.reason(0, &token(&NEW)), UNAVAILABLE);
+    envoy.seconds(112);
+    assert_eq!(envoy.reason(0, &token(&NEW)), "allowed");
+    envoy.seconds(115);
+    assert_eq!(envoy.send(0, &made_up("x")).1.len(), 2, "what goes well ends the pauses");
+}
+
+/// Without usable keys an honest request asks again a second after the last failure.
+#[test]
+fn made_up_kids_keep_nobody_without_keys_from_asking() {
+    let envoy = Envoy::new(1);
+    envoy.tick(0);
+    envoy.provider.is_down.set(true);
+    for second in 10..90 {
+        envoy.seconds(second);
+        assert_eq!(envoy.reason(0, &made_up(&format!("k{second}"))), UNAVAILABLE);
+    }
+    for second in [91, 93, 95] {
+        envoy.seconds(second);
+        assert_eq!(envoy.send(0, &token(&OLD)).1.len(), 1, "{second}");
+    }
+    envoy.provider.is_down.set(false);
+    envoy.seconds(97);
+    assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+}
+
+#[test]
+fn made_up_kids_count_the_failures_that_another_worker_tells_of() {
+    let envoy = Envoy::new(2);
+    envoy.tick(0);
+    envoy.tick(1);
+    envoy.provider.is_down.set(true);
+    envoy.seconds(10);
+    assert_eq!(envoy.send(0, &made_up("a")).1.len(), 1);
+    envoy.seconds(11);
+    assert_eq!(envoy.tick(1), 0);
+    envoy.seconds(12);
+    assert_eq!(envoy.send(0, &made_up("b")).1.len(), 1);
+    envoy.at(Duration::from_millis(13_500));
+    assert_eq!(envoy.send(1, &made_up("c")), (UNAVAILABLE.into(), vec![]), "two failures: two seconds");
+    envoy.seconds(15);
+    assert_eq!(envoy.send(1, &made_up("c")).1.len(), 1);
 }

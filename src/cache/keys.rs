@@ -19,10 +19,8 @@ const MAX_UNKNOWN: usize = 64;
 const MAX_KID: usize = 256;
 /// After a fetch that failed a request may ask again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Without requests the pause doubles with each failure, so often at most.
+/// Without requests, and for an unknown `kid`, the pause doubles with each failure, so often at most.
 const MAX_DOUBLINGS: u32 = 5;
-/// How far a time may be ahead of our own clock: workers read theirs at different moments.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// How long keys count, and how far apart fetches are.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +43,8 @@ pub struct KeyCache {
     lead: Duration,
     keys: Option<(Rc<KeySet>, Timestamp)>,
     failure: Option<Failure>,
+    /// The issuer has told since that it has no key: nothing prolongs what is at hand.
+    withdrawn_at: Option<Timestamp>,
     unknown: VecDeque<(String, Timestamp)>,
 }
 
@@ -77,17 +77,24 @@ impl KeyCache {
     pub fn new(times: KeyTimes, spread: u8) -> Self {
         let part = f64::from(spread).mul_add(0.2 / 255.0, 0.1);
         let lead = times.cache_duration.mul_f64(part);
-        Self { times, lead, keys: None, failure: None, unknown: VecDeque::new() }
+        Self { times, lead, keys: None, failure: None, withdrawn_at: None, unknown: VecDeque::new() }
+    }
+
+    /// Forgets what is ahead of the clock, which was put back since: how old it is can't be told.
+    pub fn forget_what_is_ahead(&mut self, now: Timestamp) {
+        self.keys.take_if(|(_, asked_at)| asked_at.is_ahead_of(now));
+        self.failure.take_if(|failure| failure.at.max(failure.retry_at).is_ahead_of(now));
+        self.withdrawn_at = self.withdrawn_at.map(|at| at.min(now));
+        self.unknown.retain(|(_, since)| !since.is_ahead_of(now));
     }
 
     /// Looks for keys that have the `kid` of a token that arrived at `arrived`.
     #[must_use]
     pub fn lookup(&mut self, kid: Option<&str>, arrived: Timestamp, now: Timestamp) -> Lookup {
-        let may_retry = self.may_retry(now);
-        let or_none = |lookup| if may_retry { lookup } else { Lookup::Unavailable };
+        self.forget_what_is_ahead(now);
         let usable = self.keys.as_ref().filter(|_| self.is_usable(now));
         let Some((keys, asked_at)) = usable.map(|(keys, asked_at)| (Rc::clone(keys), *asked_at)) else {
-            return or_none(Lookup::Fetch);
+            return if self.may_retry(now) { Lookup::Fetch } else { Lookup::Unavailable };
         };
         let Some(kid) = kid.filter(|kid| kid.len() <= MAX_KID && !keys.has_id(kid)) else {
             return Lookup::Keys(keys);
@@ -102,7 +109,7 @@ impl KeyCache {
         }
         // A request waits for the cooldown's end no longer than it would for a provider.
         let is_near = self.cooldown_ends() <= now.plus(self.times.timeout);
-        if is_near { or_none(Lookup::FetchKid) } else { Lookup::Unavailable }
+        if is_near && self.may_retry_for_kid(now) { Lookup::FetchKid } else { Lookup::Unavailable }
     }
 
     /// When the next fetch for an unknown `kid` may be made.
@@ -120,16 +127,23 @@ impl KeyCache {
     /// Whether keys are used: within their time, or beyond it while they can't be fetched.
     #[must_use]
     pub fn is_usable(&self, now: Timestamp) -> bool {
-        let stale = if self.failure.is_some() { self.times.stale_if_error } else { Duration::ZERO };
+        let is_prolonged = self.failure.is_some() && self.withdrawn_at.is_none();
+        let stale = if is_prolonged { self.times.stale_if_error } else { Duration::ZERO };
         let counts = self.times.cache_duration.saturating_add(stale);
-        let age = |asked_at: Timestamp| now.since(asked_at) < counts && asked_at <= now.plus(CLOCK_TOLERANCE);
-        self.asked_at().is_some_and(age)
+        self.asked_at().is_some_and(|asked_at| now.since(asked_at) < counts)
     }
 
     /// Whether a request may ask: no fetch failed just before.
     #[must_use]
     pub fn may_retry(&self, now: Timestamp) -> bool {
         self.failure.is_none_or(|failure| failure.retry_at <= now)
+    }
+
+    /// Whether a request with an unknown `kid` may ask. Strangers can make it up, so it waits longer with each
+    /// failure: a provider that limits how often it is asked gets its rest.
+    #[must_use]
+    pub fn may_retry_for_kid(&self, now: Timestamp) -> bool {
+        self.may_retry(now) && self.patient_retry_at() <= now
     }
 
     /// Whether the last fetch failed, later than `began`.
@@ -155,11 +169,15 @@ impl KeyCache {
     pub fn due(&self) -> Timestamp {
         let ahead = self.times.cache_duration.saturating_sub(self.lead);
         let refresh = self.asked_at().map_or(Timestamp(0), |asked_at| asked_at.plus(ahead));
-        let retry = self.failure.map_or(Timestamp(0), |failure| {
+        refresh.max(self.patient_retry_at())
+    }
+
+    /// When the pause that doubles with each failure ends.
+    fn patient_retry_at(&self) -> Timestamp {
+        self.failure.map_or(Timestamp(0), |failure| {
             let doublings = failure.count.saturating_sub(1).min(MAX_DOUBLINGS);
             failure.at.plus(RETRY.saturating_mul(2_u32.saturating_pow(doublings)))
-        });
-        refresh.max(retry)
+        })
     }
 
     /// Remembers a set that was asked for at `asked_at`, unless a later one is at hand.
@@ -170,6 +188,15 @@ impl KeyCache {
         self.unknown.retain(|(unknown, _)| !keys.has_id(unknown));
         self.keys = Some((keys, asked_at));
         self.failure = self.failure.filter(|failure| failure.at > asked_at);
+        self.withdrawn_at = self.withdrawn_at.filter(|at| *at > asked_at);
+    }
+
+    /// Remembers that a set that was asked for at `asked_at` came without a usable key. What is at hand counts for
+    /// its time, and no longer.
+    pub fn withdraw(&mut self, asked_at: Timestamp) {
+        if self.asked_at().is_some_and(|ours| ours <= asked_at) {
+            self.withdrawn_at = self.withdrawn_at.max(Some(asked_at));
+        }
     }
 
     /// Remembers that a fetch failed at `at`, and when a request may ask again.
@@ -276,6 +303,21 @@ mod tests {
         cache.store(keys(), at(100_000));
         assert_eq!(says(&mut cache, "a", at(99_996)), "keys");
         assert_eq!(says(&mut cache, "a", at(99_000)), "fetch");
+    }
+
+    #[test]
+    fn keys_that_were_withdrawn_by_a_later_time_stay_so_until_new_ones_come() {
+        let mut cache = cache();
+        cache.store(keys(), at(1000));
+        cache.withdraw(at(1500));
+        fail(&mut cache, 1500);
+        assert_eq!(says(&mut cache, "a", at(1100)), "keys", "the clock was put back");
+        fail(&mut cache, 1600);
+        assert_eq!(says(&mut cache, "a", at(1600)), "unavailable");
+        assert_eq!(says(&mut cache, "a", at(1101)), "keys");
+        cache.store(keys(), at(1102));
+        fail(&mut cache, 1702);
+        assert_eq!(says(&mut cache, "a", at(1702)), "keys", "stale");
     }
 
     #[test]
