@@ -141,8 +141,8 @@ fn what_passes_the_filter_by_is_refused_and_what_cuts_calls_is_told() {
         (
             "              routes:\n",
             format!("              {off}\n              routes:\n"),
-            "virtual_hosts[0].routes[0]",
-            "reason  takes /mcp, with the filter off",
+            "virtual_hosts",
+            "reason  the filter is off on all routes",
         ),
         ("timeout: 0s", String::new(), "virtual_hosts[0].routes[0].route.timeout", "warning cuts long calls"),
         (
@@ -178,6 +178,169 @@ fn what_passes_the_filter_by_is_refused_and_what_cuts_calls_is_told() {
             "{text}"
         );
         assert!(text.lines().count() <= 6, "one finding: {text}");
+    }
+}
+
+/// Each of these passes requests unguarded in a real Envoy, or may.
+#[test]
+fn what_envoy_reads_otherwise_than_it_looks_is_refused() {
+    let shipped = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let entry = "          - name: mcp_iap\n";
+    let routes = "              routes:\n";
+    let policy = "failure_policy: FAIL_RELOAD";
+    let target = "                  cluster: mcp_server\n";
+    let clusters = "  clusters:\n";
+    let listeners = "  listeners:\n";
+    let filters = "          http_filters:\n";
+    let off =
+        "mcp_iap: { \"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true }";
+    let off_in = |word: &str| off.replace("disabled: true", word);
+    let route = |matching: &str, action: &str, field: &str, off: &str| {
+        format!(
+            "{routes}              - {{ match: {{ {matching} }}, route: {{ {action} }}, {field}: {{ {off} }} }}\n"
+        )
+    };
+    let per_filter = "typed_per_filter_config";
+    let old_cluster = |address: &str| {
+        format!(
+            "{clusters}  - {{ name: old, connect_timeout: 2s, load_assignment: {{ cluster_name: old, endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {address} }} }}] }}] }} }}\n"
+        )
+    };
+    let old = old_cluster("{ socket_address: { address: localhost, port_value: 8000 } }");
+    let off_to_old = route("path: /old", "cluster: old", per_filter, off);
+    let second = |filter: &str| {
+        format!(
+            "{listeners}  - {{ name: second, address: {{ socket_address: {{ address: 127.0.0.1, port_value: 10001 }} }}, filter_chains: [{{ filters: [{filter}] }}] }}\n"
+        )
+    };
+    let manager = |cluster: &str| {
+        second(&format!(
+            "{{ name: hcm, typed_config: {{ stat_prefix: x, http_filters: [{{ name: router }}], route_config: {{ virtual_hosts: [{{ name: x, domains: ['*'], routes: [{{ match: {{ prefix: / }}, route: {{ cluster: {cluster} }} }}] }}] }} }} }}"
+        ))
+    };
+    let tcp = second(
+        "{ name: tcp, typed_config: { \"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, cluster: mcp_server } }",
+    );
+    let weighted = format!(
+        "                  weighted_clusters: {{ clusters: [{{ name: mcp_server, weight: 1 }}, {{ name: mcp_server, weight: 1, {per_filter}: {{ {off} }} }}] }}\n"
+    );
+    let reads_path = "virtual_hosts[0].routes[0]";
+    let elsewhere = "listeners.second.virtual_hosts[0].routes[0]";
+    let with_regex = [
+        (routes, route("prefix: /x", "cluster: mcp_server", per_filter, off)),
+        ("match: { prefix: \"/\" }", "match: { safe_regex: { regex: '/.*' } }".to_owned()),
+    ];
+    for (index, (changes, code, field, reason)) in [
+        (vec![(entry, format!("{entry}            disabled: true\n"))], 1, "http_filters.disabled", "is off"),
+        (vec![(entry, format!("{entry}            disabled: 'true'\n"))], 1, "http_filters.disabled", "is off"),
+        (vec![(entry, format!("{entry}            disabled: false\n"))], 0, "", "ok"),
+        (vec![(listeners, manager("mcp_server"))], 1, elsewhere, "without the filter"),
+        (vec![(listeners, manager("old")), (clusters, old.clone())], 1, elsewhere, "without the filter"),
+        (vec![(listeners, manager("identity_provider"))], 0, "", "ok"),
+        (vec![(listeners, tcp)], 1, "tcp_proxy", "without the filter"),
+        (vec![(routes, off_to_old.clone()), (clusters, old)], 1, reads_path, "leads to the MCP server"),
+        (
+            vec![
+                (routes, off_to_old),
+                (clusters, old_cluster("{ socket_address: { address: 127.0.0.1, port_value: 8001 } }")),
+            ],
+            0,
+            "",
+            "ok",
+        ),
+        (with_regex.to_vec(), 1, reads_path, "leads to the MCP server"),
+        (
+            vec![(routes, route("path: /x", "cluster_header: x-to", per_filter, off))],
+            0,
+            reads_path,
+            "warning leads where the request says",
+        ),
+        (
+            vec![(routes, route("path: /x", "cluster: other, request_mirror_policies: [{ cluster: mcp_server }]", per_filter, off))],
+            1,
+            reads_path,
+            "leads to the MCP server",
+        ),
+        (
+            vec![(routes, route("prefix: /MCP, case_sensitive: false", "cluster: other", per_filter, off))],
+            1,
+            reads_path,
+            "takes /mcp",
+        ),
+        (
+            vec![(routes, route("path: /x", "cluster: mcp_server", "typedPerFilterConfig", off))],
+            1,
+            reads_path,
+            "leads to the MCP server",
+        ),
+        (
+            vec![(routes, route("path: /x", "cluster: mcp_server", per_filter, &off_in("disabled: 'true'")))],
+            1,
+            reads_path,
+            "leads to the MCP server",
+        ),
+        (vec![(policy, "failurePolicy: FAIL_OPEN".to_owned())], 1, "failure_policy", "unguarded"),
+        (vec![(policy, "failure_policy: 3".to_owned())], 1, "failure_policy", "unguarded"),
+        (vec![(policy, "failure_policy: 0".to_owned())], 1, "failure_policy", "unguarded"),
+        (vec![(policy, "failure_policy: fail_open".to_owned())], 1, "failure_policy", "unguarded"),
+        (vec![(policy, "failure_policy: 1".to_owned())], 0, "", "ok"),
+        (vec![(policy, "failure_policy: 2".to_owned())], 0, "failure_policy", "warning refuses everything"),
+        (vec![(policy, "fail_open: 'true'".to_owned())], 1, "failure_policy", "unguarded"),
+        (vec![(policy, "failOpen: true".to_owned())], 1, "failure_policy", "unguarded"),
+        (
+            vec![(target, weighted)],
+            1,
+            "virtual_hosts[0].routes[0].route.weighted_clusters.clusters[1]",
+            "takes /mcp",
+        ),
+        (
+            vec![
+                (
+                    "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\n              config:",
+                    "type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher\n              extension_config:".to_owned(),
+                ),
+            ],
+            1,
+            "the filter",
+            "can't see what passes it by",
+        ),
+        (
+            vec![(filters, format!("          upgrade_configs: [{{ upgrade_type: websocket, filters: [{{ name: router }}] }}]\n{filters}"))],
+            1,
+            "upgrade_configs[0].filters",
+            "replaces the manager's filters",
+        ),
+        (
+            vec![("          - name: envoy.access_loggers.file\n", "          - name: envoy.access_loggers.file\n            filter: { not_health_check_filter: {} }\n".to_owned())],
+            0,
+            "access_log.filter",
+            "warning leaves out",
+        ),
+        (
+            vec![(filters, format!("{filters}          - {{ name: other, typedConfig: {{ config: {{ vmConfig: {{ vmId: mcp_iap, code: {{ local: {{ filename: other.wasm }} }} }} }} }} }}\n"))],
+            1,
+            "vm_config.vm_id",
+            "another filter",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut text = shipped.clone();
+        for (from, to) in changes {
+            assert_eq!(text.matches(from).count(), 1, "{from}");
+            text = text.replacen(from, &to, 1);
+        }
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bypass-{index}.yaml"));
+        std::fs::write(&file, text).unwrap();
+        let seen = mcp_iap(&["check", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(seen.status.code(), Some(code), "{index} {field} {reason}: {text}");
+        assert!(
+            text.contains(reason) && (field.is_empty() || text.contains(&format!(": {field}\n"))),
+            "{index} {field} {reason}: {text}"
+        );
+        assert!(text.lines().count() <= 6, "{index}: one finding: {text}");
     }
 }
 

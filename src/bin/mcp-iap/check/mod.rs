@@ -3,6 +3,7 @@
 //! and whether the two fit.
 
 mod around;
+mod bypass;
 mod drift;
 mod envoy;
 
@@ -78,6 +79,7 @@ pub fn run(options: &Options) -> ExitCode {
                     around::check(&bootstrap, &plugin, &settings, &mut findings);
                 }
             }
+            bypass::check(&bootstrap, &mut findings);
         }
         None => {
             if let (Some((_, config)), Some(upstream)) =
