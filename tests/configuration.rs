@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1` writes them anew: read the difference before you commit it.
 
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -408,6 +409,70 @@ fn a_vm_id_that_is_not_ours_alone_is_refused() {
         assert_eq!(seen.status.code(), Some(code), "{text}");
         assert_eq!(field.is_some(), text.contains("vm_id"), "{text}");
         assert!(text.contains(field.unwrap_or_default()), "{text}");
+    }
+}
+
+/// An MCP server that answers each request with these tools, until the test ends. Stands in for one that wants to
+/// deceive who looks at it.
+fn server(tools: serde_json::Value) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = std::io::BufReader::new(stream.unwrap());
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).unwrap();
+                let line = line.trim_end().to_ascii_lowercase();
+                if let Some(value) = line.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                } else if line.is_empty() {
+                    break;
+                }
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let body =
+                serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": &tools}}).to_string();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}/mcp")
+}
+
+/// What a server or a document says stays text: a terminal obeys nothing of it.
+#[test]
+fn a_terminal_obeys_nothing_that_is_told() {
+    let evil = "\u{1b}]0;\nmcp-iap: x\u{7}\u{9b}2J\u{7f}\u{202e}allowed";
+    let is_plain = |text: &[u8]| text.iter().all(|b| matches!(b, b' '..=b'~' | b'\n'));
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("evil.yaml");
+    let file = file.to_str().unwrap();
+    let quoted = evil.escape_unicode().to_string().replace("\\u{", "\\U").replace('}', "");
+    let quoted = quoted.split("\\U").skip(1).map(|hex| format!("\\U{hex:0>8}")).collect::<String>();
+    let written = |rules: &str| {
+        let head = "resource: http://127.0.0.1:1/mcp\nissuers: [{ issuer: https://i.example.com }]\n";
+        std::fs::write(file, format!("{head}catalogue: {{ tools: {{ a: {{}} }} }}\n{rules}")).unwrap();
+    };
+    let upstream = server(serde_json::json!([{"name": "a"}, {"name": evil}]));
+    let twice = server(serde_json::json!([{"name": evil, "description": "shown"}, {"name": evil}]));
+    for (rules, more, told) in [
+        ("rules: []\n".to_owned(), vec!["--upstream", &upstream], "lacks a tool"),
+        ("rules: []\n".to_owned(), vec!["--upstream", &upstream, "-o", "json"], "lacks a tool"),
+        ("rules: []\n".to_owned(), vec!["--upstream", &twice], "allowed\" twice"),
+        (format!("rules: [{{ id: a, allow: {{ tools: [\"{quoted}\"] }} }}]\n"), vec![], "allowed"),
+        (format!("\"{quoted}\": 1\n"), vec![], "allowed"),
+    ] {
+        written(&rules);
+        let seen = mcp_iap(&[&["check", "--strict", file][..], &more].concat());
+        assert_eq!(seen.status.code(), Some(1), "{more:?}");
+        let text = [seen.stdout, seen.stderr].concat();
+        let shown = String::from_utf8_lossy(&text).into_owned();
+        assert!(
+            is_plain(&text) && shown.contains(told) && !shown.contains("\nmcp-iap: x"),
+            "{more:?} {shown:?}"
+        );
     }
 }
 

@@ -9,6 +9,7 @@ mod envoy;
 
 use crate::Output;
 use crate::environment::Environment;
+use crate::run::terminal::{escape, escape_json};
 use clap::Args;
 use mcp_iap::config::{self, Config, ConfigError, Errors};
 use mcp_iap::gate::Settings;
@@ -92,7 +93,7 @@ pub fn run(options: &Options) -> ExitCode {
     }
     match output {
         Output::Text => print!("{}", findings.to_text(file)),
-        Output::Json => println!("{}", findings.to_json(file)),
+        Output::Json => println!("{}", escape_json(&findings.to_json(file).to_string())),
     }
     let fails = !findings.errors.is_empty() || (*strict && !findings.warnings.is_empty());
     if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -172,14 +173,16 @@ pub fn faults(file: &Path, errors: &[ConfigError]) -> String {
     text
 }
 
+/// A server or an author chose what stands in it, and a terminal obeys control characters.
 fn describe(text: &mut String, file: &Path, kind: &str, finding: &ConfigError) {
     let ConfigError { path, value, reason, fix } = finding;
     let path = if path.is_empty() { "the document" } else { path };
-    let _ = writeln!(text, "{}: {path}", file.display());
+    let _ = writeln!(text, "{}: {}", file.display(), escape(path));
     if let Some(value) = value {
-        let _ = writeln!(text, "    value   {value}");
+        // It is JSON.
+        let _ = writeln!(text, "    value   {}", escape_json(value));
     }
-    let _ = writeln!(text, "    {kind:<7} {reason}\n    fix     {fix}");
+    let _ = writeln!(text, "    {kind:<7} {}\n    fix     {}", escape(reason), escape(fix));
 }
 
 fn count(number: usize, what: &str) -> String {
