@@ -363,6 +363,14 @@ fn an_envoy_without_the_filter_is_told_so() {
             std::fs::read_to_string(root().join("envoy/dynamic/clusters.yaml")).unwrap(),
             "without a filter of mcp-iap",
         ),
+        (
+            std::fs::read_to_string(root().join("envoy/dynamic/listener.yaml")).unwrap(),
+            "`mcp-iap check DIR/filter.yaml`",
+        ),
+        (
+            std::fs::read_to_string(root().join("envoy/dynamic/envoy.yaml")).unwrap(),
+            "`mcp-iap check DIR/filter.yaml`",
+        ),
         (shipped.replace("      http_filters:\n", other), ": ok, guards http://127.0.0.1:10000/mcp"),
     ]
     .into_iter()
@@ -372,6 +380,7 @@ fn an_envoy_without_the_filter_is_told_so() {
         std::fs::write(&file, text).unwrap();
         let seen = mcp_iap(&["check", file.to_str().unwrap()]);
         let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(text.contains("paste"), told.contains("without"), "{text}");
         assert!(text.contains(told) && text.lines().count() <= 4, "{text}");
         assert_eq!(seen.status.success(), told.contains("ok"));
     }

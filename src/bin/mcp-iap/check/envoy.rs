@@ -85,6 +85,21 @@ impl Plugin {
     }
 }
 
+/// Whether listeners, or a Wasm filter of one, come from another file or a server.
+pub fn is_part(envoy: &Value) -> bool {
+    fn discovers(value: &Value) -> bool {
+        let kinds = value["config_discovery"]["type_urls"].as_array().into_iter().flatten();
+        let is_wasm = |kind: &Value| kind.as_str().is_some_and(|kind| kind.ends_with(".http.wasm.v3.Wasm"));
+        kinds.into_iter().any(is_wasm)
+            || match value {
+                Value::Object(members) => members.values().any(discovers),
+                Value::Array(elements) => elements.iter().any(discovers),
+                _ => false,
+            }
+    }
+    envoy.pointer("/dynamic_resources/lds_config").is_some() || discovers(envoy)
+}
+
 /// Whether a `PluginConfig` is ours: an Envoy may have other Wasm filters, which bear other names, and whose text is
 /// none of our documents.
 pub fn is_ours(config: &Value) -> bool {

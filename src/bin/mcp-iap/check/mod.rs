@@ -67,6 +67,11 @@ pub fn run(options: &Options) -> ExitCode {
             );
             return ExitCode::from(UNUSABLE);
         }
+        Some((envoy, plugins)) if plugins.is_empty() && envoy::is_part(&envoy) => {
+            let reason = "has the filter in a file of its own, which is not seen here";
+            let fix = "check that file: `mcp-iap check DIR/filter.yaml` where `render envoy --xds-dir DIR` wrote it";
+            findings.errors.push(ConfigError::new("", reason, fix));
+        }
         Some((_, plugins)) if plugins.is_empty() => {
             let reason = "is an Envoy configuration without a filter of mcp-iap";
             let fix = "paste what `mcp-iap render envoy --filter` prints; the document stands in a `google.protobuf.StringValue`";
