@@ -5,6 +5,8 @@ DEPS := $(abspath $(or $(MCP_IAP_DEPS),.deps))
 export MCP_IAP_DEPS := $(DEPS)
 WASM := dist/mcp_iap.wasm
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+BENCH := $(or $(CARGO_TARGET_DIR),bench/target)
+EMPTY := $(or $(CARGO_TARGET_DIR),bench/empty/target)
 ENVOY_VERSION := 1.40.0
 ENVOY_OLDEST := 1.36.4
 ENVOY_MATRIX := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
@@ -13,7 +15,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients test-own fuzz envoy lint clean deps-demo deps-envoy FORCE test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix
+.PHONY: help build demo demo-up golden test test-jose test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -100,6 +102,12 @@ test-docs: build deps-demo ## runs what README and docs have a reader type, and 
 
 fuzz: ## each parser's fuzz target for SECONDS_EACH (10) seconds from the corpus in the tree
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)
+
+bench: $(WASM) deps-envoy ## what the filter costs, side by side with Envoy's own: some minutes on a quiet machine
+	@cd bench && cargo build --quiet --release
+	@cd bench/empty && cargo build --quiet --release --target wasm32-wasip1
+	@taskset --cpu-list 1 $(BENCH)/release/mcp-iap-bench --envoy "$(ENVOY)" --module $(WASM) \
+	  --empty $(EMPTY)/wasm32-wasip1/release/empty.wasm $(BENCH_OPTIONS)
 
 envoy: ## installs the default Envoy and prints where it is
 	@scripts/deps.sh envoy $(ENVOY_VERSION)

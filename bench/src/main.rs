@@ -1,0 +1,125 @@
+//! What the filter costs, side by side with Envoy's own filters: for each case one Envoy with a listener a
+//! variant, measured in alternating rounds; medians, and the targets that the project promises.
+//!
+//! Envoy has one worker and one processor for itself; the load and the upstream share another.
+
+mod case;
+mod configuration;
+mod envoy;
+#[expect(dead_code, reason = "the tests use the rest of it")]
+#[path = "../../tests/support/issuer.rs"]
+mod issuer;
+mod load;
+mod report;
+mod server;
+mod target;
+
+use anyhow::{Context as _, Result, bail};
+use case::{CASES, Case, Variant};
+use clap::Parser;
+use report::{Report, Row, Sample};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Measures the filter against Envoy's own filters. Exits with 1 where a target is missed, with 2 where
+/// nothing could be measured.
+#[derive(Parser)]
+struct Options {
+    /// The Envoy to measure with.
+    #[arg(long)]
+    envoy: PathBuf,
+    /// The filter.
+    #[arg(long, default_value = "dist/mcp_iap.wasm")]
+    module: PathBuf,
+    /// The filter that does nothing.
+    #[arg(long)]
+    empty: PathBuf,
+    /// Another build of the filter: measures the two beside the filter that does nothing, and no others.
+    #[arg(long)]
+    baseline: Option<PathBuf>,
+    /// Rounds of each variant; the median counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of each round.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Connections (streams with HTTP/2), each with one request at a time.
+    #[arg(long, default_value_t = 16)]
+    connections: usize,
+    /// Only these cases, by the beginning of their names.
+    #[arg(long)]
+    case: Vec<String>,
+    /// Where results.json, the configurations and the logs go.
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all targets are met.
+fn run(options: &Options) -> Result<bool> {
+    std::fs::create_dir_all(&options.out)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let issuer = issuer::Issuer::new("bench");
+    let wanted = |case: &&Case| {
+        options.case.is_empty() || options.case.iter().any(|name| case.name.starts_with(name.as_str()))
+    };
+    let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
+    if cases.is_empty() {
+        bail!("no such case; there are {}", CASES.map(|case| case.name).join(", "));
+    }
+    let mut report = Report::default();
+    for case in cases {
+        let rows = runtime.block_on(measure(case, options, &issuer)).context(case.name)?;
+        report::print(case, &rows);
+        report.rows.extend(rows);
+    }
+    report.targets = target::judge(&report.rows);
+    report::print_targets(&report.targets);
+    let path = options.out.join("results.json");
+    std::fs::write(&path, serde_json::to_vec_pretty(&report)?)?;
+    println!("\n{}", path.display());
+    Ok(report.targets.iter().all(|target| target.met))
+}
+
+async fn measure(case: &Case, options: &Options, issuer: &issuer::Issuer) -> Result<Vec<Row>> {
+    let server = server::start(issuer).await?;
+    let requests = case.requests(issuer, server.port);
+    let variants = match options.baseline {
+        Some(_) => &[Variant::EmptyWasm, Variant::McpIap, Variant::Baseline],
+        None => case.variants,
+    };
+    let envoy = envoy::Envoy::start(case, variants, options, &server).await?;
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); variants.len()];
+    // What is warm in service is warm here: keys are there, each token was seen once.
+    for (_, port) in &envoy.variants {
+        load::warm(case, *port, &requests).await?;
+    }
+    for round in 0..options.rounds {
+        for (index, (variant, port)) in envoy.variants.iter().enumerate() {
+            eprint!("\r{}: round {} of {}, {}        ", case.name, round + 1, options.rounds, variant.name());
+            let before = envoy.cpu()?;
+            let start = Instant::now();
+            let time = Duration::from_secs_f64(options.seconds);
+            let mut latencies = load::run(case, *port, &requests, options.connections, time).await?;
+            let cpu = envoy.cpu()?.saturating_sub(before);
+            samples[index].push(Sample::of(&mut latencies, start.elapsed(), cpu));
+        }
+    }
+    eprint!("\r{:80}\r", "");
+    Ok(variants
+        .iter()
+        .zip(samples)
+        .map(|(variant, samples)| Row::of(case, *variant, &samples))
+        .collect())
+}

@@ -1,0 +1,70 @@
+//! The MCP server, the issuer and the authorization server of the measurement: one HTTP server that reads
+//! the whole request and answers at once, over HTTP/1.1. A stand-in, so that Envoy is the bottleneck.
+
+use crate::issuer::Issuer;
+use anyhow::Result;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+/// A server that runs as long as the runtime.
+pub struct Server {
+    pub port: u16,
+    /// Its JWK Set.
+    pub jwks: String,
+}
+
+/// Starts it.
+pub async fn start(issuer: &Issuer) -> Result<Server> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let port = listener.local_addr()?.port();
+    let jwks = json!({"keys": issuer.all_jwks()}).to_string();
+    let documents = Documents {
+        discovery: json!({"issuer": format!("http://127.0.0.1:{port}"), "jwks_uri": format!("http://127.0.0.1:{port}/jwks")}).to_string().into(),
+        jwks: jwks.clone().into(),
+    };
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = stream.set_nodelay(true);
+            let documents = documents.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request| answer(request, documents.clone()));
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    Ok(Server { port, jwks })
+}
+
+#[derive(Clone)]
+struct Documents {
+    discovery: Bytes,
+    jwks: Bytes,
+}
+
+async fn answer(
+    mut request: Request<Incoming>,
+    documents: Documents,
+) -> hyper::Result<Response<Full<Bytes>>> {
+    while let Some(frame) = request.body_mut().frame().await {
+        frame?;
+    }
+    let body = match request.uri().path() {
+        "/.well-known/openid-configuration" => documents.discovery,
+        "/jwks" => documents.jwks,
+        _ => Bytes::from_static(
+            br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"done"}]}}"#,
+        ),
+    };
+    let mut response = Response::new(Full::new(body));
+    response
+        .headers_mut()
+        .insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
+    Ok(response)
+}
