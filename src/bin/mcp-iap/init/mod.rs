@@ -8,6 +8,7 @@ pub mod server;
 
 use crate::check::UNUSABLE;
 use crate::fault::Fault;
+use crate::run::terminal::escape;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use std::fs::OpenOptions;
@@ -122,7 +123,9 @@ fn first_version(
     let text = document::write(resource, &options.upstream, &issuer, &listing)?;
     // What is written is what `check` accepts, or it is not written.
     if let Err(errors) = mcp_iap::gate::Settings::load(text.as_bytes()) {
-        bail!("no configuration can be made of it: {errors}");
+        // Its names are the server's.
+        let errors: Vec<_> = errors.0.iter().map(|error| escape(&error.to_string())).collect();
+        bail!("no configuration can be made of it: {}", errors.join("\n"));
     }
     Ok(text)
 }
