@@ -19,7 +19,7 @@ const MAX_UNKNOWN: usize = 64;
 const MAX_KID: usize = 256;
 /// After a fetch that failed a request may ask again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Without requests, and for an unknown `kid`, the pause doubles with each failure, so often at most.
+/// Without requests the pause doubles with each failure, so often at most.
 const MAX_DOUBLINGS: u32 = 5;
 
 /// How long keys count, and how far apart fetches are.
@@ -92,9 +92,11 @@ impl KeyCache {
     #[must_use]
     pub fn lookup(&mut self, kid: Option<&str>, arrived: Timestamp, now: Timestamp) -> Lookup {
         self.forget_what_is_ahead(now);
+        let may_retry = self.may_retry(now);
+        let or_none = |lookup| if may_retry { lookup } else { Lookup::Unavailable };
         let usable = self.keys.as_ref().filter(|_| self.is_usable(now));
         let Some((keys, asked_at)) = usable.map(|(keys, asked_at)| (Rc::clone(keys), *asked_at)) else {
-            return if self.may_retry(now) { Lookup::Fetch } else { Lookup::Unavailable };
+            return or_none(Lookup::Fetch);
         };
         let Some(kid) = kid.filter(|kid| kid.len() <= MAX_KID && !keys.has_id(kid)) else {
             return Lookup::Keys(keys);
@@ -109,7 +111,7 @@ impl KeyCache {
         }
         // A request waits for the cooldown's end no longer than it would for a provider.
         let is_near = self.cooldown_ends() <= now.plus(self.times.timeout);
-        if is_near && self.may_retry_for_kid(now) { Lookup::FetchKid } else { Lookup::Unavailable }
+        if is_near { or_none(Lookup::FetchKid) } else { Lookup::Unavailable }
     }
 
     /// When the next fetch for an unknown `kid` may be made.
@@ -139,13 +141,6 @@ impl KeyCache {
         self.failure.is_none_or(|failure| failure.retry_at <= now)
     }
 
-    /// Whether a request with an unknown `kid` may ask. Strangers can make it up, so it waits longer with each
-    /// failure: a provider that limits how often it is asked gets its rest.
-    #[must_use]
-    pub fn may_retry_for_kid(&self, now: Timestamp) -> bool {
-        self.may_retry(now) && self.patient_retry_at() <= now
-    }
-
     /// Whether the last fetch failed, later than `began`.
     #[must_use]
     pub fn has_failed_since(&self, began: Timestamp) -> bool {
@@ -169,15 +164,11 @@ impl KeyCache {
     pub fn due(&self) -> Timestamp {
         let ahead = self.times.cache_duration.saturating_sub(self.lead);
         let refresh = self.asked_at().map_or(Timestamp(0), |asked_at| asked_at.plus(ahead));
-        refresh.max(self.patient_retry_at())
-    }
-
-    /// When the pause that doubles with each failure ends.
-    fn patient_retry_at(&self) -> Timestamp {
-        self.failure.map_or(Timestamp(0), |failure| {
+        let retry = self.failure.map_or(Timestamp(0), |failure| {
             let doublings = failure.count.saturating_sub(1).min(MAX_DOUBLINGS);
             failure.at.plus(RETRY.saturating_mul(2_u32.saturating_pow(doublings)))
-        })
+        });
+        refresh.max(retry)
     }
 
     /// Remembers a set that was asked for at `asked_at`, unless a later one is at hand.

@@ -261,8 +261,7 @@ impl IssuerKeys {
         if cache.is_usable(now) && (is_newer || wish.kid.as_deref().is_some_and(|kid| cache.has(kid))) {
             return Step::Done;
         }
-        let may_retry = if wish.kid.is_some() { cache.may_retry_for_kid(now) } else { cache.may_retry(now) };
-        if cache.has_failed_since(began) || !may_retry {
+        if cache.has_failed_since(began) || !cache.may_retry(now) {
             return Step::Fail(KeysError::Elsewhere);
         }
         let is_early = wish.kid.is_some() && now < cache.cooldown_ends();
