@@ -22,6 +22,7 @@ help: ## lists the targets
 
 build: $(WASM) ## builds the filter into dist/ and the command line
 	@cargo build --quiet --release --bin mcp-iap
+	@cp $(WASM) $(TARGET)/release/mcp_iap.wasm
 
 $(WASM): FORCE
 	@scripts/deps.sh rust-target

@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+/// How far a time may be ahead of our own clock: workers read theirs at different moments.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
+
 /// A point in time in whole seconds since 1970-01-01T00:00:00Z (RFC 7519 section 2, NumericDate).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixTime(pub u64);
@@ -50,6 +53,13 @@ impl Timestamp {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Whether it can't have been read from the clock that shows `now`, unless that was put back since: it is more
+    /// than 5 s ahead.
+    #[must_use]
+    pub fn is_ahead_of(self, now: Self) -> bool {
+        self > now.plus(CLOCK_TOLERANCE)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1` writes them anew: read the difference before you commit it.
 
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -141,8 +142,8 @@ fn what_passes_the_filter_by_is_refused_and_what_cuts_calls_is_told() {
         (
             "              routes:\n",
             format!("              {off}\n              routes:\n"),
-            "virtual_hosts[0].routes[0]",
-            "reason  takes /mcp, with the filter off",
+            "virtual_hosts",
+            "reason  the filter is off on all routes",
         ),
         ("timeout: 0s", String::new(), "virtual_hosts[0].routes[0].route.timeout", "warning cuts long calls"),
         (
@@ -181,6 +182,169 @@ fn what_passes_the_filter_by_is_refused_and_what_cuts_calls_is_told() {
     }
 }
 
+/// Each of these passes requests unguarded in a real Envoy, or may.
+#[test]
+fn what_envoy_reads_otherwise_than_it_looks_is_refused() {
+    let shipped = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let entry = "          - name: mcp_iap\n";
+    let routes = "              routes:\n";
+    let policy = "failure_policy: FAIL_RELOAD";
+    let target = "                  cluster: mcp_server\n";
+    let clusters = "  clusters:\n";
+    let listeners = "  listeners:\n";
+    let filters = "          http_filters:\n";
+    let off =
+        "mcp_iap: { \"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true }";
+    let off_in = |word: &str| off.replace("disabled: true", word);
+    let route = |matching: &str, action: &str, field: &str, off: &str| {
+        format!(
+            "{routes}              - {{ match: {{ {matching} }}, route: {{ {action} }}, {field}: {{ {off} }} }}\n"
+        )
+    };
+    let per_filter = "typed_per_filter_config";
+    let old_cluster = |address: &str| {
+        format!(
+            "{clusters}  - {{ name: old, connect_timeout: 2s, load_assignment: {{ cluster_name: old, endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {address} }} }}] }}] }} }}\n"
+        )
+    };
+    let old = old_cluster("{ socket_address: { address: localhost, port_value: 8000 } }");
+    let off_to_old = route("path: /old", "cluster: old", per_filter, off);
+    let second = |filter: &str| {
+        format!(
+            "{listeners}  - {{ name: second, address: {{ socket_address: {{ address: 127.0.0.1, port_value: 10001 }} }}, filter_chains: [{{ filters: [{filter}] }}] }}\n"
+        )
+    };
+    let manager = |cluster: &str| {
+        second(&format!(
+            "{{ name: hcm, typed_config: {{ stat_prefix: x, http_filters: [{{ name: router }}], route_config: {{ virtual_hosts: [{{ name: x, domains: ['*'], routes: [{{ match: {{ prefix: / }}, route: {{ cluster: {cluster} }} }}] }}] }} }} }}"
+        ))
+    };
+    let tcp = second(
+        "{ name: tcp, typed_config: { \"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, cluster: mcp_server } }",
+    );
+    let weighted = format!(
+        "                  weighted_clusters: {{ clusters: [{{ name: mcp_server, weight: 1 }}, {{ name: mcp_server, weight: 1, {per_filter}: {{ {off} }} }}] }}\n"
+    );
+    let reads_path = "virtual_hosts[0].routes[0]";
+    let elsewhere = "listeners.second.virtual_hosts[0].routes[0]";
+    let with_regex = [
+        (routes, route("prefix: /x", "cluster: mcp_server", per_filter, off)),
+        ("match: { prefix: \"/\" }", "match: { safe_regex: { regex: '/.*' } }".to_owned()),
+    ];
+    for (index, (changes, code, field, reason)) in [
+        (vec![(entry, format!("{entry}            disabled: true\n"))], 1, "http_filters.disabled", "is off"),
+        (vec![(entry, format!("{entry}            disabled: 'true'\n"))], 1, "http_filters.disabled", "is off"),
+        (vec![(entry, format!("{entry}            disabled: false\n"))], 0, "", "ok"),
+        (vec![(listeners, manager("mcp_server"))], 1, elsewhere, "without the filter"),
+        (vec![(listeners, manager("old")), (clusters, old.clone())], 1, elsewhere, "without the filter"),
+        (vec![(listeners, manager("identity_provider"))], 0, "", "ok"),
+        (vec![(listeners, tcp)], 1, "tcp_proxy", "without the filter"),
+        (vec![(routes, off_to_old.clone()), (clusters, old)], 1, reads_path, "leads to the MCP server"),
+        (
+            vec![
+                (routes, off_to_old),
+                (clusters, old_cluster("{ socket_address: { address: 127.0.0.1, port_value: 8001 } }")),
+            ],
+            0,
+            "",
+            "ok",
+        ),
+        (with_regex.to_vec(), 1, reads_path, "leads to the MCP server"),
+        (
+            vec![(routes, route("path: /x", "cluster_header: x-to", per_filter, off))],
+            0,
+            reads_path,
+            "warning leads where the request says",
+        ),
+        (
+            vec![(routes, route("path: /x", "cluster: other, request_mirror_policies: [{ cluster: mcp_server }]", per_filter, off))],
+            1,
+            reads_path,
+            "leads to the MCP server",
+        ),
+        (
+            vec![(routes, route("prefix: /MCP, case_sensitive: false", "cluster: other", per_filter, off))],
+            1,
+            reads_path,
+            "takes /mcp",
+        ),
+        (
+            vec![(routes, route("path: /x", "cluster: mcp_server", "typedPerFilterConfig", off))],
+            1,
+            reads_path,
+            "leads to the MCP server",
+        ),
+        (
+            vec![(routes, route("path: /x", "cluster: mcp_server", per_filter, &off_in("disabled: 'true'")))],
+            1,
+            reads_path,
+            "leads to the MCP server",
+        ),
+        (vec![(policy, "failurePolicy: FAIL_OPEN".to_owned())], 1, "failure_policy", "unguarded"),
+        (vec![(policy, "failure_policy: 3".to_owned())], 1, "failure_policy", "unguarded"),
+        (vec![(policy, "failure_policy: 0".to_owned())], 1, "failure_policy", "unguarded"),
+        (vec![(policy, "failure_policy: fail_open".to_owned())], 1, "failure_policy", "unguarded"),
+        (vec![(policy, "failure_policy: 1".to_owned())], 0, "", "ok"),
+        (vec![(policy, "failure_policy: 2".to_owned())], 0, "failure_policy", "warning refuses everything"),
+        (vec![(policy, "fail_open: 'true'".to_owned())], 1, "failure_policy", "unguarded"),
+        (vec![(policy, "failOpen: true".to_owned())], 1, "failure_policy", "unguarded"),
+        (
+            vec![(target, weighted)],
+            1,
+            "virtual_hosts[0].routes[0].route.weighted_clusters.clusters[1]",
+            "takes /mcp",
+        ),
+        (
+            vec![
+                (
+                    "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\n              config:",
+                    "type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher\n              extension_config:".to_owned(),
+                ),
+            ],
+            1,
+            "the filter",
+            "can't see what passes it by",
+        ),
+        (
+            vec![(filters, format!("          upgrade_configs: [{{ upgrade_type: websocket, filters: [{{ name: router }}] }}]\n{filters}"))],
+            1,
+            "upgrade_configs[0].filters",
+            "replaces the manager's filters",
+        ),
+        (
+            vec![("          - name: envoy.access_loggers.file\n", "          - name: envoy.access_loggers.file\n            filter: { not_health_check_filter: {} }\n".to_owned())],
+            0,
+            "access_log.filter",
+            "warning leaves out",
+        ),
+        (
+            vec![(filters, format!("{filters}          - {{ name: other, typedConfig: {{ config: {{ vmConfig: {{ vmId: mcp_iap, code: {{ local: {{ filename: other.wasm }} }} }} }} }} }}\n"))],
+            1,
+            "vm_config.vm_id",
+            "another filter",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut text = shipped.clone();
+        for (from, to) in changes {
+            assert_eq!(text.matches(from).count(), 1, "{from}");
+            text = text.replacen(from, &to, 1);
+        }
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bypass-{index}.yaml"));
+        std::fs::write(&file, text).unwrap();
+        let seen = mcp_iap(&["check", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(seen.status.code(), Some(code), "{index} {field} {reason}: {text}");
+        assert!(
+            text.contains(reason) && (field.is_empty() || text.contains(&format!(": {field}\n"))),
+            "{index} {field} {reason}: {text}"
+        );
+        assert!(text.lines().count() <= 6, "{index}: one finding: {text}");
+    }
+}
+
 /// Before the filter is pasted, or where it lost its document, no rule of the document's form is told.
 #[test]
 fn an_envoy_without_the_filter_is_told_so() {
@@ -199,6 +363,14 @@ fn an_envoy_without_the_filter_is_told_so() {
             std::fs::read_to_string(root().join("envoy/dynamic/clusters.yaml")).unwrap(),
             "without a filter of mcp-iap",
         ),
+        (
+            std::fs::read_to_string(root().join("envoy/dynamic/listener.yaml")).unwrap(),
+            "`mcp-iap check DIR/filter.yaml`",
+        ),
+        (
+            std::fs::read_to_string(root().join("envoy/dynamic/envoy.yaml")).unwrap(),
+            "`mcp-iap check DIR/filter.yaml`",
+        ),
         (shipped.replace("      http_filters:\n", other), ": ok, guards http://127.0.0.1:10000/mcp"),
     ]
     .into_iter()
@@ -208,6 +380,7 @@ fn an_envoy_without_the_filter_is_told_so() {
         std::fs::write(&file, text).unwrap();
         let seen = mcp_iap(&["check", file.to_str().unwrap()]);
         let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(text.contains("paste"), told.contains("without"), "{text}");
         assert!(text.contains(told) && text.lines().count() <= 4, "{text}");
         assert_eq!(seen.status.success(), told.contains("ok"));
     }
@@ -245,6 +418,70 @@ fn a_vm_id_that_is_not_ours_alone_is_refused() {
         assert_eq!(seen.status.code(), Some(code), "{text}");
         assert_eq!(field.is_some(), text.contains("vm_id"), "{text}");
         assert!(text.contains(field.unwrap_or_default()), "{text}");
+    }
+}
+
+/// An MCP server that answers each request with these tools, until the test ends. Stands in for one that wants to
+/// deceive who looks at it.
+fn server(tools: serde_json::Value) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = std::io::BufReader::new(stream.unwrap());
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).unwrap();
+                let line = line.trim_end().to_ascii_lowercase();
+                if let Some(value) = line.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                } else if line.is_empty() {
+                    break;
+                }
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let body =
+                serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": &tools}}).to_string();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}/mcp")
+}
+
+/// What a server or a document says stays text: a terminal obeys nothing of it.
+#[test]
+fn a_terminal_obeys_nothing_that_is_told() {
+    let evil = "\u{1b}]0;\nmcp-iap: x\u{7}\u{9b}2J\u{7f}\u{202e}allowed";
+    let is_plain = |text: &[u8]| text.iter().all(|b| matches!(b, b' '..=b'~' | b'\n'));
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("evil.yaml");
+    let file = file.to_str().unwrap();
+    let quoted = evil.escape_unicode().to_string().replace("\\u{", "\\U").replace('}', "");
+    let quoted = quoted.split("\\U").skip(1).map(|hex| format!("\\U{hex:0>8}")).collect::<String>();
+    let written = |rules: &str| {
+        let head = "resource: http://127.0.0.1:1/mcp\nissuers: [{ issuer: https://i.example.com }]\n";
+        std::fs::write(file, format!("{head}catalogue: {{ tools: {{ a: {{}} }} }}\n{rules}")).unwrap();
+    };
+    let upstream = server(serde_json::json!([{"name": "a"}, {"name": evil}]));
+    let twice = server(serde_json::json!([{"name": evil, "description": "shown"}, {"name": evil}]));
+    for (rules, more, told) in [
+        ("rules: []\n".to_owned(), vec!["--upstream", &upstream], "lacks a tool"),
+        ("rules: []\n".to_owned(), vec!["--upstream", &upstream, "-o", "json"], "lacks a tool"),
+        ("rules: []\n".to_owned(), vec!["--upstream", &twice], "allowed\" twice"),
+        (format!("rules: [{{ id: a, allow: {{ tools: [\"{quoted}\"] }} }}]\n"), vec![], "allowed"),
+        (format!("\"{quoted}\": 1\n"), vec![], "allowed"),
+    ] {
+        written(&rules);
+        let seen = mcp_iap(&[&["check", "--strict", file][..], &more].concat());
+        assert_eq!(seen.status.code(), Some(1), "{more:?}");
+        let text = [seen.stdout, seen.stderr].concat();
+        let shown = String::from_utf8_lossy(&text).into_owned();
+        assert!(
+            is_plain(&text) && shown.contains(told) && !shown.contains("\nmcp-iap: x"),
+            "{more:?} {shown:?}"
+        );
     }
 }
 

@@ -451,7 +451,7 @@ fn who_waited_for_a_prefetch_that_failed_is_refused_with_it() {
 /// What stands in the shared data is read like an answer of the issuer.
 #[test]
 fn rubbish_in_the_shared_data_is_no_key_set() {
-    for rubbish in [&b""[..], b"\x01", b"\xff\xff", &[1; 33], &[255; 64], b"{\"keys\":[]}", &[0; 400_000]] {
+    for rubbish in [&b""[..], b"\x02", b"\xff\xff", &[2; 41], &[255; 64], b"{\"keys\":[]}", &[0; 400_000]] {
         let envoy = Envoy::new(2);
         envoy.tick(0);
         for place in envoy.data.0.borrow_mut().values_mut() {
@@ -506,4 +506,132 @@ fn fetches_are_counted_by_their_end_and_keys_have_an_age() {
     assert_eq!(keys.take_fetches(), [("https://login.example.com", "unavailable", 1)]);
     assert!(keys.take_fetches().is_empty());
     assert_eq!(keys.ages().collect::<Vec<_>>(), [("https://login.example.com", 55)]);
+}
+
+/// The time is put right while Envoy runs. Each worker has its keys from later then.
+#[test]
+fn a_clock_that_is_put_back_cuts_nobody_off() {
+    let envoy = Envoy::new(2);
+    envoy.seconds(1000);
+    envoy.tick(0);
+    envoy.tick(1);
+    envoy.seconds(880);
+    assert_eq!(envoy.send(0, &token(&OLD)).1.len(), 2);
+    for worker in [0, 1, 0, 1] {
+        assert_eq!(envoy.send(worker, &token(&OLD)), ("allowed".into(), vec![]));
+    }
+    // What others bring is looked for by the new time, too.
+    envoy.seconds(890);
+    *envoy.provider.jwks.borrow_mut() = NEW.jwks();
+    assert_eq!(envoy.reason(0, &token(&NEW)), "allowed");
+    assert_eq!(envoy.tick(1), 0);
+    assert_eq!(envoy.reason(1, &token(&OLD)), "unknown_key");
+}
+
+#[test]
+fn a_clock_that_is_put_back_after_a_failure_keeps_nobody_from_asking() {
+    let envoy = Envoy::new(2);
+    envoy.seconds(1000);
+    envoy.provider.is_down.set(true);
+    assert_eq!(envoy.reason(0, &token(&OLD)), UNAVAILABLE);
+    assert_eq!(envoy.reason(1, &token(&OLD)), UNAVAILABLE);
+    envoy.provider.is_down.set(false);
+    envoy.seconds(880);
+    assert_eq!(envoy.tick(0), 2, "nor from fetching by the clock");
+    assert_eq!(envoy.reason(1, &token(&OLD)), "allowed");
+}
+
+#[test]
+fn a_clock_that_is_put_back_keeps_no_kid_unknown() {
+    let envoy = Envoy::new(1);
+    envoy.seconds(1000);
+    envoy.tick(0);
+    assert_eq!(envoy.reason(0, &token(&NEW)), "unknown_key");
+    envoy.seconds(880);
+    assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+    *envoy.provider.jwks.borrow_mut() = NEW.jwks();
+    envoy.seconds(890);
+    assert_eq!(envoy.reason(0, &token(&NEW)), "allowed");
+}
+
+/// A stranger waits for the cooldown's end when the clock is put back; an honest request joins his fetch.
+#[test]
+fn a_clock_that_is_put_back_holds_nobody() {
+    let envoy = Envoy::new(1);
+    envoy.seconds(1000);
+    envoy.tick(0);
+    let worker = &envoy.workers[0];
+    let authorization = format!("Bearer {}", made_up("x"));
+    let head = [(":method", "POST"), (":path", "/mcp"), ("authorization", authorization.as_str())];
+    let (settings, shared) = (Rc::clone(&worker.settings), Rc::clone(&worker.shared));
+    let stranger = Rc::new(Request::new(settings, shared, StreamId(7), Head::from_pairs(head)));
+    let mut flow = Box::pin(stranger.run());
+    assert!(flow.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    envoy.seconds(700);
+    assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+    let waited = envoy.clock.get().since(UnixTime(NOW + 700).into());
+    assert!(waited <= Duration::from_secs(9), "{waited:?}: what is left of a lease at most");
+}
+
+#[test]
+fn a_clock_that_is_put_back_while_a_request_waits_costs_it_one_more_fetch() {
+    let envoy = Envoy::new(1);
+    envoy.seconds(1000);
+    envoy.tick(0);
+    envoy.seconds(1010);
+    let worker = &envoy.workers[0];
+    worker.shared.set_now(envoy.clock.get());
+    let authorization = format!("Bearer {}", made_up("x"));
+    let head = [(":method", "POST"), (":path", "/mcp"), ("authorization", authorization.as_str())];
+    let is_back = Cell::new(false);
+    let ended = worker.run(&head, Ok(b"{}"), &|path| {
+        if !is_back.replace(true) {
+            worker.shared.set_now(UnixTime(NOW + 700));
+        }
+        envoy.provider.answer(path)
+    });
+    assert_eq!((ended.record["reason"].as_str(), ended.callouts.len()), (Some("unknown_key"), 4));
+}
+
+/// Whoever learns of it, and whether or not the provider is down later: its answer is no reason to go on.
+#[test]
+fn the_last_key_that_is_withdrawn_ends_with_its_time() {
+    let unusable = json!({"keys": [{"kty": "RSA", "kid": "x"}, null]});
+    for (empty, is_down) in [(json!({"keys": []}), false), (unusable.clone(), false), (unusable, true)] {
+        let envoy = Envoy::new(3);
+        envoy.tick(0);
+        envoy.tick(1);
+        *envoy.provider.jwks.borrow_mut() = empty;
+        envoy.seconds(55);
+        assert_eq!(envoy.tick(0), 2);
+        envoy.provider.is_down.set(is_down);
+        envoy.seconds(58);
+        envoy.tick(0);
+        assert_eq!(envoy.reason(0, &token(&OLD)), "allowed", "it counts for its time");
+        for second in 60..100 {
+            envoy.seconds(second);
+            for worker in 0..3 {
+                assert_eq!(envoy.reason(worker, &token(&OLD)), UNAVAILABLE, "{worker} at {second} s");
+            }
+        }
+        envoy.provider.is_down.set(false);
+        *envoy.provider.jwks.borrow_mut() = OLD.jwks();
+        envoy.seconds(110);
+        (0..3).for_each(|worker| assert_eq!(envoy.reason(worker, &token(&OLD)), "allowed"));
+        envoy.provider.is_down.set(true);
+        envoy.seconds(172);
+        assert_eq!(envoy.send(0, &token(&OLD)).1.len(), 1);
+        assert_eq!(envoy.reason(1, &token(&OLD)), "allowed", "a set that came since has its stale time");
+    }
+}
+
+#[test]
+fn what_is_no_key_set_withdraws_nothing() {
+    for garbage in [json!({"keys": 7}), json!([]), json!("<html>")] {
+        let envoy = Envoy::new(1);
+        envoy.tick(0);
+        *envoy.provider.jwks.borrow_mut() = garbage;
+        envoy.seconds(89);
+        assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+    }
 }

@@ -10,11 +10,9 @@ use std::time::Duration;
 /// The largest record, in bytes; a larger key set is fetched by each worker. Records are never deleted.
 const MAX_RECORD: usize = 256 * 1024;
 /// The first byte of a record of this form.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 /// How often a change is tried when others change the record at the same time.
 const MAX_TRIES: usize = 8;
-/// How far a record's times may be ahead of our own clock.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// Data that all workers of one Envoy see, by key; nothing can be deleted from it.
 pub trait SharedData {
@@ -59,6 +57,8 @@ pub struct KeyRecord {
     pub failed_at: Timestamp,
     /// When a request may ask again after that.
     pub retry_at: Timestamp,
+    /// When a set was asked for that came without a usable key; zero after one with any.
+    pub withdrawn_at: Timestamp,
     /// Until then somebody is asking.
     pub leased_until: Timestamp,
     /// The JWK Set as it came; empty for none.
@@ -68,7 +68,7 @@ pub struct KeyRecord {
 impl KeyRecord {
     fn encode(&self) -> Vec<u8> {
         let mut out = vec![FORM];
-        for time in [self.asked_at, self.failed_at, self.retry_at, self.leased_until] {
+        for time in [self.asked_at, self.failed_at, self.retry_at, self.withdrawn_at, self.leased_until] {
             out.extend(time.0.to_le_bytes());
         }
         out.extend_from_slice(&self.document);
@@ -78,7 +78,7 @@ impl KeyRecord {
     /// Takes a record apart. None of its times may be ahead of `now`, but for a lease of at most `lease`.
     fn decode(bytes: &[u8], now: Timestamp, lease: Duration) -> Option<Self> {
         let (form, rest) = bytes.split_first()?;
-        let (times, document) = rest.split_at_checked(32)?;
+        let (times, document) = rest.split_at_checked(40)?;
         if *form != FORM || bytes.len() > MAX_RECORD {
             return None;
         }
@@ -89,12 +89,13 @@ impl KeyRecord {
             asked_at: next()?,
             failed_at: next()?,
             retry_at: next()?,
+            withdrawn_at: next()?,
             leased_until: next()?,
             document: document.to_vec(),
         };
-        let latest = now.plus(CLOCK_TOLERANCE);
-        let is_past = record.asked_at.max(record.failed_at).max(record.retry_at) <= latest;
-        (is_past && record.leased_until <= latest.plus(lease)).then_some(record)
+        let latest = record.asked_at.max(record.failed_at).max(record.retry_at).max(record.withdrawn_at);
+        let is_ahead = latest.is_ahead_of(now) || record.leased_until.is_ahead_of(now.plus(lease));
+        (!is_ahead).then_some(record)
     }
 }
 
@@ -150,12 +151,14 @@ impl KeyShare {
         });
     }
 
-    /// Tells the others that a fetch failed just now, and when a request may ask again.
-    pub fn fail(&self, now: Timestamp, retry_at: Timestamp) {
+    /// Tells the others that a fetch failed just now, when a request may ask again, and if the set came without a
+    /// usable key, when it was asked for.
+    pub fn fail(&self, now: Timestamp, retry_at: Timestamp, withdrawn_at: Option<Timestamp>) {
         self.change(now, |record| {
             record.leased_until = Timestamp(0);
             record.failed_at = now;
             record.retry_at = retry_at;
+            record.withdrawn_at = withdrawn_at.unwrap_or(record.withdrawn_at);
         });
     }
 
@@ -227,7 +230,7 @@ mod tests {
         let (_, a, b) = two();
         a.publish(b"keys", at(100), at(100));
         assert!(a.lease(at(200)));
-        a.fail(at(201), at(202));
+        a.fail(at(201), at(202), None);
         let record = b.read(at(201));
         assert_eq!((record.failed_at, record.retry_at, record.document.len()), (at(201), at(202), 4));
         assert!(b.lease(at(201)));
@@ -260,6 +263,7 @@ mod tests {
             KeyRecord { asked_at: at(1006), ..KeyRecord::default() },
             KeyRecord { failed_at: at(1006), ..KeyRecord::default() },
             KeyRecord { retry_at: at(2000), ..KeyRecord::default() },
+            KeyRecord { withdrawn_at: at(1006), ..KeyRecord::default() },
             KeyRecord { leased_until: at(1012), ..KeyRecord::default() },
         ] {
             assert_eq!(KeyRecord::decode(&bad.encode(), now, LEASE), None, "{bad:?}");

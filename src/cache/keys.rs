@@ -21,8 +21,6 @@ const MAX_KID: usize = 256;
 const RETRY: Duration = Duration::from_secs(1);
 /// Without requests the pause doubles with each failure, so often at most.
 const MAX_DOUBLINGS: u32 = 5;
-/// How far a time may be ahead of our own clock: workers read theirs at different moments.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// How long keys count, and how far apart fetches are.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +43,8 @@ pub struct KeyCache {
     lead: Duration,
     keys: Option<(Rc<KeySet>, Timestamp)>,
     failure: Option<Failure>,
+    /// The issuer has told since that it has no key: nothing prolongs what is at hand.
+    withdrawn_at: Option<Timestamp>,
     unknown: VecDeque<(String, Timestamp)>,
 }
 
@@ -77,12 +77,21 @@ impl KeyCache {
     pub fn new(times: KeyTimes, spread: u8) -> Self {
         let part = f64::from(spread).mul_add(0.2 / 255.0, 0.1);
         let lead = times.cache_duration.mul_f64(part);
-        Self { times, lead, keys: None, failure: None, unknown: VecDeque::new() }
+        Self { times, lead, keys: None, failure: None, withdrawn_at: None, unknown: VecDeque::new() }
+    }
+
+    /// Forgets what is ahead of the clock, which was put back since: how old it is can't be told.
+    pub fn forget_what_is_ahead(&mut self, now: Timestamp) {
+        self.keys.take_if(|(_, asked_at)| asked_at.is_ahead_of(now));
+        self.failure.take_if(|failure| failure.at.max(failure.retry_at).is_ahead_of(now));
+        self.withdrawn_at = self.withdrawn_at.map(|at| at.min(now));
+        self.unknown.retain(|(_, since)| !since.is_ahead_of(now));
     }
 
     /// Looks for keys that have the `kid` of a token that arrived at `arrived`.
     #[must_use]
     pub fn lookup(&mut self, kid: Option<&str>, arrived: Timestamp, now: Timestamp) -> Lookup {
+        self.forget_what_is_ahead(now);
         let may_retry = self.may_retry(now);
         let or_none = |lookup| if may_retry { lookup } else { Lookup::Unavailable };
         let usable = self.keys.as_ref().filter(|_| self.is_usable(now));
@@ -120,10 +129,10 @@ impl KeyCache {
     /// Whether keys are used: within their time, or beyond it while they can't be fetched.
     #[must_use]
     pub fn is_usable(&self, now: Timestamp) -> bool {
-        let stale = if self.failure.is_some() { self.times.stale_if_error } else { Duration::ZERO };
+        let is_prolonged = self.failure.is_some() && self.withdrawn_at.is_none();
+        let stale = if is_prolonged { self.times.stale_if_error } else { Duration::ZERO };
         let counts = self.times.cache_duration.saturating_add(stale);
-        let age = |asked_at: Timestamp| now.since(asked_at) < counts && asked_at <= now.plus(CLOCK_TOLERANCE);
-        self.asked_at().is_some_and(age)
+        self.asked_at().is_some_and(|asked_at| now.since(asked_at) < counts)
     }
 
     /// Whether a request may ask: no fetch failed just before.
@@ -170,6 +179,15 @@ impl KeyCache {
         self.unknown.retain(|(unknown, _)| !keys.has_id(unknown));
         self.keys = Some((keys, asked_at));
         self.failure = self.failure.filter(|failure| failure.at > asked_at);
+        self.withdrawn_at = self.withdrawn_at.filter(|at| *at > asked_at);
+    }
+
+    /// Remembers that a set that was asked for at `asked_at` came without a usable key. What is at hand counts for
+    /// its time, and no longer.
+    pub fn withdraw(&mut self, asked_at: Timestamp) {
+        if self.asked_at().is_some_and(|ours| ours <= asked_at) {
+            self.withdrawn_at = self.withdrawn_at.max(Some(asked_at));
+        }
     }
 
     /// Remembers that a fetch failed at `at`, and when a request may ask again.
@@ -276,6 +294,21 @@ mod tests {
         cache.store(keys(), at(100_000));
         assert_eq!(says(&mut cache, "a", at(99_996)), "keys");
         assert_eq!(says(&mut cache, "a", at(99_000)), "fetch");
+    }
+
+    #[test]
+    fn keys_that_were_withdrawn_by_a_later_time_stay_so_until_new_ones_come() {
+        let mut cache = cache();
+        cache.store(keys(), at(1000));
+        cache.withdraw(at(1500));
+        fail(&mut cache, 1500);
+        assert_eq!(says(&mut cache, "a", at(1100)), "keys", "the clock was put back");
+        fail(&mut cache, 1600);
+        assert_eq!(says(&mut cache, "a", at(1600)), "unavailable");
+        assert_eq!(says(&mut cache, "a", at(1101)), "keys");
+        cache.store(keys(), at(1102));
+        fail(&mut cache, 1702);
+        assert_eq!(says(&mut cache, "a", at(1702)), "keys", "stale");
     }
 
     #[test]

@@ -42,8 +42,10 @@ pub enum KeysError {
     Discovery(DiscoveryError),
     /// The key set did not come.
     JwksCallout(CalloutError),
-    /// The key set is none, or holds no usable key.
+    /// The key set is none.
     Jwks,
+    /// The key set holds no usable key: the issuer withdrew all that it had.
+    NoUsableKey,
     /// The task went wrong, or a bound is reached.
     NotFetched,
     /// Another worker asked, and failed.
@@ -85,8 +87,8 @@ pub async fn fetch_keys(
     };
     let reply = outbox.call(callout(path)).await;
     let document = reply.and_then(|reply| reply.body_of(200)).map_err(KeysError::JwksCallout)?;
-    let keys = KeySet::parse(&document).map(Rc::new).ok_or(KeysError::Jwks)?;
-    Ok((keys, document))
+    let keys = KeySet::parse_or_empty(&document).ok_or(KeysError::Jwks)?;
+    if keys.is_empty() { Err(KeysError::NoUsableKey) } else { Ok((Rc::new(keys), document)) }
 }
 
 impl KeySource {
@@ -120,7 +122,7 @@ impl KeysError {
                 CalloutError::Status(_) => "status",
             },
             Self::Discovery(_) => "discovery",
-            Self::Jwks => "jwks",
+            Self::Jwks | Self::NoUsableKey => "jwks",
             Self::NotFetched => "not_fetched",
             Self::Elsewhere => "elsewhere",
         }
@@ -144,7 +146,9 @@ impl fmt::Display for KeysError {
             Self::Discovery(DiscoveryError::OtherHost) => {
                 return f.write_str("the discovery document's `jwks_uri` is on another host; configure `jwks_uri` if it is right");
             }
-            Self::Jwks => return f.write_str("the key set is none or holds no usable key"),
+            Self::Jwks | Self::NoUsableKey => {
+                return f.write_str("the key set is none or holds no usable key");
+            }
             Self::Elsewhere => return f.write_str("the keys could not be had by another worker"),
             Self::NotFetched => return f.write_str("the keys were not fetched: a bound is reached"),
         };

@@ -125,7 +125,8 @@ impl KeyStore {
     /// called at each tick.
     pub fn tick(self: &Rc<Self>, callouts: &Callouts) {
         let now = self.clock.get();
-        let looks = now.since(self.looked_at.get()) >= LOOK;
+        let looked_at = self.looked_at.get();
+        let looks = now.since(looked_at) >= LOOK || looked_at.is_ahead_of(now);
         if looks {
             self.looked_at.set(now);
         }
@@ -134,7 +135,8 @@ impl KeyStore {
                 issuer.take_what_others_brought(now);
             }
             let (due, after) = {
-                let cache = issuer.cache.borrow();
+                let mut cache = issuer.cache.borrow_mut();
+                cache.forget_what_is_ahead(now);
                 (cache.due(), cache.asked_at())
             };
             if due <= now && !self.flights.is_under_way(index) {
@@ -164,11 +166,15 @@ impl KeyStore {
         kid: Option<&str>,
         stream: StreamId,
     ) -> Result<Rc<KeySet>, Reason> {
-        let arrived = self.clock.get();
+        let mut arrived = self.clock.get();
         let issuer = self.issuers.get(&index).ok_or(Reason::Internal)?;
         let mut has_failed = false;
         for _ in 0..=MAX_FETCHES {
-            let lookup = issuer.cache.borrow_mut().lookup(kid, arrived, self.clock.get());
+            let now = self.clock.get();
+            if arrived.is_ahead_of(now) {
+                arrived = now;
+            }
+            let lookup = issuer.cache.borrow_mut().lookup(kid, arrived, now);
             let (room, wish) = match lookup {
                 Lookup::Keys(keys) => return Ok(keys),
                 Lookup::Unavailable => break,
@@ -235,8 +241,12 @@ impl KeyStore {
             Err(error) => {
                 keep(&self.complaints, format!("{about}: {error}"));
                 let retry_at = KeyCache::retry_at(now, !wish.is_asked);
+                let withdrawn_at = (error == KeysError::NoUsableKey).then_some(asked_at);
+                if let Some(at) = withdrawn_at {
+                    cache.withdraw(at);
+                }
                 cache.fail(now, retry_at);
-                issuer.share.fail(now, retry_at);
+                issuer.share.fail(now, retry_at, withdrawn_at);
                 Err(error)
             }
         }
@@ -262,10 +272,14 @@ impl IssuerKeys {
     fn take_what_others_brought(&self, now: Timestamp) -> Timestamp {
         let record = self.share.read(now);
         let mut cache = self.cache.borrow_mut();
+        cache.forget_what_is_ahead(now);
         if Some(record.asked_at) > cache.asked_at()
             && let Some(keys) = KeySet::parse(&record.document)
         {
             cache.store(Rc::new(keys), record.asked_at);
+        }
+        if record.withdrawn_at > Timestamp(0) {
+            cache.withdraw(record.withdrawn_at);
         }
         if record.failed_at > Timestamp(0) {
             cache.fail(record.failed_at, record.retry_at);

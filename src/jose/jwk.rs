@@ -44,10 +44,16 @@ impl KeySet {
     /// `None` where it is no JWK Set or holds no usable key.
     #[must_use]
     pub fn parse(document: &[u8]) -> Option<Self> {
+        Self::parse_or_empty(document).filter(|keys| !keys.is_empty())
+    }
+
+    /// As [`Self::parse`], but a JWK Set that holds no usable key is an empty set.
+    #[must_use]
+    pub fn parse_or_empty(document: &[u8]) -> Option<Self> {
         let document = json::parse(document).ok()?;
         let keys = document.get("keys")?.as_array()?;
-        let keys: Vec<_> = keys.iter().filter_map(Key::from_jwk).take(MAX_KEYS).collect();
-        if keys.is_empty() { None } else { Some(Self { keys, by_id: true }) }
+        let keys = keys.iter().filter_map(Key::from_jwk).take(MAX_KEYS).collect();
+        Some(Self { keys, by_id: true })
     }
 
     /// One secret that was configured, for tokens with whatever `kid`.
@@ -63,7 +69,7 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Whether there is none; never so for a set that was parsed.
+    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

@@ -1,6 +1,7 @@
 //! Why a command ends without having done its work, with the exit code for it.
 
 use crate::check;
+use crate::run::terminal::escape;
 use mcp_iap::config::{ConfigError, Errors};
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,15 +26,20 @@ impl Fault {
                 ExitCode::FAILURE
             }
             Self::Failed(message) => {
-                eprintln!("mcp-iap: {message}");
+                eprintln!("mcp-iap: {}", shown(&message));
                 ExitCode::FAILURE
             }
             Self::Usage(message) => {
-                eprintln!("mcp-iap: {message}");
+                eprintln!("mcp-iap: {}", shown(&message));
                 ExitCode::from(check::UNUSABLE)
             }
         }
     }
+}
+
+/// The lines of a message, of which a terminal obeys nothing but their ends.
+fn shown(message: &str) -> String {
+    message.split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }
 
 impl From<Errors> for Fault {

@@ -1,5 +1,5 @@
-//! What stands around the filter in an Envoy configuration: routes that pass it by or cut calls, a log without
-//! records, a buffer that is too small. Only what stands there: what comes by RDS or LDS is not seen.
+//! What stands around the filter in an Envoy configuration: routes for a resource that turn it off or cut calls, a
+//! log without records, a buffer that is too small. Only what stands there: what comes by RDS or LDS is not seen.
 
 use super::Findings;
 use super::envoy::Plugin;
@@ -15,69 +15,93 @@ const RECORD: &str = "FILTER_STATE(wasm.mcp_iap";
 /// Looks at each HTTP connection manager that has the plugin.
 pub fn check(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &mut Findings) {
     let mut managers = Vec::new();
-    find(envoy, None, plugin, &mut managers);
-    for Manager { listener, value, filter } in managers {
-        if !value["access_log"].to_string().contains(RECORD) {
-            let fix = "add the entry that `mcp-iap render envoy --filter` prints";
-            findings.warnings.push(ConfigError::new("access_log", "writes no records", fix));
+    find(envoy, None, &|config| *config == plugin.config, &mut managers);
+    managers.retain(|manager| !manager.filters.is_empty());
+    if managers.is_empty() && !plugin.is_discovered(envoy) {
+        let reason = "stands where `check` can't see what passes it by";
+        let fix = "put it into `http_filters` by itself, with no matcher or other wrapping around it";
+        findings.errors.push(ConfigError::new("the filter", reason, fix));
+    }
+    for Manager { listener, value, filters } in managers {
+        if filters.iter().any(|filter| is_on(&filter["disabled"])) {
+            let reason = "the filter is off where no route puts it on";
+            findings.errors.push(ConfigError::new("http_filters.disabled", reason, "take the line out"));
         }
+        check_log(&value["access_log"], findings);
         let field = "per_connection_buffer_limit_bytes";
         let buffer = listener.map(|listener| listener[field].as_u64().unwrap_or(BUFFER));
         if let Some(buffer) = buffer.filter(|buffer| *buffer < settings.limits.body_bytes as u64) {
             let reason = "is below `limits.body_bytes`: Envoy answers 413 before the filter does";
             findings.warnings.push(ConfigError::new(field, reason, "raise it to that").value(buffer));
         }
+        let routes = routes(&value["route_config"], &filters);
+        if !routes.is_empty() && routes.iter().flat_map(|route| &route.ways).all(|way| way.is_off) {
+            let fix = "leave the filter on, on the route to the MCP server";
+            findings.errors.push(ConfigError::new("virtual_hosts", "the filter is off on all routes", fix));
+            continue;
+        }
         for resource in &settings.resources {
-            check_routes(&value["route_config"], filter, resource.protected.path(), findings);
+            check_routes(&routes, resource.protected.path(), findings);
         }
     }
 }
 
-/// An HTTP connection manager with the plugin, and its listener.
-struct Manager<'a> {
-    listener: Option<&'a Value>,
-    value: &'a Value,
-    /// What the filter is called there.
-    filter: &'a str,
+fn check_log(log: &Value, findings: &mut Findings) {
+    let has_record = |entry: &&Value| entry.to_string().contains(RECORD);
+    let entries: Vec<_> = log.as_array().into_iter().flatten().filter(has_record).collect();
+    if entries.is_empty() {
+        let fix = "add the entry that `mcp-iap render envoy --filter` prints";
+        findings.warnings.push(ConfigError::new("access_log", "writes no records", fix));
+    } else if entries.iter().all(|entry| !entry["filter"].is_null()) {
+        let reason = "leaves out the records of some requests";
+        findings.warnings.push(ConfigError::new("access_log.filter", reason, "take the filter out"));
+    }
 }
 
-fn find<'a>(value: &'a Value, listener: Option<&'a Value>, plugin: &Plugin, into: &mut Vec<Manager<'a>>) {
+/// An HTTP connection manager, and its listener.
+pub struct Manager<'a> {
+    pub listener: Option<&'a Value>,
+    pub value: &'a Value,
+    /// The entries of the filters that were looked for.
+    pub filters: Vec<&'a Value>,
+}
+
+/// All managers, each with those of its filters whose `PluginConfig` is looked for.
+pub fn find<'a>(
+    value: &'a Value,
+    listener: Option<&'a Value>,
+    is_looked_for: &dyn Fn(&Value) -> bool,
+    into: &mut Vec<Manager<'a>>,
+) {
     let listener = if value.get("filter_chains").is_some() { Some(value) } else { listener };
-    let filters = value.get("http_filters").and_then(Value::as_array);
-    let ours = filters.into_iter().flatten().find(|one| one["typed_config"]["config"] == plugin.config);
-    if let Some(filter) = ours.and_then(|one| one["name"].as_str()) {
-        into.push(Manager { listener, value, filter });
+    let is_manager = ["http_filters", "route_config"].iter().any(|field| value.get(field).is_some());
+    if is_manager {
+        let filters = value["http_filters"].as_array().into_iter().flatten();
+        let filters = filters.filter(|one| is_looked_for(&one["typed_config"]["config"]));
+        into.push(Manager { listener, value, filters: filters.collect() });
     }
     match value {
-        Value::Object(members) => members.values().for_each(|value| find(value, listener, plugin, into)),
-        Value::Array(elements) => elements.iter().for_each(|value| find(value, listener, plugin, into)),
+        Value::Object(members) => {
+            members.values().for_each(|value| find(value, listener, is_looked_for, into));
+        }
+        Value::Array(elements) => {
+            elements.iter().for_each(|value| find(value, listener, is_looked_for, into));
+        }
         _ => {}
     }
 }
 
-/// The routes for a resource's path, and those that lead to its server in another way.
-fn check_routes(config: &Value, filter: &str, path: &str, findings: &mut Findings) {
-    let routes = routes(config, filter);
+/// What the routes do with requests for a resource's path.
+fn check_routes(routes: &[Route], path: &str, findings: &mut Findings) {
     let hosts: BTreeSet<usize> = routes.iter().map(|route| route.host).collect();
     let first = |host: &usize| routes.iter().find(|route| route.host == *host && route.takes(path));
-    let own: Vec<&Route> = hosts.iter().filter_map(first).collect();
-    let servers: BTreeSet<&str> =
-        own.iter().filter(|route| !route.is_off).flat_map(|route| route.clusters()).collect();
-    for route in &routes {
-        if !route.is_off {
+    for route in hosts.iter().filter_map(first) {
+        if let Some(place) = route.ways.iter().find(|way| way.is_off).map(|way| &way.place) {
+            let reason = format!("takes {path}, with the filter off");
+            let fix = "put the route for the resource before it, and leave the filter on there";
+            findings.errors.push(ConfigError::new(place, reason, fix));
             continue;
         }
-        if own.iter().any(|own| own.place == route.place) {
-            let reason = format!("takes {path}, with the filter off");
-            let fix = "put the route for the resource before it";
-            findings.errors.push(ConfigError::new(&route.place, reason, fix));
-        } else if let Some(cluster) = route.clusters().find(|cluster| servers.contains(cluster)) {
-            let reason = "leads to the MCP server with the filter off";
-            let fix = "leave the filter on there, or lead it elsewhere";
-            findings.errors.push(ConfigError::new(&route.place, reason, fix).value(cluster));
-        }
-    }
-    for route in own.iter().filter(|route| !route.is_off) {
         let action = &route.value["route"];
         if action["timeout"] != "0s" && action.is_object() {
             let path = format!("{}.route.timeout", route.place);
@@ -92,25 +116,65 @@ fn check_routes(config: &Value, filter: &str, path: &str, findings: &mut Finding
 }
 
 /// A route with what holds for its virtual host.
-struct Route<'a> {
+pub struct Route<'a> {
     place: String,
     host: usize,
     of_host: &'a Value,
     value: &'a Value,
-    is_off: bool,
+    /// Where its requests may go; at least one.
+    pub ways: Vec<Way<'a>>,
 }
 
-fn routes<'a>(config: &'a Value, filter: &str) -> Vec<Route<'a>> {
+/// One destination of a route.
+pub struct Way<'a> {
+    pub place: String,
+    /// Each filter that was looked for is off there.
+    pub is_off: bool,
+    /// The names of clusters that get the requests, or copies of them.
+    pub clusters: Vec<&'a str>,
+    /// The request itself, or something in Envoy, names the cluster.
+    pub is_unknown: bool,
+}
+
+/// Envoy reads `"true"` and YAML's other words too: all but a plain "no" counts as yes.
+pub fn is_on(flag: &Value) -> bool {
+    !(flag.is_null() || *flag == false || *flag == "false")
+}
+
+pub fn routes<'a>(config: &'a Value, filters: &[&Value]) -> Vec<Route<'a>> {
     let each = |value: &'a Value| value.as_array().into_iter().flatten().enumerate();
     let mut found = Vec::new();
     for (host, of_host) in each(&config["virtual_hosts"]) {
         for (index, value) in each(&of_host["routes"]) {
             let place = format!("virtual_hosts[{host}].routes[{index}]");
             // The innermost word counts.
-            let own = [value, of_host, config].map(|one| &one["typed_per_filter_config"][filter]);
-            let own = own.into_iter().find(|one| !one.is_null());
-            let is_off = own.is_some_and(|own| own["disabled"] == true);
-            found.push(Route { place, host, of_host, value, is_off });
+            let is_off = |target: &Value| {
+                filters.iter().all(|filter| {
+                    let name = filter["name"].as_str().unwrap_or_default();
+                    let own =
+                        [target, value, of_host, config].map(|one| &one["typed_per_filter_config"][name]);
+                    let own = own.into_iter().find(|one| !one.is_null());
+                    own.is_some_and(|own| is_on(&own["disabled"]))
+                })
+            };
+            let action = &value["route"];
+            let mirrors = each(&action["request_mirror_policies"]).map(|(_, one)| &one["cluster"]);
+            let named = mirrors.chain([&action["cluster"]]).filter_map(Value::as_str).collect();
+            let unknown = ["cluster_header", "cluster_specifier_plugin", "inline_cluster_specifier_plugin"];
+            let is_unknown = |one: &Value| unknown.iter().any(|field| !one[*field].is_null());
+            let mut ways: Vec<Way> = each(&action["weighted_clusters"]["clusters"])
+                .map(|(index, one)| Way {
+                    place: format!("{place}.route.weighted_clusters.clusters[{index}]"),
+                    is_off: is_off(one),
+                    clusters: one["name"].as_str().into_iter().collect(),
+                    is_unknown: is_unknown(one),
+                })
+                .collect();
+            let (is_off, is_unknown) = (is_off(&Value::Null), is_unknown(action));
+            if ways.is_empty() || is_off {
+                ways.insert(0, Way { place: place.clone(), is_off, clusters: named, is_unknown });
+            }
+            found.push(Route { place, host, of_host, value, ways });
         }
     }
     found
@@ -124,15 +188,13 @@ impl Route<'_> {
         if more.iter().any(|name| !matching[*name].is_null()) {
             return false;
         }
-        let below = |prefix: &str| path == prefix || path.starts_with(&format!("{prefix}/"));
-        matching["path"] == path
-            || matching["prefix"].as_str().is_some_and(|prefix| path.starts_with(prefix))
-            || matching["path_separated_prefix"].as_str().is_some_and(below)
-    }
-
-    fn clusters(&self) -> impl Iterator<Item = &str> {
-        let action = &self.value["route"];
-        let weighted = action["weighted_clusters"]["clusters"].as_array().into_iter().flatten();
-        weighted.map(|one| &one["name"]).chain([&action["cluster"]]).filter_map(Value::as_str)
+        let ignores_case = !matching["case_sensitive"].is_null() && !is_on(&matching["case_sensitive"]);
+        let fold = |text: &str| if ignores_case { text.to_ascii_lowercase() } else { text.to_owned() };
+        let of = |field: &str| matching[field].as_str().map(fold);
+        let path = fold(path);
+        let below = |prefix: String| path == prefix || path.starts_with(&format!("{prefix}/"));
+        of("path").is_some_and(|exact| exact == path)
+            || of("prefix").is_some_and(|prefix| path.starts_with(&prefix))
+            || of("path_separated_prefix").is_some_and(below)
     }
 }

@@ -1,6 +1,7 @@
 //! An Envoy configuration around the document: what the two must agree on.
 
 use super::Findings;
+use super::around::is_on;
 use mcp_iap::config::ConfigError;
 use mcp_iap::gate::Settings;
 use serde_json::Value;
@@ -21,7 +22,7 @@ pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
                 let text = value.pointer("/configuration/value").and_then(Value::as_str);
                 if let Some(text) = text.filter(|_| members.contains_key("vm_config")) {
                     let plugin = Plugin { document: text.to_owned(), config: value.clone() };
-                    into.extend(Some(plugin).filter(Plugin::is_ours));
+                    into.extend(Some(plugin).filter(|plugin| is_ours(&plugin.config)));
                 }
                 members.values().for_each(|value| walk(value, into));
             }
@@ -30,6 +31,7 @@ pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
         }
     }
     let document: Value = serde_saphyr::from_str(std::str::from_utf8(text).ok()?).ok()?;
+    let document = snake_case(document);
     let mut found = Vec::new();
     walk(&document, &mut found);
     let is_envoy = ["static_resources", "dynamic_resources", "http_filters"]
@@ -39,23 +41,79 @@ pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
     if found.is_empty() && !is_envoy { None } else { Some((document, found)) }
 }
 
-impl Plugin {
-    /// An Envoy may have other Wasm filters: they bear other names, and their text is none of our documents.
-    fn is_ours(&self) -> bool {
-        let document: Value = serde_saphyr::from_str(&self.document).unwrap_or_default();
-        let is_named = |field: &str| self.config[field] == "mcp_iap";
-        let code = self.config["vm_config"]["code"].to_string();
-        is_named("name")
-            || is_named("root_id")
-            || code.contains("mcp_iap")
-            || document.get("issuers").is_some()
+/// Envoy takes each field in lowerCamelCase too (protobuf's JSON mapping): here all have the names of the schema.
+/// The document that it hands over stays as it is, and so do keys that are no fields.
+fn snake_case(value: Value) -> Value {
+    const MAPS: [&str; 4] =
+        ["typed_per_filter_config", "key_values", "filter_metadata", "typed_filter_metadata"];
+    match value {
+        Value::Object(members) => {
+            let renamed = members.into_iter().map(|(key, value)| {
+                let key = field_name(&key);
+                let value = match value {
+                    value if key == "configuration" => value,
+                    Value::Object(members) if MAPS.contains(&key.as_str()) => {
+                        members.into_iter().map(|(name, value)| (name, snake_case(value))).collect()
+                    }
+                    value => snake_case(value),
+                };
+                (key, value)
+            });
+            renamed.collect()
+        }
+        Value::Array(elements) => elements.into_iter().map(snake_case).collect(),
+        value => value,
     }
+}
+
+fn field_name(key: &str) -> String {
+    let mut name = String::with_capacity(key.len());
+    for c in key.chars() {
+        if c.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}
+
+impl Plugin {
+    /// It is a resource by itself, which a manager elsewhere names by `config_discovery`.
+    pub fn is_discovered(&self, envoy: &Value) -> bool {
+        let resources = envoy["resources"].as_array().into_iter().flatten();
+        resources.into_iter().any(|one| one["typed_config"]["config"] == self.config)
+    }
+}
+
+/// Whether listeners, or a Wasm filter of one, come from another file or a server.
+pub fn is_part(envoy: &Value) -> bool {
+    fn discovers(value: &Value) -> bool {
+        let kinds = value["config_discovery"]["type_urls"].as_array().into_iter().flatten();
+        let is_wasm = |kind: &Value| kind.as_str().is_some_and(|kind| kind.ends_with(".http.wasm.v3.Wasm"));
+        kinds.into_iter().any(is_wasm)
+            || match value {
+                Value::Object(members) => members.values().any(discovers),
+                Value::Array(elements) => elements.iter().any(discovers),
+                _ => false,
+            }
+    }
+    envoy.pointer("/dynamic_resources/lds_config").is_some() || discovers(envoy)
+}
+
+/// Whether a `PluginConfig` is ours: an Envoy may have other Wasm filters, which bear other names, and whose text is
+/// none of our documents.
+pub fn is_ours(config: &Value) -> bool {
+    let text = config["configuration"]["value"].as_str().unwrap_or_default();
+    let document: Value = serde_saphyr::from_str(text).unwrap_or_default();
+    let is_named = |field: &str| config[field] == "mcp_iap";
+    let code = config["vm_config"]["code"].to_string();
+    is_named("name") || is_named("root_id") || code.contains("mcp_iap") || document.get("issuers").is_some()
 }
 
 /// What doesn't fit between Envoy's configuration and the document in it.
 pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &mut Findings) {
     let flag = "allow_on_headers_stop_iteration";
-    let is_set = plugin.config.get(flag).and_then(Value::as_bool).unwrap_or_default();
+    let is_set = plugin.config[flag] == true || plugin.config[flag] == "true";
     if is_set != settings.allow_on_headers_stop_iteration {
         let reason = format!("is {is_set} in Envoy and {} in the document", !is_set);
         findings.errors.push(ConfigError::new(
@@ -64,15 +122,7 @@ pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &m
             "set both alike, to `true` where Envoy's can be set",
         ));
     }
-    let policy = plugin.config.get("failure_policy").and_then(Value::as_str).unwrap_or("unset");
-    let opens = plugin.config.get("fail_open").and_then(Value::as_bool) == Some(true);
-    if policy == "FAIL_OPEN" || opens {
-        let reason = "passes requests unguarded when the filter can't run";
-        findings.errors.push(ConfigError::new("failure_policy", reason, "use `FAIL_RELOAD`").value(policy));
-    } else if policy != "FAIL_RELOAD" {
-        let reason = "refuses everything until Envoy starts anew, should the filter ever fall";
-        findings.warnings.push(ConfigError::new("failure_policy", reason, "use `FAIL_RELOAD`").value(policy));
-    }
+    compare_policy(&plugin.config, findings);
     compare_vm(envoy, plugin, findings);
     let clusters = envoy.pointer("/static_resources/clusters").and_then(Value::as_array);
     // Clusters that come from elsewhere can't be looked up here.
@@ -87,6 +137,23 @@ pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &m
             let fix = "add the cluster (`mcp-iap render envoy --filter` prints it), or name another";
             findings.errors.push(ConfigError::new(path, "is no cluster of this Envoy", fix).value(cluster));
         }
+    }
+}
+
+/// What Envoy does when the filter can't run. `FailurePolicy` may be written as number too: UNSPECIFIED 0,
+/// FAIL_RELOAD 1, FAIL_CLOSED 2, FAIL_OPEN 3.
+fn compare_policy(config: &Value, findings: &mut Findings) {
+    let policy = &config["failure_policy"];
+    let field = "failure_policy";
+    let shown = if policy.is_null() { Value::from("unset") } else { policy.clone() };
+    let reloads = *policy == "FAIL_RELOAD" || *policy == 1;
+    let closes = policy.is_null() || *policy == "FAIL_CLOSED" || *policy == 2;
+    if is_on(&config["fail_open"]) || !(reloads || closes) {
+        let reason = "passes requests unguarded when the filter can't run";
+        findings.errors.push(ConfigError::new(field, reason, "use `FAIL_RELOAD`").value(shown));
+    } else if closes {
+        let reason = "refuses everything until Envoy starts anew, should the filter ever fall";
+        findings.warnings.push(ConfigError::new(field, reason, "use `FAIL_RELOAD`").value(shown));
     }
 }
 

@@ -3,11 +3,13 @@
 //! and whether the two fit.
 
 mod around;
+mod bypass;
 mod drift;
 mod envoy;
 
 use crate::Output;
 use crate::environment::Environment;
+use crate::run::terminal::{escape, escape_json};
 use clap::Args;
 use mcp_iap::config::{self, Config, ConfigError, Errors};
 use mcp_iap::gate::Settings;
@@ -65,6 +67,11 @@ pub fn run(options: &Options) -> ExitCode {
             );
             return ExitCode::from(UNUSABLE);
         }
+        Some((envoy, plugins)) if plugins.is_empty() && envoy::is_part(&envoy) => {
+            let reason = "has the filter in a file of its own, which is not seen here";
+            let fix = "check that file: `mcp-iap check DIR/filter.yaml` where `render envoy --xds-dir DIR` wrote it";
+            findings.errors.push(ConfigError::new("", reason, fix));
+        }
         Some((_, plugins)) if plugins.is_empty() => {
             let reason = "is an Envoy configuration without a filter of mcp-iap";
             let fix = "paste what `mcp-iap render envoy --filter` prints; the document stands in a `google.protobuf.StringValue`";
@@ -78,6 +85,7 @@ pub fn run(options: &Options) -> ExitCode {
                     around::check(&bootstrap, &plugin, &settings, &mut findings);
                 }
             }
+            bypass::check(&bootstrap, &mut findings);
         }
         None => {
             if let (Some((_, config)), Some(upstream)) =
@@ -90,7 +98,7 @@ pub fn run(options: &Options) -> ExitCode {
     }
     match output {
         Output::Text => print!("{}", findings.to_text(file)),
-        Output::Json => println!("{}", findings.to_json(file)),
+        Output::Json => println!("{}", escape_json(&findings.to_json(file).to_string())),
     }
     let fails = !findings.errors.is_empty() || (*strict && !findings.warnings.is_empty());
     if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -170,14 +178,16 @@ pub fn faults(file: &Path, errors: &[ConfigError]) -> String {
     text
 }
 
+/// A server or an author chose what stands in it, and a terminal obeys control characters.
 fn describe(text: &mut String, file: &Path, kind: &str, finding: &ConfigError) {
     let ConfigError { path, value, reason, fix } = finding;
     let path = if path.is_empty() { "the document" } else { path };
-    let _ = writeln!(text, "{}: {path}", file.display());
+    let _ = writeln!(text, "{}: {}", file.display(), escape(path));
     if let Some(value) = value {
-        let _ = writeln!(text, "    value   {value}");
+        // It is JSON.
+        let _ = writeln!(text, "    value   {}", escape_json(value));
     }
-    let _ = writeln!(text, "    {kind:<7} {reason}\n    fix     {fix}");
+    let _ = writeln!(text, "    {kind:<7} {}\n    fix     {}", escape(reason), escape(fix));
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -3,6 +3,7 @@
 
 use super::issuer::Issuer;
 use crate::digest::digest_of;
+use crate::render::yaml::{flow, is_visible, scalar};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -73,7 +74,7 @@ catalogue:
         let _ = writeln!(
             text,
             "    {}:{}{description}",
-            key(name),
+            scalar(name),
             if description.is_empty() { "" } else { "   # " }
         );
         let _ = writeln!(text, "      read_only: {}", is_read_only(tool));
@@ -81,37 +82,24 @@ catalogue:
             let _ = writeln!(text, "      destructive: {}", hint(tool, "destructiveHint").unwrap_or(true));
         }
         if tool["inputSchema"].is_object() {
-            let _ = writeln!(text, "      input_schema: {}", tool["inputSchema"]);
+            let _ = writeln!(text, "      input_schema: {}", flow(&tool["inputSchema"]));
         }
         let _ = writeln!(text, "      digest: {}", digest_of(tool));
     }
     Ok(text)
 }
 
-/// A URL: as it is where YAML reads it as text, else as JSON.
+/// A URL: as it is where YAML reads it as text, else in quotes.
 fn url(text: &str) -> String {
     let plain =
         text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~/:".contains(&b)) && !text.ends_with(':');
-    if plain { text.to_owned() } else { Value::from(text).to_string() }
-}
-
-/// A key of YAML: as it is where that can be read in one way only, else as JSON.
-fn key(name: &str) -> String {
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
-            .contains(&name.to_ascii_lowercase().as_str());
-    if plain { name.to_owned() } else { Value::from(name).to_string() }
+    if plain { text.to_owned() } else { scalar(text) }
 }
 
 /// The first line of a text, of characters that a terminal and YAML show and do not obey.
 fn one_line(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    let shown = |c: &char| {
-        !c.is_control()
-            && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{85}' | '\u{feff}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut line: String = line.chars().filter(shown).take(MAX_DESCRIPTION + 1).collect();
+    let mut line: String = line.chars().filter(|c| is_visible(*c)).take(MAX_DESCRIPTION + 1).collect();
     if line.chars().count() > MAX_DESCRIPTION {
         line.pop();
         line.push('…');
@@ -138,15 +126,23 @@ mod tests {
             json!({"name": evil, "description": evil}),
             json!({"name": "true", "description": "a\u{85}rules: 1\u{2028}b \u{1b}[31m"}),
             json!({"name": "a: b # c", "inputSchema": {"type": "object", "title": evil}, "annotations": {"readOnlyHint": true}}),
+            json!({"name": "get\u{202e}\u{7f}\u{9b}\u{e0041}x", "description": "a\u{200b}b\u{202e}c",
+                "inputSchema": {"type": "object", "title": "\u{202e}\u{7f}\u{85}\u{e0041}\u{1b}\\ 名 \""}}),
             json!({"name": "*", "annotations": {"readOnlyHint": "true", "destructiveHint": false}}),
         ];
         let text = written(&listing);
         let config = load(text.as_bytes()).unwrap();
         let tools = config.catalogue.unwrap().tools;
-        assert_eq!(tools.keys().map(String::as_str).collect::<Vec<_>>(), ["*", "a: b # c", "true", evil]);
+        assert_eq!(
+            tools.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["*", "a: b # c", "get\u{202e}\u{7f}\u{9b}\u{e0041}x", "true", evil]
+        );
         assert_eq!(config.rules.unwrap().len(), 1);
         assert!(tools["a: b # c"].read_only && !tools["*"].read_only && !tools["*"].is_destructive());
-        assert!(tools[evil].is_destructive() && !text.contains('\u{1b}'));
+        assert!(tools[evil].is_destructive() && text.contains("# abc\n"));
+        let schema = serde_json::to_value(&tools["get\u{202e}\u{7f}\u{9b}\u{e0041}x"].input_schema).unwrap();
+        assert_eq!(schema["title"], listing[3]["inputSchema"]["title"]);
+        assert!(text.chars().all(|c| c == '\n' || is_visible(c)), "{text:?}");
         assert!(mcp_iap::gate::Settings::load(text.as_bytes()).is_ok());
     }
 

@@ -8,6 +8,7 @@ pub mod server;
 
 use crate::check::UNUSABLE;
 use crate::fault::Fault;
+use crate::run::terminal::escape;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use std::fs::OpenOptions;
@@ -71,8 +72,25 @@ pub fn run(options: &Options) -> ExitCode {
     println!("  1. Read it: what the server says of its tools is its own word, and no rule has a `to` yet.");
     let program = std::env::args().next().unwrap_or_else(|| "mcp-iap".to_owned());
     println!("  2. {program} check {file}");
-    println!("  3. {program} run {file} --upstream {upstream}");
+    println!("  3. {program} run {file} --upstream {upstream}{}", more(options));
     ExitCode::SUCCESS
+}
+
+/// What `run` must be told as well, after what was told here.
+fn more(options: &Options) -> String {
+    let mut more = String::new();
+    // On this machine clients call the listener itself.
+    let authority = options.resource.as_deref().and_then(|resource| {
+        let (origin, _) = http::split(resource).ok()?;
+        origin.strip_prefix("http://")
+    });
+    if let Some(authority) = authority.filter(|authority| authority.starts_with("127.0.0.1:")) {
+        more += &format!(" --listen {authority}");
+    }
+    if let Some(ca) = &options.ca {
+        more += &format!(" --ca {}", ca.display());
+    }
+    more
 }
 
 fn ask(options: &Options) -> Result<String, Fault> {
@@ -105,7 +123,9 @@ fn first_version(
     let text = document::write(resource, &options.upstream, &issuer, &listing)?;
     // What is written is what `check` accepts, or it is not written.
     if let Err(errors) = mcp_iap::gate::Settings::load(text.as_bytes()) {
-        bail!("no configuration can be made of it: {errors}");
+        // Its names are the server's.
+        let errors: Vec<_> = errors.0.iter().map(|error| escape(&error.to_string())).collect();
+        bail!("no configuration can be made of it: {}", errors.join("\n"));
     }
     Ok(text)
 }
@@ -119,4 +139,30 @@ fn write(file: &Path, text: &str, force: bool) -> std::io::Result<()> {
         open.create_new(true)
     };
     open.open(file)?.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_here_is_told_to_run_as_well() {
+        let options = |resource: Option<&str>, ca: Option<&str>| Options {
+            upstream: "http://127.0.0.1:8000/mcp".to_owned(),
+            issuer: "http://127.0.0.1:9400".to_owned(),
+            resource: resource.map(str::to_owned),
+            headers: Vec::new(),
+            ca: ca.map(PathBuf::from),
+            write: PathBuf::from("-"),
+            force: false,
+        };
+        for (resource, ca, expected) in [
+            (None, None, ""),
+            (Some("http://127.0.0.1:7300/x"), None, " --listen 127.0.0.1:7300"),
+            (Some("https://mcp.example.com/mcp"), Some("ca.pem"), " --ca ca.pem"),
+            (Some("http://127.0.0.1.example.com:1/x"), None, ""),
+        ] {
+            assert_eq!(more(&options(resource, ca)), expected, "{resource:?}");
+        }
+    }
 }

@@ -12,10 +12,10 @@ const LEGACY: &str = "2025-11-25";
 /// How many pages a server may have.
 const MAX_PAGES: usize = 100;
 
-/// The definitions of a server's tools, as it lists them.
+/// The definitions of a server's tools, as it lists them. One listed twice is none: nobody could say which counts.
 pub fn list_tools(agent: &Agent, url: &str, headers: &[(String, String)]) -> Result<Vec<Value>> {
     let mut client = Client { agent, url, headers, session: None, version: MODERN.to_owned() };
-    client.pages().or_else(|modern| {
+    let tools = client.pages().or_else(|modern| {
         let tools = client.initialize().and_then(|()| client.pages());
         client.end();
         tools.map_err(|legacy| {
@@ -27,7 +27,14 @@ pub fn list_tools(agent: &Agent, url: &str, headers: &[(String, String)]) -> Res
                 anyhow!("{legacy}; before that, in the way of {MODERN}: {modern}")
             }
         })
-    })
+    })?;
+    let mut names = BTreeSet::new();
+    for name in tools.iter().filter_map(|tool| tool["name"].as_str()) {
+        if !names.insert(name) {
+            bail!("lists the tool {} twice", Value::from(name));
+        }
+    }
+    Ok(tools)
 }
 
 struct Client<'a> {

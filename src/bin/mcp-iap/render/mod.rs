@@ -12,7 +12,7 @@ mod options;
 mod plan;
 mod route;
 mod xds;
-mod yaml;
+pub mod yaml;
 
 pub use options::Options;
 pub use plan::Plan;

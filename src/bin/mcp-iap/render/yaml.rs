@@ -1,5 +1,6 @@
 //! Texts in YAML: whatever they hold, they stay one scalar in their place.
 
+use serde_json::Value;
 use std::fmt::Write as _;
 
 /// A scalar: plain where every reader takes it for a text, else in double quotes, in ASCII.
@@ -27,6 +28,25 @@ pub fn scalar(text: &str) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+/// JSON as YAML's flow style, in which characters that are not plainly visible are written out.
+pub fn flow(value: &Value) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        if is_visible(c) {
+            text.push(c);
+        } else {
+            // Outside of texts JSON has no such characters. To `String` nothing fails.
+            let _ = write!(text, "\\U{:08x}", u32::from(c));
+        }
+    }
+    text
+}
+
+/// Whether it is shown as itself: no control or format character, nor one that joins another.
+pub fn is_visible(c: char) -> bool {
+    matches!(c, ' '..='~') || (!c.is_ascii() && c.escape_debug().eq([c]))
 }
 
 /// Words that some YAML takes for something else than a text.
@@ -62,7 +82,7 @@ pub fn lines(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn read(text: &str) -> Value {
         serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))

@@ -5,7 +5,7 @@ mod decision;
 mod find;
 mod process;
 mod summary;
-mod terminal;
+pub mod terminal;
 mod tether;
 mod words;
 
@@ -144,7 +144,7 @@ fn follow(envoy: &mut Envoy, screen: &mut Screen) -> Result<(), Fault> {
 /// That Envoy ended by itself, with the last that it said.
 fn death(envoy: &mut Envoy) -> Option<Fault> {
     let (status, last) = envoy.ended()?;
-    let last: String = last.iter().map(|line| format!("\n  {}", escape(line))).collect();
+    let last: String = last.iter().map(|line| format!("\n  {line}")).collect();
     Some(Fault::Failed(format!("Envoy ended by itself, {status}; its log ends so:{last}")))
 }
 
