@@ -9,6 +9,7 @@ mod certificates;
 mod client;
 mod dynamic;
 mod envoy;
+mod exchange;
 mod failures;
 mod http2;
 mod init;

@@ -12,13 +12,15 @@ mod guarded;
 mod load;
 mod nearest;
 mod node;
+mod token_exchange;
 
 pub use document::{
     ArgumentCondition, Catalogue, Config, IntegerRange, Issuer, KeyFetching, Limits, Operations, Resource,
     Rule, Scalar, Subjects, Tool,
 };
-pub use environment::{Environment, SecretReference, process_environment};
+pub use environment::{Environment, STAND_IN, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};
 pub use guarded::Guarded;
 pub use load::load;
 pub use nearest::nearest;
+pub use token_exchange::{AuthMethod, GrantType, RequestedTokenUse, Target, TargetArgument, TokenExchange};

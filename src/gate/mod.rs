@@ -6,9 +6,11 @@
 mod admit;
 mod advice;
 mod cors;
+mod exchange;
 mod issuer;
 mod key_times;
 mod keys;
+mod outgoing;
 mod refusal;
 mod request;
 mod resource;
@@ -19,8 +21,10 @@ mod url;
 
 pub use admit::admit;
 pub use cors::Cors;
+pub use exchange::{Exchange, Message};
 pub use issuer::{IssuerSettings, Keys};
 pub use keys::KeyStore;
+pub use outgoing::{ExchangeSettings, Outgoing};
 pub use refusal::{Answer, told};
 pub use request::{Exit, Forward, Request, Shared};
 pub use resource::ResourceSettings;

@@ -60,11 +60,13 @@ impl Settings {
             allowed_hosts: _,
             health_paths,
             limits,
+            token_exchange: _,
+            token_passthrough: _,
             allow_on_headers_stop_iteration,
         } = config;
         let guarded = config.guarded()?;
         let compiled = compile_issuers(issuers, environment, &mut errors);
-        let resources = resource::compile(&guarded, issuers, &mut errors);
+        let resources = resource::compile(&guarded, config, environment, &mut errors);
         if limits.body_bytes == 0 || limits.body_bytes > MAX_BODY {
             errors.push(
                 ConfigError::new("limits.body_bytes", "is out of bounds", "use 1 to 67108864")

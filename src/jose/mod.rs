@@ -6,6 +6,7 @@
 
 mod algorithm;
 mod claims;
+mod client_assertion;
 mod confirmation;
 mod der;
 mod jwk;
@@ -16,6 +17,7 @@ mod signature;
 
 pub use algorithm::{Algorithm, Hash};
 pub use claims::{Expected, VerifiedClaims};
+pub use client_assertion::ClientKey;
 pub use confirmation::{Sender, Unproven};
 pub use jwk::{Key, KeySet};
 pub use jws::Jws;

@@ -1,7 +1,7 @@
 //! The gate without a host: one request at a time against scripted callouts.
 
 use mcp_iap::cache::{NoSharedData, SharedData};
-use mcp_iap::callout::{CalloutError, Reply, StreamId};
+use mcp_iap::callout::{Callout, CalloutError, Reply, StreamId};
 use mcp_iap::config::Environment;
 use mcp_iap::gate::{Answer, Exit, Request, Settings, Shared};
 use mcp_iap::head::Head;
@@ -9,7 +9,7 @@ use mcp_iap::jose::{HostCrypto, NoHost, Sender};
 use mcp_iap::reason::Reason;
 use mcp_iap::time::UnixTime;
 use serde_json::Value;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -31,6 +31,8 @@ pub struct Worker {
     pub body_is_early: bool,
     /// SHA-256 of the certificate that the client of the next request shows.
     pub certificate: Rc<Cell<Option<[u8; 32]>>>,
+    /// All callouts that were made for requests.
+    pub sent: RefCell<Vec<Callout>>,
 }
 
 struct Client(Rc<Cell<Option<[u8; 32]>>>);
@@ -42,7 +44,6 @@ impl Sender for Client {
 }
 
 /// How one request ended.
-#[derive(Debug)]
 pub struct Ended {
     /// The answer given here; `None` where the request was forwarded.
     pub answer: Option<Answer>,
@@ -52,6 +53,10 @@ pub struct Ended {
     pub head_released: bool,
     /// The callouts that were made, by path.
     pub callouts: Vec<String>,
+    /// `Authorization` of what was forwarded.
+    pub credential: Option<String>,
+    /// The request.
+    pub request: Rc<Request>,
 }
 
 impl Worker {
@@ -74,7 +79,14 @@ impl Worker {
         let sender = Client(Rc::clone(&certificate));
         let shared = Rc::new(Shared::new(host, data, &settings).with_sender(Box::new(sender)));
         shared.set_now(UnixTime(NOW));
-        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false, certificate }
+        Self {
+            settings: Rc::new(settings),
+            shared,
+            body_takes: 0,
+            body_is_early: false,
+            certificate,
+            sent: RefCell::default(),
+        }
     }
 
     /// The root's tick: what is due is fetched, as far as others don't do it just now. Answers the callouts that
@@ -114,12 +126,13 @@ impl Worker {
         let (mut head_released, mut callouts) = (false, Vec::new());
         for _ in 0..100 {
             if let Poll::Ready(exit) = flow.as_mut().poll(&mut context) {
-                let answer = match exit {
-                    Exit::Forward(_) => None,
-                    Exit::Answer(answer) => Some(answer),
+                let (answer, credential) = match exit {
+                    Exit::Forward(forward) => (None, forward.credential().authorization().map(str::to_owned)),
+                    Exit::Answer(answer) => (Some(answer), None),
                 };
                 let record = serde_json::from_str(&request.note(|record| record.to_json())).unwrap();
-                return Ended { answer, record, head_released, callouts };
+                let request = Rc::clone(&request);
+                return Ended { answer, record, head_released, callouts, credential, request };
             }
             head_released |= request.take_released_head().is_some();
             if self.body_is_early {
@@ -133,6 +146,7 @@ impl Worker {
             let mut sent = Vec::new();
             self.shared.callouts.run(|callout| {
                 callouts.push(callout.endpoint.path.clone());
+                self.sent.borrow_mut().push(callout.clone());
                 match script(&callout.endpoint.path) {
                     Err(error @ (CalloutError::UnknownCluster | CalloutError::NotSent)) => Err(error),
                     reply => {
