@@ -4,6 +4,7 @@ use crate::jose::VerifiedClaims;
 use crate::json::Value;
 use crate::oauth::Scope;
 use crate::reason::Reason;
+use std::rc::Rc;
 
 /// How many groups one caller may have; more is refused rather than cut.
 const MAX_GROUPS: usize = 1024;
@@ -12,7 +13,7 @@ const MAX_GROUPS: usize = 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// `iss`
-    pub issuer: String,
+    pub issuer: Rc<str>,
     /// `sub`
     pub subject: String,
     /// `client_id` (RFC 9068) or `azp`
@@ -24,12 +25,16 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The caller that a verified token names.
+    /// The caller that a verified token of this issuer names.
     ///
     /// # Errors
     /// [`Reason::InvalidClaim`] where the groups or the scope claim is neither a text nor a list of texts, or
     /// the client's id no text: a deny rule for a group or a client must not be escaped by that.
-    pub fn from_claims(claims: &VerifiedClaims, groups_claim: &str) -> Result<Self, Reason> {
+    pub fn from_claims(
+        claims: &VerifiedClaims,
+        issuer: &Rc<str>,
+        groups_claim: &str,
+    ) -> Result<Self, Reason> {
         let text = |name: &str| match claims.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -46,7 +51,7 @@ impl Caller {
             Some(_) => return Err(Reason::InvalidClaim),
         };
         Ok(Self {
-            issuer: text("iss")?.unwrap_or_default(),
+            issuer: Rc::clone(issuer),
             subject: text("sub")?.unwrap_or_default(),
             client_id: text("client_id")?.or(text("azp")?),
             groups,
@@ -55,5 +60,14 @@ impl Caller {
                 Some(claim) => Scope::granted(claim).ok_or(Reason::InvalidClaim)?,
             },
         })
+    }
+
+    /// About how many bytes this takes, beside its issuer's name.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let texts = [self.subject.len(), self.client_id.as_deref().map_or(0, str::len)];
+        let groups = self.groups.iter().map(|group| group.len().saturating_add(size_of::<String>()));
+        let held = [size_of::<Self>(), self.scope.as_str().len()];
+        texts.into_iter().chain(groups).chain(held).fold(0, usize::saturating_add)
     }
 }

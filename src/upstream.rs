@@ -31,12 +31,16 @@ impl UpstreamCredential {
         Self(Kind::Stripped)
     }
 
-    /// The token that was issued for the upstream, in exchange for `inbound`.
+    /// The token that was issued for the upstream, where the request came with `inbound`.
     ///
     /// # Errors
     /// [`Reason::TokenNotExchanged`] where it is the same.
-    pub fn issued(_permit: &Permit, token: &IssuedToken, inbound: BearerToken<'_>) -> Result<Self, Reason> {
-        if token.access_token.expose() == inbound.expose().as_bytes() {
+    pub fn issued(
+        _permit: &Permit,
+        token: &IssuedToken,
+        inbound: Option<BearerToken<'_>>,
+    ) -> Result<Self, Reason> {
+        if inbound.is_some_and(|inbound| token.access_token.expose() == inbound.expose().as_bytes()) {
             return Err(Reason::TokenNotExchanged);
         }
         Ok(Self::bearer(token.access_token.expose()))

@@ -110,7 +110,7 @@ impl Exchange {
         settings: &Rc<ExchangeSettings>,
         target: &Rc<Target>,
         caller: &Caller,
-        token: BearerToken<'_>,
+        token: Option<BearerToken<'_>>,
     ) -> Result<Found<Answer<IssuedToken>>, Unanswered> {
         let key = key(settings, target, caller, token);
         if let Some(known) = self.tokens.known(&key) {
@@ -199,7 +199,7 @@ struct Ask {
 
 impl Ask {
     /// The parameters and how the client proves itself; `None` where it can't.
-    fn form(&self, token: BearerToken<'_>, now: Timestamp) -> Option<(Form, ClientProof)> {
+    fn form(&self, token: Option<BearerToken<'_>>, now: Timestamp) -> Option<(Form, ClientProof)> {
         let settings = &self.settings;
         let proof = match &settings.client {
             Client::Fixed(proof) => proof.clone(),
@@ -211,7 +211,7 @@ impl Ask {
                 ClientProof::Assertion(key.assertion(&settings.client_id, &audience, &id, now.unix())?)
             }
         };
-        let form = self.target.request.form(token.expose())?;
+        let form = self.target.request.form(token.map(BearerToken::expose).unwrap_or_default())?;
         Some((proof.add_to(form, &settings.client_id)?, proof))
     }
 
@@ -224,10 +224,16 @@ impl Ask {
 
 /// What tells one token from every other: nobody gets what was issued for somebody else, or for another target. With
 /// client credentials it is issued for nobody.
-fn key(settings: &ExchangeSettings, target: &Target, caller: &Caller, token: BearerToken<'_>) -> Digest {
+fn key(
+    settings: &ExchangeSettings,
+    target: &Target,
+    caller: &Caller,
+    token: Option<BearerToken<'_>>,
+) -> Digest {
     let index = target.index.to_le_bytes();
     let what = [b"token".as_slice(), settings.path.as_bytes(), &index];
-    let who = [caller.issuer.as_bytes(), token.expose().as_bytes()];
+    let token = token.map(BearerToken::expose).unwrap_or_default();
+    let who = [caller.issuer.as_bytes(), token.as_bytes()];
     let who = who.into_iter().filter(|_| target.request.grant != Grant::ClientCredentials);
     digest(what.into_iter().chain(who))
 }
@@ -287,15 +293,19 @@ impl Request {
         &self,
         permit: &Permit,
         caller: &Caller,
-        token: BearerToken<'_>,
         target: Option<Rc<Target>>,
     ) -> Result<UpstreamCredential, Reason> {
         let resource = self.resource()?;
+        let token = || BearerToken::from_head(&self.head);
         let (settings, target) = match (&resource.outgoing, target) {
             (Outgoing::Stripped, None) => return Ok(UpstreamCredential::stripped(permit)),
-            (Outgoing::Passthrough, None) => return Ok(UpstreamCredential::passthrough(permit, token)),
+            (Outgoing::Passthrough, None) => return Ok(UpstreamCredential::passthrough(permit, token()?)),
             (Outgoing::Exchanged(settings), Some(target)) => (settings, target),
             _ => return Err(Reason::Internal),
+        };
+        let token = match target.request.grant {
+            Grant::TokenExchange | Grant::JwtBearer => Some(token()?),
+            Grant::ClientCredentials => token().ok(),
         };
         let began = self.shared().now();
         let exchange = &self.shared().exchange;

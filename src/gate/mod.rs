@@ -17,6 +17,7 @@ mod resource;
 mod route;
 mod settings;
 mod signatures;
+mod token;
 mod url;
 
 pub use admit::admit;

@@ -243,7 +243,7 @@ impl Subjects {
         let holds = |list: &Option<Vec<String>>, value: &str| {
             list.as_ref().is_none_or(|list| list.iter().any(|entry| entry == value))
         };
-        issuer.as_ref().is_none_or(|issuer| *issuer == caller.issuer)
+        issuer.as_ref().is_none_or(|issuer| **issuer == *caller.issuer)
             && holds(subjects, &caller.subject)
             && (client_ids.is_none() || caller.client_id.as_deref().is_some_and(|id| holds(client_ids, id)))
             && groups.as_ref().is_none_or(|groups| groups.iter().any(|group| caller.groups.contains(group)))
