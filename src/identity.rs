@@ -1,29 +1,93 @@
-//! Who calls: the identity that rules are about, made from verified claims alone.
+//! Who calls: the identity that rules are about, of whatever kind the credential was. Each kind is made from
+//! what was verified, and from nothing else.
 
 use crate::jose::VerifiedClaims;
 use crate::json::Value;
 use crate::oauth::Scope;
 use crate::reason::Reason;
+use crate::spiffe::SpiffeId;
 
 /// How many groups one caller may have; more is refused rather than cut.
 const MAX_GROUPS: usize = 1024;
 
-/// The caller of a request.
+/// What says who calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallerKind {
+    /// Nothing: nobody is asked for a credential.
+    #[default]
+    Anonymous,
+    /// A token of a configured issuer.
+    Token,
+    /// An API key.
+    ApiKey,
+    /// The certificate of the connection: a workload by itself.
+    Workload,
+}
+
+impl CallerKind {
+    /// As it stands in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Token => "token",
+            Self::ApiKey => "api_key",
+            Self::Workload => "workload",
+        }
+    }
+}
+
+/// The caller of a request. What its credential does not say is empty, and no rule matches that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
+    /// What says who calls.
+    pub kind: CallerKind,
     /// `iss`
     pub issuer: String,
     /// `sub`
     pub subject: String,
     /// `client_id` (RFC 9068) or `azp`
     pub client_id: Option<String>,
-    /// The values of the configured groups claim.
+    /// The values of the configured groups claim, or the groups of the API key.
     pub groups: Vec<String>,
     /// `scope` (RFC 9068, RFC 8693), or else `scp`, as some issuers name it.
     pub scope: Scope,
+    /// The name of the API key.
+    pub api_key: Option<String>,
+    /// The workload that the connection comes from, whoever its user is.
+    pub spiffe_id: Option<SpiffeId>,
 }
 
 impl Caller {
+    /// Nobody in particular.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::default()
+    }
+
+    /// Who has the API key of this name, and is in these groups.
+    #[must_use]
+    pub fn of_api_key(name: &str, groups: &[String]) -> Self {
+        Self {
+            kind: CallerKind::ApiKey,
+            api_key: Some(name.to_owned()),
+            groups: groups.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// A workload that nobody uses.
+    #[must_use]
+    pub fn of_workload(id: SpiffeId) -> Self {
+        Self { kind: CallerKind::Workload, spiffe_id: Some(id), ..Self::default() }
+    }
+
+    /// The same by way of this workload: two identities, and rules match both.
+    #[must_use]
+    pub fn through(self, workload: Option<SpiffeId>) -> Self {
+        Self { spiffe_id: workload, ..self }
+    }
+
     /// The caller that a verified token names.
     ///
     /// # Errors
@@ -46,6 +110,7 @@ impl Caller {
             Some(_) => return Err(Reason::InvalidClaim),
         };
         Ok(Self {
+            kind: CallerKind::Token,
             issuer: text("iss")?.unwrap_or_default(),
             subject: text("sub")?.unwrap_or_default(),
             client_id: text("client_id")?.or(text("azp")?),
@@ -54,6 +119,7 @@ impl Caller {
                 None => Scope::default(),
                 Some(claim) => Scope::granted(claim).ok_or(Reason::InvalidClaim)?,
             },
+            ..Self::default()
         })
     }
 }

@@ -3,7 +3,7 @@
 //! One record a request, on every path; Envoy's access log writes it (`docs/audit.md`). It never holds
 //! a token, an argument's value, or text that a caller chose beyond names, which are cut to a bound.
 
-use crate::identity::Caller;
+use crate::identity::{Caller, CallerKind};
 use crate::mcp::{Era, Operation};
 use crate::policy::Denial;
 use crate::reason::Reason;
@@ -92,10 +92,19 @@ pub struct Record {
 
 #[derive(Clone, Debug, Serialize)]
 struct CallerRecord {
+    /// Absent for a token's caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "String::is_empty")]
     issuer: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     subject: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spiffe_id: Option<String>,
     groups: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
@@ -146,11 +155,14 @@ impl Record {
 
     /// Notes who calls.
     pub fn note_caller(&mut self, caller: &Caller) {
-        let Caller { issuer, subject, client_id, groups, scope } = caller;
+        let Caller { kind, issuer, subject, client_id, groups, scope, api_key, spiffe_id } = caller;
         self.caller = Some(CallerRecord {
+            kind: (*kind != CallerKind::Token).then(|| kind.name()),
             issuer: cut(issuer),
             subject: cut(subject),
             client_id: client_id.as_deref().map(cut),
+            api_key: api_key.as_deref().map(cut),
+            spiffe_id: spiffe_id.as_ref().map(|id| cut(id.as_str())),
             groups: groups.iter().take(MAX_GROUPS).map(|group| cut(group)).collect(),
             scope: cut(&scope.to_string()),
         });

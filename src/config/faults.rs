@@ -103,7 +103,8 @@ impl Fault {
     /// Path, value, reason and fix.
     fn explain(&self, path: String, written: Option<&mut Value>) -> ConfigError {
         // What stands there may be the secret itself.
-        let written = written.filter(|_| !path.ends_with("_secret")).map(|value| &*value);
+        let may_be_secret = ["_secret", ".pepper", ".hash"].iter().any(|end| path.ends_with(end));
+        let written = written.filter(|_| !may_be_secret).map(|value| &*value);
         let error = match self {
             Self::Unknown { near, known, .. } => {
                 let fix = match near {
@@ -231,7 +232,7 @@ mod tests {
             "rules[0].idd did you mean `id`?",
             "rules[0].to.group did you mean `groups`?",
             "rules[1].denny did you mean `deny`?",
-            "x use one of `resource`, `resources`, `issuers`, `rules`, `catalogue`, `allowed_origins`, `allowed_hosts`, `health_paths`, `limits`, `allow_on_headers_stop_iteration`",
+            "x use one of `resource`, `resources`, `issuers`, `require_auth`, `api_keys`, `mesh_identity`, `rules`, `catalogue`, `allowed_origins`, `allowed_hosts`, `health_paths`, `limits`, `allow_on_headers_stop_iteration`",
         ];
         let mut wanted: Vec<_> = wanted.iter().map(|line| (*line).to_owned()).collect();
         wanted.sort();
@@ -245,7 +246,6 @@ mod tests {
         seen.sort();
         let wanted = [
             "catalogue.tools give `tools`",
-            "issuers give `issuers`",
             "resource write a text, with quotes around it",
             "rules[0] write fields, like `{ name: value }`",
             "rules[1].id give `id`",
@@ -266,7 +266,7 @@ mod tests {
         for document in [
             json!({"resource": "https://r", "issuers": [{"issuer": "https://i"}], "rules": [], "no": 1}),
             json!({"resource": "https://r", "issuers": [], "rules": [], "limits": {"body_bytes": "x"}}),
-            json!({"resource": "https://r", "rules": []}),
+            json!({"resource": "https://r", "rules": [], "issuers": 7}),
             json!([]),
             json!(7),
         ] {

@@ -14,8 +14,8 @@ mod nearest;
 mod node;
 
 pub use document::{
-    ArgumentCondition, Catalogue, Config, IntegerRange, Issuer, KeyFetching, Limits, Operations, Resource,
-    Rule, Scalar, Subjects, Tool,
+    ApiKey, ApiKeys, ArgumentCondition, Catalogue, Config, ForwardedClientCert, IntegerRange, Issuer,
+    KeyFetching, Limits, MeshIdentity, Operations, Resource, Rule, Scalar, Subjects, Tool,
 };
 pub use environment::{Environment, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};

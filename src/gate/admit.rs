@@ -1,14 +1,12 @@
 //! One request, from its head to a decision. Every `.await` is a wait for a callout, a cache hit, or
 //! the body. What it answers is carried out by [`super::request::Request::run`].
 
+use super::credential;
 use super::refusal::Answer;
 use super::request::{Exit, Forward, Request};
 use super::resource::ResourceSettings;
 use super::route::{self, Route};
-use crate::identity::Caller;
-use crate::jose::{Jws, VerifiedClaims};
 use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
-use crate::oauth::BearerToken;
 use crate::policy::{Denial, PolicySet};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
@@ -43,16 +41,9 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     };
 
     // Who: a stranger is refused before a byte of the body is read.
-    let token = BearerToken::from_head(head)?;
-    let jws = Jws::parse(token.expose())?;
-    let issuer = settings.issuer(jws.claimed_issuer().unwrap_or_default()).ok_or(Reason::UnknownIssuer)?;
-    // Before keys are asked for: nobody fetches for a token that can't count.
-    jws.algorithm(issuer.expected(protected, request.now()).algorithms)?;
-    let keys = request.keys(issuer, jws.key_id()?).await?;
-    let expected = issuer.expected(protected, request.now());
-    let claims = VerifiedClaims::verify(jws, &keys, &expected, request.verifier(), request.sender())?;
-    let caller = Caller::from_claims(&claims, &issuer.groups_claim)?;
-    request.note(|record| record.note_caller(&caller));
+    let identity = credential::identify(request, protected).await?;
+    let caller = &identity.caller;
+    request.note(|record| record.note_caller(caller));
     if has_message {
         route::check_body_headers(head, settings.limits.body_bytes)?;
     } else if !request.is_complete() {
@@ -63,13 +54,13 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     if !settings.allow_on_headers_stop_iteration {
         let announced = headers::announced(head)?;
         let operations = announced.as_ref().map(headers::Announced::operations);
-        let permit = policies.decide_head(&caller, operations.as_deref())?;
+        let permit = policies.decide_head(caller, operations.as_deref())?;
         request.release_head(UpstreamCredential::stripped_head(&permit));
     }
 
     // What: the body is parsed once, and what was parsed is what is forwarded.
     let body = request.body().await?;
-    claims.check_expiry(&issuer.expected(protected, request.now()))?;
+    identity.check(request.now())?;
     let permit = if has_message {
         let message = Message::parse(&body)?;
         request.note_message(&message);
@@ -79,7 +70,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnknownMethod.into());
         }
         let operations = message.operations()?;
-        let decision = policies.decide(&caller, &operations, &message.arguments);
+        let decision = policies.decide(caller, &operations, &message.arguments);
         request.note_decision(&operations, &decision);
         decision?
     } else {
@@ -88,7 +79,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnexpectedBody.into());
         }
         request.note_era(headers::era_without_message(head)?);
-        policies.decide(&caller, &[Operation::Open], &Arguments::default())?
+        policies.decide(caller, &[Operation::Open], &Arguments::default())?
     };
 
     // Then, and only with a permit: what the upstream gets.

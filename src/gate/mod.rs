@@ -5,10 +5,13 @@
 
 mod admit;
 mod advice;
+mod api_keys;
 mod cors;
+mod credential;
 mod issuer;
 mod key_times;
 mod keys;
+mod mesh;
 mod refusal;
 mod request;
 mod resource;
@@ -17,9 +20,11 @@ mod settings;
 mod signatures;
 
 pub use admit::admit;
+pub use api_keys::ApiKeySettings;
 pub use cors::Cors;
 pub use issuer::{IssuerSettings, Keys};
 pub use keys::KeyStore;
+pub use mesh::MeshSettings;
 pub use refusal::{Answer, told};
 pub use request::{Exit, Forward, Request, Shared};
 pub use resource::ResourceSettings;

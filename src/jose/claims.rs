@@ -104,14 +104,6 @@ impl VerifiedClaims {
         self.claims.get(name).and_then(Value::as_str)
     }
 
-    /// The token has not ended meanwhile: to be asked again after a wait.
-    ///
-    /// # Errors
-    /// [`Reason::TokenExpired`]
-    pub fn check_expiry(&self, expected: &Expected<'_>) -> Result<(), Reason> {
-        check_expiry(self.expires_at, expected)
-    }
-
     /// When the token ends.
     #[must_use]
     pub fn expires_at(&self) -> UnixTime {

@@ -9,7 +9,7 @@ use mcp_iap::jose::{HostCrypto, NoHost, Sender};
 use mcp_iap::reason::Reason;
 use mcp_iap::time::UnixTime;
 use serde_json::Value;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -31,13 +31,19 @@ pub struct Worker {
     pub body_is_early: bool,
     /// SHA-256 of the certificate that the client of the next request shows.
     pub certificate: Rc<Cell<Option<[u8; 32]>>>,
+    /// The URI among its names.
+    pub uri: Rc<RefCell<Option<String>>>,
 }
 
-struct Client(Rc<Cell<Option<[u8; 32]>>>);
+struct Client(Rc<Cell<Option<[u8; 32]>>>, Rc<RefCell<Option<String>>>);
 
 impl Sender for Client {
     fn certificate(&self) -> Option<[u8; 32]> {
         self.0.get()
+    }
+
+    fn uri(&self) -> Option<String> {
+        self.1.borrow().clone()
     }
 }
 
@@ -71,10 +77,11 @@ impl Worker {
     /// One of several workers that share data.
     pub fn with_data(settings: Settings, host: Box<dyn HostCrypto>, data: &Rc<dyn SharedData>) -> Self {
         let certificate = Rc::new(Cell::new(None));
-        let sender = Client(Rc::clone(&certificate));
+        let uri = Rc::new(RefCell::new(None));
+        let sender = Client(Rc::clone(&certificate), Rc::clone(&uri));
         let shared = Rc::new(Shared::new(host, data, &settings).with_sender(Box::new(sender)));
         shared.set_now(UnixTime(NOW));
-        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false, certificate }
+        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false, certificate, uri }
     }
 
     /// The root's tick: what is due is fetched, as far as others don't do it just now. Answers the callouts that
