@@ -1,10 +1,10 @@
 //! An issuer's keys: discovery document, then key set.
 
-use super::{Callout, CalloutError, Outbox};
+use super::{CalloutError, Endpoint, Outbox};
+use crate::cache::{Digest, digest};
 use crate::jose::KeySet;
 use crate::oauth::{self, DiscoveryError};
 use crate::time::Timestamp;
-use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -63,12 +63,10 @@ pub async fn fetch_keys(
     now: impl Fn() -> Timestamp,
 ) -> Result<(Rc<KeySet>, Vec<u8>), KeysError> {
     let began = now();
-    let callout = |path: String| Callout {
-        cluster: source.cluster.clone(),
-        authority: source.authority.clone(),
-        path,
-        scheme: source.scheme,
-        timeout: source.timeout.saturating_sub(now().since(began)).max(LEAST_TIMEOUT),
+    let callout = |path: String| {
+        let (cluster, authority) = (source.cluster.clone(), source.authority.clone());
+        let timeout = source.timeout.saturating_sub(now().since(began)).max(LEAST_TIMEOUT);
+        Endpoint { cluster, scheme: source.scheme, authority, path }.get(timeout)
     };
     let path = match &source.jwks_path {
         Some(path) if path.is_empty() => "/".to_owned(),
@@ -94,16 +92,12 @@ pub async fn fetch_keys(
 impl KeySource {
     /// What tells it from every other source: SHA-256 over all that decides where keys come from.
     #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
+    pub fn digest(&self) -> Digest {
         let Self { issuer, origin, scheme, authority, path, cluster, jwks_path, timeout: _ } = self;
-        let mut hash = Sha256::new();
-        let fields = [issuer, origin, *scheme, authority, path, cluster, jwks_path.as_deref().unwrap_or("")];
-        for field in fields {
-            hash.update((field.len() as u64).to_le_bytes());
-            hash.update(field);
-        }
-        hash.update([u8::from(jwks_path.is_some())]);
-        hash.finalize().into()
+        let is_configured = if jwks_path.is_some() { "configured" } else { "discovered" };
+        let jwks_path = jwks_path.as_deref().unwrap_or_default();
+        let fields = [issuer, origin, *scheme, authority, path, cluster, is_configured, jwks_path];
+        digest(fields.map(str::as_bytes))
     }
 }
 

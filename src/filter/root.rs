@@ -169,7 +169,8 @@ impl Root {
     pub(super) fn reply(&self, token: u32, headers: u32, body_size: usize) {
         let Some(worker) = self.worker() else { return };
         worker.shared.set_now(host::now());
-        let reply = if headers == 0 { Err(CalloutError::CutOff) } else { host::reply(body_size) };
+        let max_reply = worker.shared.callouts.max_reply(token);
+        let reply = if headers == 0 { Err(CalloutError::CutOff) } else { host::reply(body_size, max_reply) };
         worker.shared.callouts.deliver(token, reply);
         worker.advance();
         worker.tick();

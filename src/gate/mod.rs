@@ -18,6 +18,7 @@ mod resource;
 mod route;
 mod settings;
 mod signatures;
+mod url;
 
 pub use admit::admit;
 pub use api_keys::ApiKeySettings;

@@ -93,8 +93,8 @@ impl Worker {
         while self.shared.callouts.is_ready() {
             let mut sent = Vec::new();
             self.shared.callouts.run(|callout| {
-                made.push(callout.path.clone());
-                sent.push(script(&callout.path));
+                made.push(callout.endpoint.path.clone());
+                sent.push(script(&callout.endpoint.path));
                 Ok(made.len() as u32)
             });
             for (token, reply) in (1 + made.len() as u32 - sent.len() as u32..).zip(sent) {
@@ -139,8 +139,8 @@ impl Worker {
             }
             let mut sent = Vec::new();
             self.shared.callouts.run(|callout| {
-                callouts.push(callout.path.clone());
-                match script(&callout.path) {
+                callouts.push(callout.endpoint.path.clone());
+                match script(&callout.endpoint.path) {
                     Err(error @ (CalloutError::UnknownCluster | CalloutError::NotSent)) => Err(error),
                     reply => {
                         sent.push(reply);
