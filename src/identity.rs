@@ -6,15 +6,15 @@ use crate::json::Value;
 use crate::oauth::Scope;
 use crate::reason::Reason;
 use crate::spiffe::SpiffeId;
+use std::rc::Rc;
 
 /// How many groups one caller may have; more is refused rather than cut.
 const MAX_GROUPS: usize = 1024;
 
 /// What says who calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CallerKind {
     /// Nothing: nobody is asked for a credential.
-    #[default]
     Anonymous,
     /// A token of a configured issuer.
     Token,
@@ -40,10 +40,8 @@ impl CallerKind {
 /// The caller of a request. What its credential does not say is empty, and no rule matches that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// What says who calls.
-    pub kind: CallerKind,
     /// `iss`
-    pub issuer: String,
+    pub issuer: Rc<str>,
     /// `sub`
     pub subject: String,
     /// `client_id` (RFC 9068) or `azp`
@@ -52,6 +50,13 @@ pub struct Caller {
     pub groups: Vec<String>,
     /// `scope` (RFC 9068, RFC 8693), or else `scp`, as some issuers name it.
     pub scope: Scope,
+    /// What no token says. Apart, since ten thousand callers that have none of it are remembered.
+    pub beside: Option<Box<Beside>>,
+}
+
+/// What is known of a caller beside a token, or without one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
     /// The name of the API key.
     pub api_key: Option<String>,
     /// The workload that the connection comes from, whoever its user is.
@@ -68,32 +73,56 @@ impl Caller {
     /// Who has the API key of this name, and is in these groups.
     #[must_use]
     pub fn of_api_key(name: &str, groups: &[String]) -> Self {
-        Self {
-            kind: CallerKind::ApiKey,
-            api_key: Some(name.to_owned()),
-            groups: groups.to_vec(),
-            ..Self::default()
-        }
+        let beside = Beside { api_key: Some(name.to_owned()), ..Beside::default() };
+        Self { groups: groups.to_vec(), beside: Some(Box::new(beside)), ..Self::default() }
     }
 
     /// A workload that nobody uses.
     #[must_use]
     pub fn of_workload(id: SpiffeId) -> Self {
-        Self { kind: CallerKind::Workload, spiffe_id: Some(id), ..Self::default() }
+        Self::default().through(id)
     }
 
     /// The same by way of this workload: two identities, and rules match both.
     #[must_use]
-    pub fn through(self, workload: Option<SpiffeId>) -> Self {
-        Self { spiffe_id: workload, ..self }
+    pub fn through(mut self, workload: SpiffeId) -> Self {
+        self.beside.get_or_insert_default().spiffe_id = Some(workload);
+        self
     }
 
-    /// The caller that a verified token names.
+    /// What says who calls.
+    #[must_use]
+    pub fn kind(&self) -> CallerKind {
+        match &self.beside {
+            _ if !self.issuer.is_empty() => CallerKind::Token,
+            None => CallerKind::Anonymous,
+            Some(beside) if beside.api_key.is_some() => CallerKind::ApiKey,
+            Some(_) => CallerKind::Workload,
+        }
+    }
+
+    /// The name of the API key.
+    #[must_use]
+    pub fn api_key(&self) -> Option<&str> {
+        self.beside.as_ref()?.api_key.as_deref()
+    }
+
+    /// The workload that the connection comes from, whoever its user is.
+    #[must_use]
+    pub fn spiffe_id(&self) -> Option<&str> {
+        self.beside.as_ref()?.spiffe_id.as_ref().map(SpiffeId::as_str)
+    }
+
+    /// The caller that a verified token of this issuer names.
     ///
     /// # Errors
     /// [`Reason::InvalidClaim`] where the groups or the scope claim is neither a text nor a list of texts, or
     /// the client's id no text: a deny rule for a group or a client must not be escaped by that.
-    pub fn from_claims(claims: &VerifiedClaims, groups_claim: &str) -> Result<Self, Reason> {
+    pub fn from_claims(
+        claims: &VerifiedClaims,
+        issuer: &Rc<str>,
+        groups_claim: &str,
+    ) -> Result<Self, Reason> {
         let text = |name: &str| match claims.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -110,8 +139,7 @@ impl Caller {
             Some(_) => return Err(Reason::InvalidClaim),
         };
         Ok(Self {
-            kind: CallerKind::Token,
-            issuer: text("iss")?.unwrap_or_default(),
+            issuer: Rc::clone(issuer),
             subject: text("sub")?.unwrap_or_default(),
             client_id: text("client_id")?.or(text("azp")?),
             groups,
@@ -121,5 +149,14 @@ impl Caller {
             },
             ..Self::default()
         })
+    }
+
+    /// About how many bytes this takes, beside its issuer's name.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let texts = [self.subject.len(), self.client_id.as_deref().map_or(0, str::len)];
+        let groups = self.groups.iter().map(|group| group.len().saturating_add(size_of::<String>()));
+        let held = [size_of::<Self>(), self.scope.as_str().len()];
+        texts.into_iter().chain(groups).chain(held).fold(0, usize::saturating_add)
     }
 }

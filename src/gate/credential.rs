@@ -2,17 +2,18 @@
 //! Never two of the first, and never a guess between them.
 
 use super::request::Request;
+use super::token;
 use crate::head::One;
 use crate::identity::Caller;
-use crate::jose::{Jws, VerifiedClaims};
 use crate::oauth::{BearerToken, ProtectedResource};
 use crate::reason::Reason;
 use crate::spiffe::SpiffeId;
 use crate::time::UnixTime;
+use std::rc::Rc;
 
 /// Who calls, and for how long what says so counts.
 pub(super) struct Identity {
-    pub(super) caller: Caller,
+    pub(super) caller: Rc<Caller>,
     /// When the credential ends, and the reason then.
     ends: Option<(UnixTime, Reason)>,
 }
@@ -27,7 +28,10 @@ impl Identity {
     }
 
     fn through(self, workload: Option<SpiffeId>) -> Self {
-        Self { caller: self.caller.through(workload), ..self }
+        match workload {
+            None => self,
+            Some(id) => Self { caller: Rc::new(Caller::clone(&self.caller).through(id)), ..self },
+        }
     }
 }
 
@@ -43,7 +47,7 @@ pub(super) async fn identify(request: &Request, protected: &ProtectedResource) -
         return match token {
             // What can't be taken out of the head does not go on in it.
             Err(reason @ (Reason::TokenInQuery | Reason::TokenRepeated)) => Err(reason),
-            _ => Ok(Identity { caller: Caller::anonymous(), ends: None }),
+            _ => Ok(Identity { caller: Rc::new(Caller::anonymous()), ends: None }),
         };
     }
     let mesh = settings.mesh.as_ref();
@@ -60,7 +64,7 @@ pub(super) async fn identify(request: &Request, protected: &ProtectedResource) -
         (None, Ok(token)) => Ok(by_token(request, protected, token).await?.through(beside)),
         (None, Err(Reason::MissingToken)) => match mesh.filter(|mesh| mesh.authenticates) {
             Some(_) => match workload? {
-                Some(id) => Ok(Identity { caller: Caller::of_workload(id), ends: None }),
+                Some(id) => Ok(Identity { caller: Rc::new(Caller::of_workload(id)), ends: None }),
                 None => Err(missing(request)),
             },
             None => Err(missing(request)),
@@ -82,9 +86,9 @@ fn missing(request: &Request) -> Reason {
 fn by_key(request: &Request, key: &str) -> Result<Identity, Reason> {
     let keys = request.settings.api_keys.as_ref().ok_or(Reason::Internal)?;
     let entry = keys.find(key)?;
-    let caller = entry.caller();
+    let caller = Rc::new(entry.caller());
     // Whose key has ended is known, and recorded.
-    request.note(|record| record.note_caller(&caller));
+    request.note(|record| record.note_caller(Rc::clone(&caller)));
     entry.check(request.now())?;
     Ok(Identity { caller, ends: entry.until.map(|until| (until, Reason::ApiKeyExpired)) })
 }
@@ -94,15 +98,7 @@ async fn by_token(
     protected: &ProtectedResource,
     token: BearerToken<'_>,
 ) -> Result<Identity, Reason> {
-    let jws = Jws::parse(token.expose())?;
-    let issuer =
-        request.settings.issuer(jws.claimed_issuer().unwrap_or_default()).ok_or(Reason::UnknownIssuer)?;
-    // Before keys are asked for: nobody fetches for a token that can't count.
-    jws.algorithm(issuer.expected(protected, request.now()).algorithms)?;
-    let keys = request.keys(issuer, jws.key_id()?).await?;
-    let expected = issuer.expected(protected, request.now());
-    let claims = VerifiedClaims::verify(jws, &keys, &expected, request.verifier(), request.sender())?;
-    let end = claims.expires_at().plus(expected.clock_skew);
-    let caller = Caller::from_claims(&claims, &issuer.groups_claim)?;
-    Ok(Identity { caller, ends: Some((end, Reason::TokenExpired)) })
+    let verified = token::authenticate(request, protected, token).await?;
+    let ends = verified.ends(request, protected)?;
+    Ok(Identity { caller: Rc::clone(verified.caller()), ends: Some((ends, Reason::TokenExpired)) })
 }

@@ -18,6 +18,7 @@ mod resource;
 mod route;
 mod settings;
 mod signatures;
+mod token;
 mod url;
 
 pub use admit::admit;

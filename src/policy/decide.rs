@@ -8,7 +8,6 @@ use crate::identity::Caller;
 use crate::mcp::{Arguments, Operation};
 use crate::oauth::Scope;
 use crate::reason::Reason;
-use crate::spiffe::SpiffeId;
 use std::rc::Rc;
 
 /// Proof that a request may go on. Only [`PolicySet::decide`] makes one, and [`PolicySet::health`] for
@@ -249,11 +248,11 @@ impl Subjects {
         let holds = |list: &Option<Vec<String>>, value: &str| {
             list.as_ref().is_none_or(|list| list.iter().any(|entry| entry == value))
         };
-        issuer.as_ref().is_none_or(|issuer| *issuer == caller.issuer)
+        issuer.as_ref().is_none_or(|issuer| **issuer == *caller.issuer)
             && holds(subjects, &caller.subject)
             && (client_ids.is_none() || caller.client_id.as_deref().is_some_and(|id| holds(client_ids, id)))
             && groups.as_ref().is_none_or(|groups| groups.iter().any(|group| caller.groups.contains(group)))
-            && is_named(api_keys, caller.api_key.as_deref())
-            && is_named(spiffe_ids, caller.spiffe_id.as_ref().map(SpiffeId::as_str))
+            && is_named(api_keys, caller.api_key())
+            && is_named(spiffe_ids, caller.spiffe_id())
     }
 }
