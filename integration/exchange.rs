@@ -12,7 +12,6 @@ use jwt_simple::algorithms::{ECDSAP256PublicKeyLike as _, ES256KeyPair};
 use jwt_simple::claims::NoCustomClaims;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
