@@ -123,8 +123,9 @@ fn on_the_oldest_envoy() -> Changes {
     Changes { binary: Some(binary("ENVOY_OLDEST")), ..changes() }
 }
 
-/// How many verdicts were given by whom.
+/// How many verdicts were given by whom: told at the root's next tick.
 fn verdicts(world: &World, by: &str) -> u64 {
+    std::thread::sleep(std::time::Duration::from_secs(6));
     let stats = world.envoy.admin("/stats/prometheus").unwrap();
     let name = format!("mcp_iap_signatures{{by=\"{by}\"}} ");
     stats.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())

@@ -12,6 +12,7 @@ usage() {
   cat <<'EOF'
 usage: scripts/deps.sh COMMAND
   rust-target      the Rust target wasm32-wasip1
+  wasm-opt         the optimizer of scripts/wasm-opt/package-lock.json; prints the path of its script for Node.js
   envoy VERSION    an Envoy; prints the path of its binary
   python           the Python packages of demo/server/requirements.txt
   node             the Node packages of demo/provider/package-lock.json
@@ -137,6 +138,18 @@ install_node() {
   link_packages node "$from"
 }
 
+install_wasm_opt() {
+  local from=$root/scripts/wasm-opt sum
+  sum=$(checksum "$from/package.json" "$from/package-lock.json")
+  open_deps
+  if ! is_current wasm-opt "$sum"; then
+    say "installing the optimizer of the module"
+    install_packages "$from" "$deps/wasm-opt"
+    stamp wasm-opt "$sum"
+  fi
+  echo "$deps/wasm-opt/node_modules/binaryen/bin/wasm-opt"
+}
+
 # The suite asks for a newer Node.js than the demo; its lock file names one.
 install_conformance() {
   local from=$root/conformance sum
@@ -194,6 +207,7 @@ install_containers() {
 
 case "${1-} $#" in
   "rust-target 1") add_rust_target ;;
+  "wasm-opt 1") install_wasm_opt ;;
   "envoy 2") install_envoy "$2" ;;
   "python 1") install_python ;;
   "node 1") install_node ;;

@@ -91,7 +91,7 @@ pub struct Record {
     /// The token that the upstream gets, or why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     exchange: Option<ExchangeRecord>,
-    /// The upstream's status; absent where it was not asked or did not answer.
+    /// The status with which the upstream refused, or answered too early; absent where it did neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
 }

@@ -7,5 +7,5 @@ mod tokens;
 
 pub use key_record::{KeyRecord, KeyShare, NoSharedData, SharedData, Stored};
 pub use keys::{KeyCache, KeyTimes, Lookup};
-pub use results::{ResultCache, Room, digest};
-pub use tokens::{Digest, MAX_TOKENS, TokenCache};
+pub use results::{Digest, ResultCache, Room, digest};
+pub use tokens::{MAX_TOKENS, Tag, TokenCache};

@@ -4,12 +4,14 @@
 //! that the answer depends on, with a name of its kind first; no secret stands in it. Whoever stores says until
 //! when an answer counts and what it weighs; the clock is passed in.
 
-use super::tokens::Digest;
 use crate::time::Timestamp;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fmt;
 use std::mem;
+
+/// SHA-256.
+pub type Digest = [u8; 32];
 
 /// SHA-256 over these fields, each with its length, so that no two lists of fields have the same.
 #[must_use]

@@ -1,4 +1,4 @@
-//! Verified tokens: what is known of each, by the SHA-256 of its text, and never the text.
+//! Verified tokens: what is known of each, by a tag of its text, and never the text.
 //!
 //! That a signature holds is a property of token and key, so it needs no lifetime here: whoever takes an entry
 //! asks whether its key is still the issuer's, and asks for times, audience and sender for each request anew.
@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 use std::mem;
 
-/// SHA-256 of a token.
-pub type Digest = [u8; 32];
+/// What stands for a token: of two tokens never the same.
+pub type Tag = [u8; 16];
 
 /// The most tokens that may be configured.
 pub const MAX_TOKENS: usize = 100_000;
@@ -32,7 +32,7 @@ pub struct TokenCache<T> {
 
 #[derive(Debug)]
 struct Generation<T> {
-    entries: HashMap<Digest, Entry<T>>,
+    entries: HashMap<Tag, Entry<T>>,
     bytes: usize,
 }
 
@@ -60,18 +60,18 @@ impl<T: Clone> TokenCache<T> {
     }
 
     /// What is known of a token.
-    pub fn get(&mut self, digest: &Digest) -> Option<T> {
-        if let Some(entry) = self.newer.entries.get(digest) {
+    pub fn get(&mut self, tag: &Tag) -> Option<T> {
+        if let Some(entry) = self.newer.entries.get(tag) {
             return Some(entry.value.clone());
         }
-        let Entry { value, bytes } = self.older.entries.remove(digest)?;
+        let Entry { value, bytes } = self.older.entries.remove(tag)?;
         self.older.bytes = self.older.bytes.saturating_sub(bytes);
-        self.insert(*digest, value.clone(), bytes);
+        self.insert(*tag, value.clone(), bytes);
         Some(value)
     }
 
     /// Remembers a token of which so many bytes are known.
-    pub fn insert(&mut self, digest: Digest, value: T, bytes: usize) {
+    pub fn insert(&mut self, tag: Tag, value: T, bytes: usize) {
         if self.capacity == 0 {
             return;
         }
@@ -82,7 +82,7 @@ impl<T: Clone> TokenCache<T> {
             self.newer.entries.clear();
             self.newer.bytes = 0;
         }
-        if let Some(replaced) = self.newer.entries.insert(digest, Entry { value, bytes }) {
+        if let Some(replaced) = self.newer.entries.insert(tag, Entry { value, bytes }) {
             self.newer.bytes = self.newer.bytes.saturating_sub(replaced.bytes);
         }
         self.newer.bytes = self.newer.bytes.saturating_add(bytes);
@@ -105,43 +105,42 @@ impl<T: Clone> TokenCache<T> {
 mod tests {
     use super::*;
 
-    fn digest(number: u64) -> Digest {
-        let mut digest = [0; 32];
-        digest[..8].copy_from_slice(&number.to_be_bytes());
-        digest
+    fn tag(number: u64) -> Tag {
+        let mut tag = [0; 16];
+        tag[..8].copy_from_slice(&number.to_be_bytes());
+        tag
     }
 
     #[test]
     fn remembers_as_many_as_it_has_room_for_and_at_most_twice_as_many() {
         let mut cache = TokenCache::new(10);
-        assert!(cache.is_empty() && cache.get(&digest(0)).is_none());
+        assert!(cache.is_empty() && cache.get(&tag(0)).is_none());
         for number in 0..1000 {
-            cache.insert(digest(number), number, 1);
+            cache.insert(tag(number), number, 1);
             assert!(cache.len() <= 20);
             for recent in number.saturating_sub(9)..=number {
-                let entry =
-                    cache.newer.entries.get(&digest(recent)).or(cache.older.entries.get(&digest(recent)));
+                let entry = cache.newer.entries.get(&tag(recent)).or(cache.older.entries.get(&tag(recent)));
                 assert_eq!(entry.map(|entry| entry.value), Some(recent));
             }
         }
-        assert!(cache.get(&digest(0)).is_none());
+        assert!(cache.get(&tag(0)).is_none());
     }
 
     #[test]
     fn what_is_used_stays() {
         let mut cache = TokenCache::new(10);
-        cache.insert(digest(u64::MAX), 7, 1);
+        cache.insert(tag(u64::MAX), 7, 1);
         for number in 0..1000 {
-            cache.insert(digest(number), 0, 1);
-            assert!(number % 5 > 0 || cache.get(&digest(u64::MAX)) == Some(7), "{number}");
+            cache.insert(tag(number), 0, 1);
+            assert!(number % 5 > 0 || cache.get(&tag(u64::MAX)) == Some(7), "{number}");
         }
     }
 
     #[test]
     fn without_room_nothing_is_remembered() {
         let mut cache = TokenCache::new(0);
-        cache.insert(digest(1), (), 0);
-        assert!(cache.is_empty() && cache.get(&digest(1)).is_none());
+        cache.insert(tag(1), (), 0);
+        assert!(cache.is_empty() && cache.get(&tag(1)).is_none());
     }
 
     /// However large they are, and however often one moves or is replaced.
@@ -149,8 +148,8 @@ mod tests {
     fn large_ones_take_the_room_of_more() {
         let mut cache = TokenCache::new(10);
         for number in 0..1000_u64 {
-            cache.insert(digest(number % 30), number, BYTES_EACH * 5);
-            cache.get(&digest(number.wrapping_mul(7) % 30));
+            cache.insert(tag(number % 30), number, BYTES_EACH * 5);
+            cache.get(&tag(number.wrapping_mul(7) % 30));
             let of = |generation: &Generation<u64>| {
                 let bytes: usize = generation.entries.values().map(|entry| entry.bytes).sum();
                 assert_eq!(generation.bytes, bytes);
@@ -160,7 +159,7 @@ mod tests {
             of(&cache.older);
         }
         // One that is larger than the whole room is remembered until the next comes.
-        cache.insert(digest(99), 1, BYTES_EACH * 11);
-        assert_eq!((cache.newer.entries.len(), cache.get(&digest(99))), (1, Some(1)));
+        cache.insert(tag(99), 1, BYTES_EACH * 11);
+        assert_eq!((cache.newer.entries.len(), cache.get(&tag(99))), (1, Some(1)));
     }
 }

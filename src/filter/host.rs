@@ -106,13 +106,14 @@ pub(super) fn add_response_header(name: &str, value: &str) -> Result<(), Status>
     abi::add_header(RESPONSE_HEADERS, name, value)
 }
 
-/// The upstream's status; `None` for an answer that Envoy itself makes.
-pub(super) fn upstream_status() -> Option<u16> {
-    if abi::property("response\0code_details").ok()? != b"via_upstream" {
-        return None;
-    }
-    let status = abi::header(RESPONSE_HEADERS, ":status").ok()?;
-    std::str::from_utf8(&status).ok()?.parse().ok()
+/// The status of the answer, of whomever it is.
+pub(super) fn status() -> Option<u16> {
+    std::str::from_utf8(&abi::header(RESPONSE_HEADERS, ":status").ok()?).ok()?.parse().ok()
+}
+
+/// Whether the answer is the upstream's, and not Envoy's own.
+pub(super) fn is_of_the_upstream() -> bool {
+    abi::property("response\0code_details").is_ok_and(|details| details == b"via_upstream")
 }
 
 /// How much of the request the host has received, head and body, in bytes.

@@ -98,6 +98,7 @@ impl Worker {
                 Message::News(text) => host::info(&format!("mcp-iap: {text}")),
             }
         }
+        self.metrics.count_signatures(&self.shared);
         self.metrics.tell_of_keys(&self.shared);
         self.metrics.count_exchanges(&self.shared);
         for id in self.shared.callouts.take_woken() {

@@ -172,7 +172,6 @@ impl StreamCore {
         worker.shared.set_now(host::now());
         let request = Rc::clone(request);
         let polled = flow.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
-        worker.metrics.count_signatures(&worker.shared);
         let action = match polled {
             Poll::Ready(Exit::Forward(forward)) => {
                 // A head that is gone went without a credential.
@@ -265,14 +264,16 @@ impl StreamCore {
         let released = state.head_released;
         match &mut state.phase {
             Phase::Forwarded { written, cors, issued } => {
-                let (status, issued) = (host::upstream_status(), issued.take());
-                if let Some(request) = issued.filter(|_| status == Some(401))
+                let issued = issued.take();
+                // Of a good answer there is nothing to tell.
+                let failed = host::status().filter(|status| *status >= 400 && host::is_of_the_upstream());
+                if let Some(request) = issued.filter(|_| failed == Some(401))
                     && let Some(answer) = request.refused_by_upstream()
                 {
                     self.answer(worker, &mut state, &request, &answer);
                     return;
                 }
-                if let Some(status) = status {
+                if let Some(status) = failed {
                     written.add_upstream_status(status);
                     give(written);
                     // It asks for a credential of the gate's, which no client has.
@@ -289,8 +290,8 @@ impl StreamCore {
             // Without the flag an upstream may answer a head alone: not before its body is decided.
             Phase::Deciding(request, _) if released => {
                 let request = Rc::clone(request);
-                if let Some(status) = host::upstream_status() {
-                    request.note(|record| record.upstream_status = Some(status));
+                if host::is_of_the_upstream() {
+                    request.note(|record| record.upstream_status = host::status());
                     self.refuse(worker, &mut state, &request, Reason::UpstreamAnsweredEarly);
                 }
             }

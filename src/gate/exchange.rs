@@ -5,7 +5,8 @@
 //! the endpoint's (503). On none of them is anything forwarded.
 
 use super::outgoing::{Client, ExchangeSettings, Outgoing, Target, TokenPlace};
-use super::request::{Request, random_id};
+use super::random::Random;
+use super::request::Request;
 use crate::cache::{Digest, Room, digest};
 use crate::callout::{
     Answers, Callouts, Endpoint, Found, Fresh, IssuerPlace, Outbox, StreamId, TokenError, Unanswered,
@@ -207,7 +208,7 @@ impl Ask {
             Client::Key(key) => {
                 let Endpoint { scheme, authority, path, .. } = &*self.endpoint;
                 let audience = format!("{scheme}://{authority}{path}");
-                let id = random_id()?;
+                let id = Random::default().id()?;
                 ClientProof::Assertion(key.assertion(&settings.client_id, &audience, &id, now.unix())?)
             }
         };

@@ -14,6 +14,7 @@ mod key_times;
 mod keys;
 mod mesh;
 mod outgoing;
+mod random;
 mod refusal;
 mod request;
 mod resource;

@@ -5,6 +5,7 @@ use super::cors::Cors;
 use super::exchange::{Exchange, Used};
 use super::issuer::{IssuerSettings, Keys};
 use super::keys::KeyStore;
+use super::random::Random;
 use super::refusal::Answer;
 use super::resource::{self, ResourceSettings};
 use super::settings::Settings;
@@ -33,6 +34,7 @@ pub struct Shared {
     /// Who verifies signatures.
     pub signatures: Signatures,
     tokens: Tokens,
+    random: Random,
     /// The issuers' keys.
     pub keys: Rc<KeyStore>,
     /// The tokens for upstreams.
@@ -50,6 +52,7 @@ impl Shared {
             callouts: Callouts::default(),
             signatures: Signatures::new(host),
             tokens: Tokens::new(settings.limits.cached_tokens),
+            random: Random::default(),
             sender: Box::new(Unproven),
             keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
             exchange: Rc::new(Exchange::new(Rc::clone(&clock))),
@@ -133,7 +136,9 @@ impl Request {
     /// A request with this head, `stream` to the host.
     #[must_use]
     pub fn new(settings: Rc<Settings>, shared: Rc<Shared>, stream: StreamId, head: Head) -> Self {
-        let mut record = Record::new(decision_id());
+        // Without randomness it is zero: it correlates records and guards nothing.
+        let decision = shared.random.id().unwrap_or_else(|| "0".repeat(32));
+        let mut record = Record::new(decision);
         if let Some(method) = head.one(":method").text() {
             record.note_http_method(method);
         }
@@ -336,24 +341,4 @@ impl Request {
             }
         }
     }
-}
-
-/// 128 random bits in hexadecimal. Without randomness it is zero: it correlates records and guards nothing.
-fn decision_id() -> String {
-    random_id().unwrap_or_else(|| hexadecimal([0; 16]))
-}
-
-/// 128 random bits in hexadecimal; `None` without randomness.
-pub(super) fn random_id() -> Option<String> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(hexadecimal(bytes))
-}
-
-fn hexadecimal(bytes: [u8; 16]) -> String {
-    let mut id = String::with_capacity(32);
-    for digit in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
-        id.extend(char::from_digit(digit.into(), 16));
-    }
-    id
 }

@@ -1,20 +1,24 @@
-//! From a request's bearer token to its caller. A token that is known costs one digest; what is asked of it
+//! From a request's bearer token to its caller. A token that is known costs one tag; what is asked of it
 //! is the same: is its key still the issuer's, and does it count here, now, for whoever sends it.
 
 use super::request::Request;
 use super::signatures::VerifiedBy;
-use crate::cache::{Digest, TokenCache};
+use crate::cache::{Tag, TokenCache};
 use crate::identity::Caller;
 use crate::jose::{Expected, Jws, Proof, Validity, VerifiedClaims};
 use crate::oauth::{BearerToken, ProtectedResource};
 use crate::reason::Reason;
 use crate::time::UnixTime;
-use sha2::{Digest as _, Sha256};
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use std::cell::RefCell;
+use std::hash::Hasher as _;
 use std::rc::Rc;
 
 /// The verified tokens of one root.
-pub(super) struct Tokens(RefCell<TokenCache<Rc<VerifiedToken>>>);
+pub(super) struct Tokens {
+    key: [u8; 16],
+    known: RefCell<TokenCache<Rc<VerifiedToken>>>,
+}
 
 /// A token that its issuer has signed, and the caller whom it names. It says nothing yet of whether it
 /// counts: [`authenticate`] asks that.
@@ -26,19 +30,28 @@ pub(super) struct VerifiedToken {
 }
 
 impl Tokens {
-    /// Room for this many.
-    #[must_use]
+    /// Room for this many; none without randomness.
     pub(super) fn new(capacity: usize) -> Self {
-        Self(RefCell::new(TokenCache::new(capacity)))
+        let mut key = [0; 16];
+        let capacity = getrandom::fill(&mut key).map_or(0, |()| capacity);
+        Self { key, known: RefCell::new(TokenCache::new(capacity)) }
     }
 
-    fn get(&self, digest: &Digest) -> Option<Rc<VerifiedToken>> {
-        self.0.borrow_mut().get(digest)
+    /// SipHash-2-4 with 128 bits, which is a pseudorandom function: who does not know the key can't find a token
+    /// that has the tag of another one. It never leaves the sandbox.
+    fn tag(&self, token: &str) -> Tag {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write(token.as_bytes());
+        hasher.finish128().as_bytes()
     }
 
-    fn insert(&self, digest: Digest, token: &Rc<VerifiedToken>) {
+    fn get(&self, tag: &Tag) -> Option<Rc<VerifiedToken>> {
+        self.known.borrow_mut().get(tag)
+    }
+
+    fn insert(&self, tag: Tag, token: &Rc<VerifiedToken>) {
         let bytes = token.held_bytes();
-        self.0.borrow_mut().insert(digest, Rc::clone(token), bytes);
+        self.known.borrow_mut().insert(tag, Rc::clone(token), bytes);
     }
 }
 
@@ -79,15 +92,15 @@ pub(super) async fn authenticate(
     protected: &ProtectedResource,
     token: BearerToken<'_>,
 ) -> Result<Rc<VerifiedToken>, Reason> {
-    let digest: Digest = Sha256::digest(token.expose()).into();
-    let verified = match request.tokens().get(&digest) {
+    let tag = request.tokens().tag(token.expose());
+    let verified = match request.tokens().get(&tag) {
         Some(known) if is_still_signed(request, &known).await? => {
             request.signatures().count(VerifiedBy::Cache);
             known
         }
         _ => {
             let verified = Rc::new(verify(request, token.expose(), protected).await?);
-            request.tokens().insert(digest, &verified);
+            request.tokens().insert(tag, &verified);
             verified
         }
     };
