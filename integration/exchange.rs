@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -272,6 +272,22 @@ fn every_fault_of_the_endpoint_refuses_and_recovers() {
     }
     let stats = world.envoy.admin("/stats/prometheus").unwrap();
     assert!(stats.contains("mcp_iap_token_exchanges"), "{stats}");
+}
+
+/// Nothing can be sent: the refusal comes at once, not with the next tick.
+#[test]
+fn a_cluster_that_envoy_does_not_know_refuses_at_once() {
+    let exchange = "token_exchange: { token_endpoint: 'https://sts.example.com/token', audience: b }";
+    let changes = Changes { configuration: Some(document(ISSUER, exchange)), ..Changes::default() };
+    let world = World::with_provider(&changes, endpoint(|_| Reply::new(500, "")));
+    let send = |caller: &str| post(&token_of(caller), call("get_pods", &json!({}))).send(world.envoy.port);
+    send("warm");
+    let began = Instant::now();
+    let answer = send("dana");
+    assert_eq!(answer.reason().as_deref(), Some("token_endpoint_unavailable"), "{answer:?}");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(world.record(2)["exchange"]["error"], "unknown_cluster");
+    eventually("a line in the log", || world.envoy.log().contains("Envoy has no such cluster"));
 }
 
 #[test]
