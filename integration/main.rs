@@ -7,6 +7,7 @@
 mod bound;
 mod certificates;
 mod client;
+mod credentials;
 mod dynamic;
 mod envoy;
 mod exchange;

@@ -1,15 +1,43 @@
-//! Who calls: the identity that rules are about, made from verified claims alone.
+//! Who calls: the identity that rules are about, of whatever kind the credential was. Each kind is made from
+//! what was verified, and from nothing else.
 
 use crate::jose::VerifiedClaims;
 use crate::json::Value;
 use crate::oauth::Scope;
 use crate::reason::Reason;
+use crate::spiffe::SpiffeId;
 use std::rc::Rc;
 
 /// How many groups one caller may have; more is refused rather than cut.
 const MAX_GROUPS: usize = 1024;
 
-/// The caller of a request.
+/// What says who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallerKind {
+    /// Nothing: nobody is asked for a credential.
+    Anonymous,
+    /// A token of a configured issuer.
+    Token,
+    /// An API key.
+    ApiKey,
+    /// The certificate of the connection: a workload by itself.
+    Workload,
+}
+
+impl CallerKind {
+    /// As it stands in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Token => "token",
+            Self::ApiKey => "api_key",
+            Self::Workload => "workload",
+        }
+    }
+}
+
+/// The caller of a request. What its credential does not say is empty, and no rule matches that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// `iss`
@@ -18,13 +46,73 @@ pub struct Caller {
     pub subject: String,
     /// `client_id` (RFC 9068) or `azp`
     pub client_id: Option<String>,
-    /// The values of the configured groups claim.
+    /// The values of the configured groups claim, or the groups of the API key.
     pub groups: Vec<String>,
     /// `scope` (RFC 9068, RFC 8693), or else `scp`, as some issuers name it.
     pub scope: Scope,
+    /// What no token says. Apart, since ten thousand callers that have none of it are remembered.
+    pub beside: Option<Box<Beside>>,
+}
+
+/// What is known of a caller beside a token, or without one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The name of the API key.
+    pub api_key: Option<String>,
+    /// The workload that the connection comes from, whoever its user is.
+    pub spiffe_id: Option<SpiffeId>,
 }
 
 impl Caller {
+    /// Nobody in particular.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::default()
+    }
+
+    /// Who has the API key of this name, and is in these groups.
+    #[must_use]
+    pub fn of_api_key(name: &str, groups: &[String]) -> Self {
+        let beside = Beside { api_key: Some(name.to_owned()), ..Beside::default() };
+        Self { groups: groups.to_vec(), beside: Some(Box::new(beside)), ..Self::default() }
+    }
+
+    /// A workload that nobody uses.
+    #[must_use]
+    pub fn of_workload(id: SpiffeId) -> Self {
+        Self::default().through(id)
+    }
+
+    /// The same by way of this workload: two identities, and rules match both.
+    #[must_use]
+    pub fn through(mut self, workload: SpiffeId) -> Self {
+        self.beside.get_or_insert_default().spiffe_id = Some(workload);
+        self
+    }
+
+    /// What says who calls.
+    #[must_use]
+    pub fn kind(&self) -> CallerKind {
+        match &self.beside {
+            _ if !self.issuer.is_empty() => CallerKind::Token,
+            None => CallerKind::Anonymous,
+            Some(beside) if beside.api_key.is_some() => CallerKind::ApiKey,
+            Some(_) => CallerKind::Workload,
+        }
+    }
+
+    /// The name of the API key.
+    #[must_use]
+    pub fn api_key(&self) -> Option<&str> {
+        self.beside.as_ref()?.api_key.as_deref()
+    }
+
+    /// The workload that the connection comes from, whoever its user is.
+    #[must_use]
+    pub fn spiffe_id(&self) -> Option<&str> {
+        self.beside.as_ref()?.spiffe_id.as_ref().map(SpiffeId::as_str)
+    }
+
     /// The caller that a verified token of this issuer names.
     ///
     /// # Errors
@@ -59,6 +147,7 @@ impl Caller {
                 None => Scope::default(),
                 Some(claim) => Scope::granted(claim).ok_or(Reason::InvalidClaim)?,
             },
+            ..Self::default()
         })
     }
 

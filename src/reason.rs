@@ -84,6 +84,25 @@ reasons! {
     ClientCertificateMissing = "client_certificate_missing",
     /// The token is bound to another client certificate than this connection's.
     ClientCertificateMismatch = "client_certificate_mismatch",
+    /// No API key was sent, where nothing else would do.
+    MissingApiKey = "missing_api_key",
+    /// The header of API keys is repeated, or holds nothing that is a key.
+    MalformedApiKey = "malformed_api_key",
+    /// The API key is none of the configured ones.
+    UnknownApiKey = "unknown_api_key",
+    /// The API key is one of the configured ones, and counts no more.
+    ApiKeyExpired = "api_key_expired",
+    /// The API key is one of the configured ones, and does not count yet.
+    ApiKeyNotYetValid = "api_key_not_yet_valid",
+    /// An API key came beside `Authorization`: which of the two counts is not guessed.
+    SeveralCredentials = "several_credentials",
+    /// The connection has no workload's identity, where nothing else would do.
+    MeshIdentityMissing = "mesh_identity_missing",
+    /// The connection's certificate names no workload of a configured trust domain.
+    MeshIdentityNotAccepted = "mesh_identity_not_accepted",
+    /// What a trusted proxy says of its client's certificate can't be relied on.
+    MalformedForwardedClientCert = "malformed_forwarded_client_cert",
+
     /// The issuer's discovery document or keys can't be had.
     IdentityProviderUnavailable = "identity_provider_unavailable",
 

@@ -3,7 +3,7 @@
 //! One record a request, on every path; Envoy's access log writes it (`docs/audit.md`). It never holds
 //! a token, an argument's value, or text that a caller chose beyond names, which are cut to a bound.
 
-use crate::identity::Caller;
+use crate::identity::{Caller, CallerKind};
 use crate::mcp::{Era, Operation};
 use crate::policy::Denial;
 use crate::reason::Reason;
@@ -101,12 +101,23 @@ struct CallerRecord<'a>(&'a Caller);
 
 impl Serialize for CallerRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Caller { issuer, subject, client_id, groups, scope } = self.0;
+        let Caller { issuer, subject, client_id, groups, scope, .. } = self.0;
         let mut members = serializer.serialize_map(None)?;
-        members.serialize_entry("issuer", cut(issuer))?;
-        members.serialize_entry("subject", cut(subject))?;
-        if let Some(client_id) = client_id {
-            members.serialize_entry("client_id", cut(client_id))?;
+        // Absent for a token's caller.
+        let kind = self.0.kind();
+        if kind != CallerKind::Token {
+            members.serialize_entry("kind", kind.name())?;
+        }
+        let known = |text: &'_ str| !text.is_empty();
+        let texts = [
+            ("issuer", Some(&**issuer).filter(|text| known(text))),
+            ("subject", Some(subject.as_str()).filter(|text| known(text))),
+            ("client_id", client_id.as_deref()),
+            ("api_key", self.0.api_key()),
+            ("spiffe_id", self.0.spiffe_id()),
+        ];
+        for (name, text) in texts.into_iter().filter_map(|(name, text)| Some((name, text?))) {
+            members.serialize_entry(name, cut(text))?;
         }
         members.serialize_entry("groups", &Groups(groups))?;
         if !scope.is_empty() {

@@ -107,8 +107,9 @@ impl Fault {
     /// Path, value, reason and fix.
     fn explain(&self, path: String, written: Option<&mut Value>) -> ConfigError {
         // What stands there may be the secret itself.
-        let is_secret = ["_secret", "actor_token", "private_key"].iter().any(|name| path.ends_with(name));
-        let written = written.filter(|_| !is_secret).map(|value| &*value);
+        let secrets = ["_secret", "actor_token", "private_key", ".pepper", ".hash"];
+        let may_be_secret = secrets.iter().any(|end| path.ends_with(end));
+        let written = written.filter(|_| !may_be_secret).map(|value| &*value);
         let error = match self {
             Self::Unknown { near, known, .. } => {
                 let fix = match near {
@@ -245,7 +246,7 @@ mod tests {
             "rules[0].idd did you mean `id`?",
             "rules[0].to.group did you mean `groups`?",
             "rules[1].denny did you mean `deny`?",
-            "x use one of `resource`, `resources`, `issuers`, `rules`, `catalogue`, `token_exchange`, `token_passthrough`, `allowed_origins`, `allowed_hosts`, `health_paths`, `limits`, `allow_on_headers_stop_iteration`",
+            "x use one of `resource`, `resources`, `issuers`, `require_auth`, `api_keys`, `mesh_identity`, `rules`, `catalogue`, `token_exchange`, `token_passthrough`, `allowed_origins`, `allowed_hosts`, `health_paths`, `limits`, `allow_on_headers_stop_iteration`",
         ];
         let mut wanted: Vec<_> = wanted.iter().map(|line| (*line).to_owned()).collect();
         wanted.sort();
@@ -259,7 +260,6 @@ mod tests {
         seen.sort();
         let wanted = [
             "catalogue.tools give `tools`",
-            "issuers give `issuers`",
             "resource write a text, with quotes around it",
             "rules[0] write fields, like `{ name: value }`",
             "rules[1].id give `id`",
@@ -280,7 +280,7 @@ mod tests {
         for document in [
             json!({"resource": "https://r", "issuers": [{"issuer": "https://i"}], "rules": [], "no": 1}),
             json!({"resource": "https://r", "issuers": [], "rules": [], "limits": {"body_bytes": "x"}}),
-            json!({"resource": "https://r", "rules": []}),
+            json!({"resource": "https://r", "rules": [], "issuers": 7}),
             json!([]),
             json!(7),
         ] {

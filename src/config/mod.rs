@@ -15,8 +15,8 @@ mod node;
 mod token_exchange;
 
 pub use document::{
-    ArgumentCondition, Catalogue, Config, IntegerRange, Issuer, KeyFetching, Limits, Operations, Resource,
-    Rule, Scalar, Subjects, Tool,
+    ApiKey, ApiKeys, ArgumentCondition, Catalogue, Config, ForwardedClientCert, IntegerRange, Issuer,
+    KeyFetching, Limits, MeshIdentity, Operations, Resource, Rule, Scalar, Subjects, Tool,
 };
 pub use environment::{Environment, STAND_IN, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};

@@ -36,7 +36,7 @@ pub struct TokenExchange {
     pub private_key: Option<SecretReference>,
     /// The `kid` of that key.
     pub private_key_id: Option<String>,
-    /// What it signs with: `RS256`, `PS256`, `ES256` or `EdDSA`. Default: `RS256`.
+    /// What it signs with: `ES256` or `EdDSA`. Default: `ES256`.
     #[serde(default = "signing_alg")]
     pub token_endpoint_auth_signing_alg: String,
     /// `subject_token_type` of the caller's token. Default: `urn:ietf:params:oauth:token-type:access_token`.
@@ -140,5 +140,5 @@ fn timeout() -> String {
 }
 
 fn signing_alg() -> String {
-    "RS256".to_owned()
+    "ES256".to_owned()
 }

@@ -230,6 +230,12 @@ impl Sender for Client {
         let bytes: Vec<u8> = pairs.iter().map(|[high, low]| (high << 4) | low).collect();
         bytes.try_into().ok()
     }
+
+    fn uri(&self) -> Option<String> {
+        // Envoy's attribute; empty or absent where there is none.
+        let uri = String::from_utf8(abi::property("connection\0uri_san_peer_certificate").ok()?).ok()?;
+        (!uri.is_empty()).then_some(uri)
+    }
 }
 
 /// A message of fields of bytes (protobuf's encoding: tag, length, content).

@@ -140,6 +140,9 @@ impl Root {
             }
         };
         host::info(&format!("mcp-iap {}: guards {}", env!("CARGO_PKG_VERSION"), settings.identifiers()));
+        if !settings.require_auth {
+            host::warn("mcp-iap: `require_auth` is `false`: everybody passes as `anonymous`");
+        }
         let crypto = Box::new(host::Crypto::default());
         let shared =
             Rc::new(Shared::new(crypto, &host::shared_data(), &settings).with_sender(Box::new(host::Client)));

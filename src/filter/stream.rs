@@ -331,9 +331,11 @@ fn show_to_page(cors: &Cors) -> Result<(), host::Status> {
 
 /// The inbound credentials go, whatever comes in their place.
 fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
-    let proxy = "proxy-authorization";
-    let proxy_is_gone = request.head.one(proxy) == One::Absent || host::remove_header(proxy).is_ok();
-    proxy_is_gone && host::set_authorization(credential.authorization()).is_ok()
+    let key_header = request.settings.api_keys.as_ref().map(|keys| keys.header());
+    let mut others = ["proxy-authorization"].into_iter().chain(key_header);
+    let are_gone =
+        others.all(|name| request.head.one(name) == One::Absent || host::remove_header(name).is_ok());
+    are_gone && host::set_authorization(credential.authorization()).is_ok()
 }
 
 /// Gives a record to the access log, in the place of what it had.

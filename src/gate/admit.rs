@@ -1,11 +1,11 @@
 //! One request, from its head to a decision. Every `.await` is a wait for a callout, a cache hit, or
 //! the body. What it answers is carried out by [`super::request::Request::run`].
 
+use super::credential;
 use super::refusal::Answer;
 use super::request::{Exit, Forward, Request};
 use super::resource::ResourceSettings;
 use super::route::{self, Route};
-use super::token;
 use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
 use crate::policy::{Denial, PolicySet};
 use crate::reason::Reason;
@@ -42,8 +42,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     };
 
     // Who: a stranger is refused before a byte of the body is read.
-    let token = token::authenticate(request, protected).await?;
-    let caller = token.caller();
+    let identity = credential::identify(request, protected).await?;
+    let caller = &identity.caller;
     request.note(|record| record.note_caller(Rc::clone(caller)));
     if has_message {
         route::check_body_headers(head, settings.limits.body_bytes)?;
@@ -61,7 +61,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
 
     // What: the body is parsed once, and what was parsed is what is forwarded.
     let body = request.body().await?;
-    token.check_expiry(request, protected)?;
+    identity.check(request.now())?;
     let (permit, target) = if has_message {
         let message = Message::parse(&body)?;
         request.note_message(&message);

@@ -9,6 +9,11 @@ impl Settings {
     #[must_use]
     pub fn advise(&self, config: &Config) -> Vec<ConfigError> {
         let mut advice = Vec::new();
+        if !self.require_auth {
+            let reason = "LETS EVERYBODY IN: no caller is asked who it is, whatever else stands here";
+            let fix = "remove it before anybody but you can reach this";
+            advice.push(ConfigError::new("require_auth", reason, fix).value(false));
+        }
         let several_issuers = config.issuers.len() > 1;
         for (resource, guarded) in self.resources.iter().zip(config.guarded().unwrap_or_default()) {
             if is_plain_and_elsewhere(guarded.resource) {
@@ -20,6 +25,7 @@ impl Settings {
             }
             advice.extend(resource.policies.advise(&guarded, several_issuers));
             advice.extend(advise_outgoing(&resource.outgoing, &guarded));
+            advice.extend((!self.require_auth).then(|| of_nobody(&guarded)).into_iter().flatten());
         }
         for (index, issuer) in config.issuers.iter().enumerate() {
             let asked = issuer.jwks_uri.as_deref().unwrap_or(&issuer.issuer);
@@ -50,6 +56,16 @@ fn advise_outgoing(outgoing: &Outgoing, guarded: &Guarded<'_>) -> Option<ConfigE
                 .then(|| ConfigError::new(path, reason, "use https; this is for tests").value(url.as_str()))
         }
     }
+}
+
+/// Rules that name callers, where nobody says who he is.
+fn of_nobody(guarded: &Guarded<'_>) -> Vec<ConfigError> {
+    let named = guarded.rules.iter().enumerate().filter(|(_, rule)| rule.to.is_some());
+    let advice = named.map(|(index, _)| {
+        let path = guarded.path(&format!("rules[{index}].to"));
+        ConfigError::new(path, "names nobody while `require_auth` is `false`", "set that to `true`")
+    });
+    advice.collect()
 }
 
 /// Whether a URL is plain HTTP to another machine.

@@ -68,13 +68,6 @@ pub(super) fn compile_issuers(
     environment: Environment<'_>,
     errors: &mut Vec<ConfigError>,
 ) -> Vec<IssuerSettings> {
-    if issuers.is_empty() {
-        errors.push(ConfigError::new(
-            "issuers",
-            "names no issuer",
-            "name the authorization server of your callers",
-        ));
-    }
     let mut seen = BTreeSet::new();
     let mut compiled = Vec::new();
     for (index, issuer) in issuers.iter().enumerate() {

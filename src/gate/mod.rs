@@ -5,11 +5,14 @@
 
 mod admit;
 mod advice;
+mod api_keys;
 mod cors;
+mod credential;
 mod exchange;
 mod issuer;
 mod key_times;
 mod keys;
+mod mesh;
 mod outgoing;
 mod refusal;
 mod request;
@@ -21,10 +24,12 @@ mod token;
 mod url;
 
 pub use admit::admit;
+pub use api_keys::ApiKeySettings;
 pub use cors::Cors;
 pub use exchange::{Exchange, Message};
 pub use issuer::{IssuerSettings, Keys};
 pub use keys::KeyStore;
+pub use mesh::MeshSettings;
 pub use outgoing::{ExchangeSettings, Outgoing};
 pub use refusal::{Answer, told};
 pub use request::{Exit, Forward, Request, Shared};

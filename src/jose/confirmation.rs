@@ -18,6 +18,12 @@ pub trait Sender {
     /// SHA-256 of the client's certificate in DER, whose key the handshake of this very connection has
     /// proved; `None` where there is none. What a header says of a certificate is no proof.
     fn certificate(&self) -> Option<[u8; 32]>;
+
+    /// The first URI among the names of that certificate (RFC 5280 section 4.2.1.6), if Envoy verified it: its
+    /// listener must be told to.
+    fn uri(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A sender who proves nothing.

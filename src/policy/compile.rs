@@ -114,7 +114,6 @@ fn compile_rule(
             "write one line of at most 500 bytes",
         ));
     }
-    let patterns = |names: &[String]| names.iter().map(|name| Pattern::new(name)).collect();
     let operations_path = format!("{path}.{field}");
     let annotated = catalogue::annotated(operations, effect, context.catalogue, &operations_path, errors);
     let every = ["*".to_owned()];
@@ -148,24 +147,35 @@ fn compile_rule(
     })
 }
 
+fn patterns(names: &[String]) -> Vec<Pattern> {
+    names.iter().map(|name| Pattern::new(name)).collect()
+}
+
 fn compile_subjects(
     to: Option<&config::Subjects>,
     path: &str,
     issuers: &[&str],
     errors: &mut Vec<ConfigError>,
 ) -> Subjects {
-    let Some(config::Subjects { issuer, subjects, client_ids, groups }) = to else {
+    let Some(config::Subjects { issuer, subjects, client_ids, groups, api_keys, spiffe_ids }) = to else {
         return Subjects::default();
     };
-    if issuer.is_none() && subjects.is_none() && client_ids.is_none() && groups.is_none() {
-        errors.push(fault(path, "to", "names nobody", "name groups, subjects, client_ids or an issuer, or leave `to` out for every authenticated caller"));
+    let lists = [
+        ("subjects", subjects),
+        ("client_ids", client_ids),
+        ("groups", groups),
+        ("api_keys", api_keys),
+        ("spiffe_ids", spiffe_ids),
+    ];
+    if issuer.is_none() && lists.iter().all(|(_, list)| list.is_none()) {
+        errors.push(fault(path, "to", "names nobody", "name groups, subjects, client_ids, api_keys, spiffe_ids or an issuer, or leave `to` out for every authenticated caller"));
     }
     if let Some(issuer) = issuer.as_deref().filter(|issuer| !issuers.contains(issuer)) {
         errors.push(
             fault(path, "to.issuer", "is none of `issuers`", "use one of them, to the letter").value(issuer),
         );
     }
-    for (field, list) in [("subjects", subjects), ("client_ids", client_ids), ("groups", groups)] {
+    for (field, list) in lists {
         if list.as_ref().is_some_and(|list| list.is_empty() || list.iter().any(String::is_empty)) {
             errors.push(fault(
                 path,
@@ -180,6 +190,8 @@ fn compile_subjects(
         subjects: subjects.clone(),
         client_ids: client_ids.clone(),
         groups: groups.clone(),
+        api_keys: api_keys.as_deref().map(patterns),
+        spiffe_ids: spiffe_ids.as_deref().map(patterns),
     }
 }
 

@@ -2,6 +2,7 @@
 //! would, else the reason of the nearest one.
 
 use super::argument::Unmet;
+use super::pattern::Pattern;
 use super::{Effect, PolicySet, Rule, Subjects};
 use crate::identity::Caller;
 use crate::mcp::{Arguments, Operation};
@@ -239,7 +240,11 @@ impl Rule {
 
 impl Subjects {
     fn include(&self, caller: &Caller) -> bool {
-        let Self { issuer, subjects, client_ids, groups } = self;
+        let Self { issuer, subjects, client_ids, groups, api_keys, spiffe_ids } = self;
+        let is_named = |list: &Option<Vec<Pattern>>, name: Option<&str>| {
+            list.as_ref()
+                .is_none_or(|list| name.is_some_and(|name| list.iter().any(|entry| entry.matches(name))))
+        };
         let holds = |list: &Option<Vec<String>>, value: &str| {
             list.as_ref().is_none_or(|list| list.iter().any(|entry| entry == value))
         };
@@ -247,5 +252,7 @@ impl Subjects {
             && holds(subjects, &caller.subject)
             && (client_ids.is_none() || caller.client_id.as_deref().is_some_and(|id| holds(client_ids, id)))
             && groups.as_ref().is_none_or(|groups| groups.iter().any(|group| caller.groups.contains(group)))
+            && is_named(api_keys, caller.api_key())
+            && is_named(spiffe_ids, caller.spiffe_id())
     }
 }

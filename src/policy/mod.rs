@@ -59,6 +59,8 @@ struct Subjects {
     subjects: Option<Vec<String>>,
     client_ids: Option<Vec<String>>,
     groups: Option<Vec<String>>,
+    api_keys: Option<Vec<Pattern>>,
+    spiffe_ids: Option<Vec<Pattern>>,
 }
 
 impl Tools {

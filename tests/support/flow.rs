@@ -33,13 +33,19 @@ pub struct Worker {
     pub certificate: Rc<Cell<Option<[u8; 32]>>>,
     /// All callouts that were made for requests.
     pub sent: RefCell<Vec<Callout>>,
+    /// The URI among its names.
+    pub uri: Rc<RefCell<Option<String>>>,
 }
 
-struct Client(Rc<Cell<Option<[u8; 32]>>>);
+struct Client(Rc<Cell<Option<[u8; 32]>>>, Rc<RefCell<Option<String>>>);
 
 impl Sender for Client {
     fn certificate(&self) -> Option<[u8; 32]> {
         self.0.get()
+    }
+
+    fn uri(&self) -> Option<String> {
+        self.1.borrow().clone()
     }
 }
 
@@ -76,7 +82,8 @@ impl Worker {
     /// One of several workers that share data.
     pub fn with_data(settings: Settings, host: Box<dyn HostCrypto>, data: &Rc<dyn SharedData>) -> Self {
         let certificate = Rc::new(Cell::new(None));
-        let sender = Client(Rc::clone(&certificate));
+        let uri = Rc::new(RefCell::new(None));
+        let sender = Client(Rc::clone(&certificate), Rc::clone(&uri));
         let shared = Rc::new(Shared::new(host, data, &settings).with_sender(Box::new(sender)));
         shared.set_now(UnixTime(NOW));
         Self {
@@ -85,6 +92,7 @@ impl Worker {
             body_takes: 0,
             body_is_early: false,
             certificate,
+            uri,
             sent: RefCell::default(),
         }
     }
