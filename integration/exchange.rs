@@ -198,7 +198,7 @@ fn every_fault_of_the_endpoint_refuses_and_recovers() {
             "token_endpoint_unavailable",
             "cut_off",
         ),
-        ("no-http", cut("rubbish\r\n\r\n"), 503, "token_endpoint_unavailable", "unavailable"),
+        ("no-http", cut("rubbish\r\n\r\n"), 503, "token_endpoint_unavailable", "status"),
         ("error-500", Reply::new(500, "{}"), 503, "token_endpoint_unavailable", "status"),
         (
             "redirect",
