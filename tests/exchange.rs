@@ -160,6 +160,7 @@ fn the_upstream_gets_its_own_token_and_the_endpoint_is_asked_once() {
         (callout.endpoint.path.as_str(), callout.endpoint.cluster.as_str()),
         ("/token", "login.example.com")
     );
+    assert_eq!(callout.max_reply, 64 * 1024);
     assert_eq!(callout.headers, [("authorization", Secret::new(b"Basic Z2F0ZTpzM2NyZXQ=".to_vec()))]);
     let expected: BTreeMap<String, String> = [
         ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
