@@ -4,6 +4,7 @@ use crate::jose::VerifiedClaims;
 use crate::json::Value;
 use crate::oauth::Scope;
 use crate::reason::Reason;
+use std::rc::Rc;
 
 /// How many groups one caller may have; more is refused rather than cut.
 const MAX_GROUPS: usize = 1024;
@@ -21,15 +22,27 @@ pub struct Caller {
     pub groups: Vec<String>,
     /// `scope` (RFC 9068, RFC 8693), or else `scp`, as some issuers name it.
     pub scope: Scope,
+    /// Of the other claims those that rules read, by their paths.
+    pub claims: Vec<(Rc<str>, Value)>,
 }
 
 impl Caller {
-    /// The caller that a verified token names.
+    /// The claim at this path, if it is one of those that are kept.
+    #[must_use]
+    pub fn claim(&self, path: &str) -> Option<&Value> {
+        self.claims.iter().find(|(known, _)| **known == *path).map(|(_, value)| value)
+    }
+
+    /// The caller that a verified token names, with the claims at these `paths`.
     ///
     /// # Errors
     /// [`Reason::InvalidClaim`] where the groups or the scope claim is neither a text nor a list of texts, or
     /// the client's id no text: a deny rule for a group or a client must not be escaped by that.
-    pub fn from_claims(claims: &VerifiedClaims, groups_claim: &str) -> Result<Self, Reason> {
+    pub fn from_claims(
+        claims: &VerifiedClaims,
+        groups_claim: &str,
+        paths: &[Rc<str>],
+    ) -> Result<Self, Reason> {
         let text = |name: &str| match claims.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -54,6 +67,10 @@ impl Caller {
                 None => Scope::default(),
                 Some(claim) => Scope::granted(claim).ok_or(Reason::InvalidClaim)?,
             },
+            claims: paths
+                .iter()
+                .filter_map(|path| Some((Rc::clone(path), claims.get(path)?.clone())))
+                .collect(),
         })
     }
 }

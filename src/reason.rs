@@ -136,6 +136,16 @@ reasons! {
     ArgumentNotInList = "argument_not_in_list",
     /// A number is above the rule's maximum or below its minimum.
     ArgumentOutOfRange = "argument_out_of_range",
+    /// An argument is there that must not be, or is not like the rule wants it.
+    ArgumentNotAccepted = "argument_not_accepted",
+    /// A claim of the token is absent or has none of the rule's values.
+    ClaimMismatch = "claim_mismatch",
+    /// The client's address is in none of the rule's networks.
+    SourceNotAllowed = "source_not_allowed",
+    /// A header that Envoy sets is absent or has none of the rule's values.
+    AttributeMismatch = "attribute_mismatch",
+    /// The rule holds at other times.
+    OutsideTimeWindow = "outside_time_window",
 
     /// The client went away before a decision.
     ClientGone = "client_gone",

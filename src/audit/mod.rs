@@ -146,7 +146,7 @@ impl Record {
 
     /// Notes who calls.
     pub fn note_caller(&mut self, caller: &Caller) {
-        let Caller { issuer, subject, client_id, groups, scope } = caller;
+        let Caller { issuer, subject, client_id, groups, scope, claims: _ } = caller;
         self.caller = Some(CallerRecord {
             issuer: cut(issuer),
             subject: cut(subject),
@@ -168,7 +168,7 @@ impl Record {
         let name = |name: &str| if name.is_empty() { None } else { Some(cut(name)) };
         (self.tool, self.prompt, self.resource, self.task) = (None, None, None, None);
         match operation {
-            Operation::Open => {}
+            Operation::Open | Operation::Unknown => {}
             Operation::Tool(tool) => self.tool = name(tool),
             Operation::Prompt(prompt) => self.prompt = name(prompt),
             Operation::Resource(uri) => self.resource = name(uri),

@@ -16,6 +16,8 @@ pub struct Guarded<'a> {
     pub catalogue: Option<&'a Catalogue>,
     /// Its hosts.
     pub allowed_hosts: Option<&'a [String]>,
+    /// The headers on which rules may decide.
+    pub trusted_headers: &'a [String],
 }
 
 impl Guarded<'_> {
@@ -43,6 +45,7 @@ impl Config {
                 rules: self.rules.as_deref().ok_or_else(|| absent("rules"))?,
                 catalogue: self.catalogue.as_ref(),
                 allowed_hosts: self.allowed_hosts.as_deref(),
+                trusted_headers: &self.trusted_headers,
             }]);
         };
         let beside = [
@@ -58,12 +61,16 @@ impl Config {
         if resources.is_empty() {
             return Err(ConfigError::new("resources", "names no resource", "name at least one"));
         }
-        Ok(resources.iter().enumerate().map(|(place, resource)| resource.guarded(place)).collect())
+        Ok(resources
+            .iter()
+            .enumerate()
+            .map(|(place, resource)| resource.guarded(place, &self.trusted_headers))
+            .collect())
     }
 }
 
 impl Resource {
-    fn guarded(&self, place: usize) -> Guarded<'_> {
+    fn guarded<'a>(&'a self, place: usize, trusted_headers: &'a [String]) -> Guarded<'a> {
         let Self { resource, rules, catalogue, allowed_hosts } = self;
         Guarded {
             place: Some(place),
@@ -71,6 +78,7 @@ impl Resource {
             rules,
             catalogue: catalogue.as_ref(),
             allowed_hosts: allowed_hosts.as_deref(),
+            trusted_headers,
         }
     }
 }

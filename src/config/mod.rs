@@ -14,8 +14,8 @@ mod nearest;
 mod node;
 
 pub use document::{
-    ArgumentCondition, Catalogue, Config, IntegerRange, Issuer, KeyFetching, Limits, Operations, Resource,
-    Rule, Scalar, Subjects, Tool,
+    ArgumentCondition, Catalogue, Config, IntegerRange, Issuer, KeyFetching, Limits, NumberRange, Operations,
+    Resource, Rule, Scalar, Subjects, TimeWindow, Tool,
 };
 pub use environment::{Environment, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};

@@ -7,7 +7,7 @@ use super::resource::ResourceSettings;
 use super::route::{self, Route};
 use crate::identity::Caller;
 use crate::jose::{Jws, VerifiedClaims};
-use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
+use crate::mcp::{Era, Message, Operation, headers, is_removed};
 use crate::oauth::BearerToken;
 use crate::policy::{Denial, PolicySet};
 use crate::reason::Reason;
@@ -51,7 +51,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     let keys = request.keys(issuer, jws.key_id()?).await?;
     let expected = issuer.expected(protected, request.now());
     let claims = VerifiedClaims::verify(jws, &keys, &expected, request.verifier(), request.sender())?;
-    let caller = Caller::from_claims(&claims, &issuer.groups_claim)?;
+    let caller = Caller::from_claims(&claims, &issuer.groups_claim, &settings.claim_paths)?;
     request.note(|record| record.note_caller(&caller));
     if has_message {
         route::check_body_headers(head, settings.limits.body_bytes)?;
@@ -62,8 +62,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     // The head's exit: without the flag the host gives no body before the head has gone on.
     if !settings.allow_on_headers_stop_iteration {
         let announced = headers::announced(head)?;
-        let operations = announced.as_ref().map(headers::Announced::operations);
-        let permit = policies.decide_head(&caller, operations.as_deref())?;
+        let (method, operations) = announced.as_ref().map(headers::Announced::asks).unwrap_or_default();
+        let permit = policies.decide_head(&request.call(&caller, method, &operations, None))?;
         request.release_head(UpstreamCredential::stripped_head(&permit));
     }
 
@@ -79,7 +79,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnknownMethod.into());
         }
         let operations = message.operations()?;
-        let decision = policies.decide(&caller, &operations, &message.arguments);
+        let arguments = Some(&message.arguments);
+        let decision = policies.decide(&request.call(&caller, &message.method, &operations, arguments));
         request.note_decision(&operations, &decision);
         decision?
     } else {
@@ -88,7 +89,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnexpectedBody.into());
         }
         request.note_era(headers::era_without_message(head)?);
-        policies.decide(&caller, &[Operation::Open], &Arguments::default())?
+        policies.decide(&request.call(&caller, "", &[Operation::Open], None))?
     };
 
     // Then, and only with a permit: what the upstream gets.

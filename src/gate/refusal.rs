@@ -220,6 +220,11 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::ArgumentType => answer(403, "an argument has the wrong type"),
         Reason::ArgumentNotInList => answer(403, "an argument has a value that is not accepted"),
         Reason::ArgumentOutOfRange => answer(403, "an argument is out of range"),
+        Reason::ArgumentNotAccepted => answer(403, "an argument is not accepted"),
+        Reason::ClaimMismatch => answer(403, "the token lacks a claim that this needs"),
+        Reason::SourceNotAllowed => answer(403, "not from this address"),
+        Reason::AttributeMismatch => answer(403, "not from this device or place"),
+        Reason::OutsideTimeWindow => answer(403, "not at this time"),
 
         Reason::UpstreamAnsweredEarly => answer(502, "the upstream answered before the call was decided"),
         Reason::FlagMissing => answer(503, "the gate is not set up for bodies"),

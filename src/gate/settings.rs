@@ -5,6 +5,7 @@ use super::resource::{self, ResourceSettings};
 use crate::cache::MAX_TOKENS;
 use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
 use crate::oauth::is_one_path;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -16,6 +17,8 @@ pub struct Settings {
     pub resources: Vec<Rc<ResourceSettings>>,
     /// Whose tokens count.
     pub issuers: Vec<IssuerSettings>,
+    /// The claims that rules read, by their paths.
+    pub claim_paths: Vec<Rc<str>>,
     /// Origins of pages that may call, beside the resource's own.
     pub allowed_origins: Vec<String>,
     /// Paths that pass without a token.
@@ -58,6 +61,7 @@ impl Settings {
             catalogue: _,
             allowed_origins,
             allowed_hosts: _,
+            trusted_headers,
             health_paths,
             limits,
             allow_on_headers_stop_iteration,
@@ -78,13 +82,17 @@ impl Settings {
             );
         }
         check_origins(allowed_origins, &mut errors);
+        check_trusted_headers(trusted_headers, &mut errors);
         check_health_paths(health_paths, &resources, &mut errors);
         if !errors.is_empty() {
             return Err(Errors(errors));
         }
+        let paths: BTreeSet<Rc<str>> =
+            resources.iter().flat_map(|resource| resource.policies.claim_paths().cloned()).collect();
         Ok(Self {
             resources,
             issuers: compiled,
+            claim_paths: paths.into_iter().collect(),
             allowed_origins: allowed_origins.clone(),
             health_paths: health_paths.clone(),
             limits: *limits,
@@ -120,6 +128,23 @@ fn check_origins(origins: &[String], errors: &mut Vec<ConfigError>) {
                     .value(origin.as_str()),
             );
         }
+    }
+}
+
+/// What a rule decides on must be what Envoy says, never what a client or this filter does.
+fn check_trusted_headers(names: &[String], errors: &mut Vec<ConfigError>) {
+    const CLIENTS: &[&str] =
+        &["authorization", "cookie", "host", "origin", "referer", "user-agent", "forwarded"];
+    for (index, name) in names.iter().enumerate() {
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let (reason, fix) = if name.is_empty() || name.len() > 128 || !name.bytes().all(is_plain) {
+            ("is no name of a header", "write it in lower case, like `x-device-trust`")
+        } else if CLIENTS.contains(&name.as_str()) || name.starts_with("mcp-") {
+            ("is a header of clients", "name one that Envoy sets, like `x-device-trust`")
+        } else {
+            continue;
+        };
+        errors.push(ConfigError::new(format!("trusted_headers[{index}]"), reason, fix).value(name.as_str()));
     }
 }
 

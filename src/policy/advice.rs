@@ -77,15 +77,24 @@ impl Rule {
             && cover(&self.tools.patterns, &other.tools.patterns)
             && cover(&self.prompts, &other.prompts)
             && cover(&self.resources, &other.resources)
+            && cover(&self.tasks, &other.tasks)
+            && cover(&self.methods, &other.methods)
             && self.subjects.cover(&other.subjects)
+            && match (&self.time, &other.time) {
+                (None, _) => true,
+                (Some(ours), Some(theirs)) => ours.covers(theirs),
+                (Some(_), None) => false,
+            }
     }
 
     fn is_open_to_all(&self) -> bool {
         self.effect == Effect::Allow
             && self.arguments.is_empty()
             && self.scope.is_empty()
-            && self.tools.annotated.is_none()
-            && self.tools.patterns.iter().any(|pattern| pattern.covers(&Pattern::new("*")))
+            && self.time.is_none()
+            && (self.tools.annotated.is_none()
+                && self.tools.patterns.iter().any(|pattern| pattern.covers(&Pattern::new("*")))
+                || self.methods.iter().any(|pattern| pattern.matches("tools/call")))
             && self.subjects.cover(&Subjects::default())
     }
 }
@@ -98,7 +107,7 @@ fn cover(ours: &[Pattern], others: &[Pattern]) -> bool {
 impl Subjects {
     /// Whether every caller of the others is one of these.
     fn cover(&self, others: &Self) -> bool {
-        let Self { issuer, subjects, client_ids, groups } = self;
+        let Self { issuer, subjects, client_ids, groups, scopes, claims, source, headers } = self;
         let within = |ours: &Option<Vec<String>>, theirs: &Option<Vec<String>>| {
             ours.as_ref().is_none_or(|ours| {
                 theirs.as_ref().is_some_and(|theirs| theirs.iter().all(|entry| ours.contains(entry)))
@@ -108,10 +117,29 @@ impl Subjects {
             && within(subjects, &others.subjects)
             && within(client_ids, &others.client_ids)
             && within(groups, &others.groups)
+            && within(scopes, &others.scopes)
+            && claims.iter().all(|(path, ours)| {
+                others
+                    .claims
+                    .iter()
+                    .any(|(other, theirs)| path == other && theirs.iter().all(|value| ours.contains(value)))
+            })
+            && headers.iter().all(|(name, ours)| {
+                others
+                    .headers
+                    .iter()
+                    .any(|(other, theirs)| name == other && theirs.iter().all(|value| ours.contains(value)))
+            })
+            && source.as_ref().is_none_or(|ours| {
+                others.source.as_ref().is_some_and(|theirs| {
+                    theirs.iter().all(|network| ours.iter().any(|our| our.covers(network)))
+                })
+            })
     }
 
     fn names_without_issuer(&self) -> bool {
-        let Self { issuer, subjects, client_ids, groups } = self;
-        issuer.is_none() && (subjects.is_some() || client_ids.is_some() || groups.is_some())
+        let Self { issuer, subjects, client_ids, groups, scopes: _, claims, source: _, headers: _ } = self;
+        let names = subjects.is_some() || client_ids.is_some() || groups.is_some() || !claims.is_empty();
+        issuer.is_none() && names
     }
 }

@@ -1,10 +1,14 @@
 //! From the document's rules to compiled ones; what is ambiguous or can't hold is refused.
 
-use super::argument::Condition;
-use super::pattern::Pattern;
-use super::{Effect, PolicySet, Rule, Subjects, Tools, catalogue};
+mod arguments;
+mod operations;
+mod subjects;
+
+use super::window::Window;
+use super::{Effect, Indexes, PolicySet, Rule, catalogue};
 use crate::config::{self, Catalogue, ConfigError, Guarded};
 use crate::oauth::{Scope, ScopeError};
+use operations::Operations;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -18,7 +22,8 @@ impl PolicySet {
         if let Some(catalogue) = guarded.catalogue {
             catalogue::check(catalogue, &guarded.path("catalogue"), errors);
         }
-        let context = Context { issuers, catalogue: guarded.catalogue };
+        let context =
+            Context { issuers, catalogue: guarded.catalogue, trusted_headers: guarded.trusted_headers };
         let mut ids = BTreeSet::new();
         let mut rules = Vec::new();
         for (index, rule) in guarded.rules.iter().enumerate() {
@@ -31,7 +36,13 @@ impl PolicySet {
             }
             rules.extend(compile_rule(rule, &path, context, errors));
         }
-        Self { rules }
+        let index = Indexes::new(&rules);
+        Self { rules, index }
+    }
+
+    /// The claims that rules read, by their paths, each once.
+    pub fn claim_paths(&self) -> impl Iterator<Item = &Rc<str>> {
+        self.rules.iter().flat_map(|rule| rule.subjects.claims.iter().map(|(path, _)| path))
     }
 }
 
@@ -40,6 +51,7 @@ impl PolicySet {
 struct Context<'a> {
     issuers: &'a [&'a str],
     catalogue: Option<&'a Catalogue>,
+    trusted_headers: &'a [String],
 }
 
 fn fault(path: &str, field: &str, reason: &str, fix: &str) -> ConfigError {
@@ -53,7 +65,7 @@ fn compile_rule(
     errors: &mut Vec<ConfigError>,
 ) -> Option<Rule> {
     // Every field is named, so that a new one can't be forgotten here.
-    let config::Rule { id, allow, deny, to, scope, arguments, message } = rule;
+    let config::Rule { id, allow, deny, to, scope, arguments, time, message } = rule;
     let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if id.is_empty() || id.len() > MAX_ID || !plain {
         errors.push(
@@ -61,7 +73,7 @@ fn compile_rule(
                 .value(id.as_str()),
         );
     }
-    let (effect, field, operations) = match (allow, deny) {
+    let (effect, field, written) = match (allow, deny) {
         (Some(operations), None) => (Effect::Allow, "allow", operations),
         (None, Some(operations)) => (Effect::Deny, "deny", operations),
         (None, None) => {
@@ -77,25 +89,7 @@ fn compile_rule(
             return None;
         }
     };
-    let config::Operations { tools, prompts, resources, read_only, destructive } = operations;
-    let has_annotation = read_only.is_some() || destructive.is_some();
-    if tools.is_empty() && prompts.is_empty() && resources.is_empty() && !has_annotation {
-        errors.push(fault(
-            path,
-            field,
-            "names no operation",
-            "give `tools`, `prompts`, `resources`, `read_only` or `destructive`; `[\"*\"]` means all",
-        ));
-    }
-    for (kind, names) in [("tools", tools), ("prompts", prompts), ("resources", resources)] {
-        for (index, name) in names.iter().enumerate().filter(|(_, name)| name.is_empty()) {
-            let field = format!("{field}.{kind}[{index}]");
-            errors.push(
-                fault(path, &field, "matches no name", "write a name, or `*` for all").value(name.as_str()),
-            );
-        }
-    }
-    if !arguments.is_empty() && !resources.is_empty() {
+    if !arguments.is_empty() && !written.resources.is_empty() {
         errors.push(fault(
             path,
             "arguments",
@@ -114,18 +108,13 @@ fn compile_rule(
             "write one line of at most 500 bytes",
         ));
     }
-    let patterns = |names: &[String]| names.iter().map(|name| Pattern::new(name)).collect();
     let operations_path = format!("{path}.{field}");
-    let annotated = catalogue::annotated(operations, effect, context.catalogue, &operations_path, errors);
-    let every = ["*".to_owned()];
-    let tools = Tools {
-        patterns: patterns(if tools.is_empty() && has_annotation { &every } else { tools }),
-        annotated,
-    };
+    let operations = operations::compile(written, effect, context.catalogue, &operations_path, errors);
+    let Operations { tools, prompts, resources, tasks, methods } = operations;
     if let Some(catalogue) = context.catalogue {
         // A deny rule may name what is not there yet.
         if effect == Effect::Allow {
-            catalogue::check_tools(&operations.tools, catalogue, &operations_path, errors);
+            catalogue::check_tools(&written.tools, catalogue, &operations_path, errors);
         }
         catalogue::check_arguments(arguments, catalogue, |tool| tools.include(tool), path, errors);
     }
@@ -133,53 +122,44 @@ fn compile_rule(
         id: Rc::from(id.as_str()),
         effect,
         tools,
-        prompts: patterns(prompts),
-        resources: patterns(resources),
+        prompts,
+        resources,
+        tasks,
+        methods,
         scope: compile_scope(scope.as_deref(), effect, path, errors),
-        subjects: compile_subjects(to.as_ref(), path, context.issuers, errors),
+        subjects: subjects::compile(to.as_ref(), path, context, errors),
         arguments: arguments
             .iter()
             .filter_map(|(name, condition)| {
                 let path = format!("{path}.arguments.{name}");
-                Some((Rc::from(name.as_str()), compile_condition(condition, &path, errors)?))
+                Some((Rc::from(name.as_str()), arguments::compile(condition, &path, errors)?))
             })
             .collect(),
+        time: compile_time(time.as_ref(), path, errors),
         message: message.as_deref().map(Rc::from),
     })
 }
 
-fn compile_subjects(
-    to: Option<&config::Subjects>,
+fn compile_time(
+    written: Option<&config::TimeWindow>,
     path: &str,
-    issuers: &[&str],
     errors: &mut Vec<ConfigError>,
-) -> Subjects {
-    let Some(config::Subjects { issuer, subjects, client_ids, groups }) = to else {
-        return Subjects::default();
-    };
-    if issuer.is_none() && subjects.is_none() && client_ids.is_none() && groups.is_none() {
-        errors.push(fault(path, "to", "names nobody", "name groups, subjects, client_ids or an issuer, or leave `to` out for every authenticated caller"));
-    }
-    if let Some(issuer) = issuer.as_deref().filter(|issuer| !issuers.contains(issuer)) {
-        errors.push(
-            fault(path, "to.issuer", "is none of `issuers`", "use one of them, to the letter").value(issuer),
-        );
-    }
-    for (field, list) in [("subjects", subjects), ("client_ids", client_ids), ("groups", groups)] {
-        if list.as_ref().is_some_and(|list| list.is_empty() || list.iter().any(String::is_empty)) {
-            errors.push(fault(
-                path,
-                &format!("to.{field}"),
-                "can't hold: it is empty or has an empty entry",
-                "name at least one, or leave it out",
-            ));
+) -> Option<Window> {
+    match Window::compile(written?) {
+        Ok(window) => Some(window),
+        Err((field, reason, fix)) => {
+            let dot = if field.is_empty() { "" } else { "." };
+            errors.push(fault(path, &format!("time{dot}{field}"), reason, &fix));
+            None
         }
     }
-    Subjects {
-        issuer: issuer.clone(),
-        subjects: subjects.clone(),
-        client_ids: client_ids.clone(),
-        groups: groups.clone(),
+}
+
+/// A list that must not be empty, nor have an empty entry.
+fn check_list(list: &[String], path: &str, errors: &mut Vec<ConfigError>) {
+    if list.is_empty() || list.iter().any(String::is_empty) {
+        let reason = "can't hold: it is empty or has an empty entry";
+        errors.push(ConfigError::new(path, reason, "name at least one, or leave it out"));
     }
 }
 
@@ -203,40 +183,4 @@ fn compile_scope(text: Option<&str>, effect: Effect, path: &str, errors: &mut Ve
     };
     errors.push(fault(path, "scope", reason, fix).value(text));
     Scope::default()
-}
-
-fn compile_condition(
-    condition: &config::ArgumentCondition,
-    path: &str,
-    errors: &mut Vec<ConfigError>,
-) -> Option<Condition> {
-    let config::ArgumentCondition { one_of, integer } = condition;
-    match (one_of, integer) {
-        (Some(values), None) if values.is_empty() => {
-            errors.push(fault(path, "in", "can't hold: the list is empty", "name at least one value"));
-            None
-        }
-        (Some(values), None) => Some(Condition::OneOf(values.clone())),
-        (None, Some(config::IntegerRange { min: None, max: None })) => {
-            errors.push(fault(path, "integer", "sets no bound", "give `min` or `max`"));
-            None
-        }
-        (None, Some(config::IntegerRange { min, max })) => {
-            if let (Some(min), Some(max)) = (min, max)
-                && min > max
-            {
-                errors.push(fault(path, "integer", "can't hold: `min` is above `max`", "exchange them"));
-                return None;
-            }
-            Some(Condition::Integer { min: *min, max: *max })
-        }
-        (None, None) => {
-            errors.push(ConfigError::new(path, "is no condition", "give `in` or `integer`"));
-            None
-        }
-        (Some(_), Some(_)) => {
-            errors.push(ConfigError::new(path, "has two conditions", "give `in` or `integer`, not both"));
-            None
-        }
-    }
 }
