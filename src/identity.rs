@@ -13,7 +13,7 @@ const MAX_GROUPS: usize = 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// `iss`
-    pub issuer: String,
+    pub issuer: Rc<str>,
     /// `sub`
     pub subject: String,
     /// `client_id` (RFC 9068) or `azp`
@@ -33,13 +33,14 @@ impl Caller {
         self.claims.iter().find(|(known, _)| **known == *path).map(|(_, value)| value)
     }
 
-    /// The caller that a verified token names, with the claims at these `paths`.
+    /// The caller that a verified token of this issuer names, with the claims at these `paths`.
     ///
     /// # Errors
     /// [`Reason::InvalidClaim`] where the groups or the scope claim is neither a text nor a list of texts, or
     /// the client's id no text: a deny rule for a group or a client must not be escaped by that.
     pub fn from_claims(
         claims: &VerifiedClaims,
+        issuer: &Rc<str>,
         groups_claim: &str,
         paths: &[Rc<str>],
     ) -> Result<Self, Reason> {
@@ -59,7 +60,7 @@ impl Caller {
             Some(_) => return Err(Reason::InvalidClaim),
         };
         Ok(Self {
-            issuer: text("iss")?.unwrap_or_default(),
+            issuer: Rc::clone(issuer),
             subject: text("sub")?.unwrap_or_default(),
             client_id: text("client_id")?.or(text("azp")?),
             groups,
@@ -73,4 +74,31 @@ impl Caller {
                 .collect(),
         })
     }
+
+    /// About how many bytes this takes, beside its issuer's name.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let texts = [self.subject.len(), self.client_id.as_deref().map_or(0, str::len)];
+        let groups = self.groups.iter().map(|group| group.len().saturating_add(size_of::<String>()));
+        let claims =
+            self.claims.iter().map(|(_, value)| size_of::<Rc<str>>().saturating_add(size_of_value(value)));
+        let held = [size_of::<Self>(), self.scope.as_str().len()];
+        texts.into_iter().chain(groups).chain(claims).chain(held).fold(0, usize::saturating_add)
+    }
+}
+
+/// About how many bytes a claim takes.
+fn size_of_value(value: &Value) -> usize {
+    /// Of a member of an object, beside its name and its value.
+    const MEMBER: usize = 48;
+    let held = match value {
+        Value::String(text) => text.len(),
+        Value::Array(elements) => elements.iter().map(size_of_value).fold(0, usize::saturating_add),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| name.len().saturating_add(size_of_value(value)).saturating_add(MEMBER))
+            .fold(0, usize::saturating_add),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>().saturating_add(held)
 }

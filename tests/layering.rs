@@ -91,7 +91,11 @@ fn the_host_is_spoken_to_in_one_place() {
             let line = line.trim_start().trim_start_matches("pub ");
             line.starts_with("static ") || line.contains("thread_local!")
         });
-        assert!(!is_static, "{name} keeps state in a static, which all configurations of a VM share");
+        // But for one, which finds a context by the host's id of it.
+        assert!(
+            !is_static || name == "src/filter/exports.rs",
+            "{name} keeps state in a static, which all configurations of a VM share"
+        );
     }
 }
 

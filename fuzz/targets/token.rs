@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mcp_iap::head::Head;
-use mcp_iap::jose::{Algorithm, Expected, Jws, KeySet, Library, Unproven, VerifiedClaims};
+use mcp_iap::jose::{Algorithm, Expected, Jws, KeySet, Library, VerifiedClaims};
 use mcp_iap::oauth::BearerToken;
 use mcp_iap::time::UnixTime;
 
@@ -22,6 +22,6 @@ fuzz_target!(|value: &[u8]| {
         clock_skew: std::time::Duration::ZERO,
         now: UnixTime(1_800_000_000),
     };
-    let verified = VerifiedClaims::verify(jws, &keys, &expected, &Library, &Unproven);
+    let verified = VerifiedClaims::verify(jws, &keys, &expected, &Library);
     assert!(verified.is_err(), "nobody has the private key");
 });

@@ -7,8 +7,10 @@ use crate::identity::Caller;
 use crate::mcp::{Era, Operation};
 use crate::policy::Denial;
 use crate::reason::Reason;
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 /// The record's version; a field is only ever added within one.
 pub const SCHEMA: u32 = 1;
@@ -68,8 +70,8 @@ pub struct Record {
     /// The identifier of the resource that the request is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     protected_resource: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    caller: Option<CallerRecord>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "caller")]
+    caller: Option<Rc<Caller>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     era: Option<&'static str>,
     /// The HTTP method; also of what is no call.
@@ -90,22 +92,43 @@ pub struct Record {
     pub upstream_status: Option<u16>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct CallerRecord {
-    issuer: String,
-    subject: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<String>,
-    groups: Vec<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    scope: String,
+/// A caller as a record names it.
+struct CallerRecord<'a>(&'a Caller);
+
+impl Serialize for CallerRecord<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Caller { issuer, subject, client_id, groups, scope, claims: _ } = self.0;
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("issuer", cut(issuer))?;
+        members.serialize_entry("subject", cut(subject))?;
+        if let Some(client_id) = client_id {
+            members.serialize_entry("client_id", cut(client_id))?;
+        }
+        members.serialize_entry("groups", &Groups(groups))?;
+        if !scope.is_empty() {
+            members.serialize_entry("scope", cut(scope.as_str()))?;
+        }
+        members.end()
+    }
 }
 
-fn outcome<S: serde::Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
+struct Groups<'a>(&'a [String]);
+
+impl Serialize for Groups<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().take(MAX_GROUPS).map(|group| cut(group)))
+    }
+}
+
+fn caller<S: Serializer>(caller: &Option<Rc<Caller>>, serializer: S) -> Result<S::Ok, S::Error> {
+    caller.as_deref().map(CallerRecord).serialize(serializer)
+}
+
+fn outcome<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(outcome.name())
 }
 
-fn code<S: serde::Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+fn code<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(reason.code())
 }
 
@@ -136,36 +159,29 @@ impl Record {
 
     /// Notes the HTTP method.
     pub fn note_http_method(&mut self, method: &str) {
-        self.http_method = Some(cut(method));
+        self.http_method = Some(cut(method).to_owned());
     }
 
     /// Notes which resource the request is for.
     pub fn note_protected_resource(&mut self, identifier: &str) {
-        self.protected_resource = Some(cut(identifier));
+        self.protected_resource = Some(cut(identifier).to_owned());
     }
 
     /// Notes who calls.
-    pub fn note_caller(&mut self, caller: &Caller) {
-        let Caller { issuer, subject, client_id, groups, scope, claims: _ } = caller;
-        self.caller = Some(CallerRecord {
-            issuer: cut(issuer),
-            subject: cut(subject),
-            client_id: client_id.as_deref().map(cut),
-            groups: groups.iter().take(MAX_GROUPS).map(|group| cut(group)).collect(),
-            scope: cut(&scope.to_string()),
-        });
+    pub fn note_caller(&mut self, caller: Rc<Caller>) {
+        self.caller = Some(caller);
     }
 
     /// Notes the JSON-RPC method.
     pub fn note_method(&mut self, method: &str) {
         if !method.is_empty() {
-            self.method = Some(cut(method));
+            self.method = Some(cut(method).to_owned());
         }
     }
 
     /// Notes what the request is about; of several operations, the one that decided.
     pub fn note_operation(&mut self, operation: Operation<'_>) {
-        let name = |name: &str| if name.is_empty() { None } else { Some(cut(name)) };
+        let name = |name: &str| if name.is_empty() { None } else { Some(cut(name).to_owned()) };
         (self.tool, self.prompt, self.resource, self.task) = (None, None, None, None);
         match operation {
             Operation::Open | Operation::Unknown => {}
@@ -193,7 +209,7 @@ impl Record {
         self.outcome = Outcome::Refused;
         self.reason = denial.reason;
         self.rule = denial.rule.as_deref().map(str::to_owned);
-        self.argument = denial.argument.as_deref().map(cut);
+        self.argument = denial.argument.as_deref().map(|name| cut(name).to_owned());
         self.scope = (!denial.scope.is_empty()).then(|| denial.scope.to_string());
     }
 
@@ -236,12 +252,12 @@ impl Written {
 }
 
 /// Cuts a name at a character's end.
-fn cut(name: &str) -> String {
+fn cut(name: &str) -> &str {
     let mut end = name.len().min(MAX_NAME);
     while !name.is_char_boundary(end) {
         end = end.saturating_sub(1);
     }
-    name.get(..end).unwrap_or_default().to_owned()
+    name.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]

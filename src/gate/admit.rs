@@ -5,13 +5,12 @@ use super::refusal::Answer;
 use super::request::{Exit, Forward, Request};
 use super::resource::ResourceSettings;
 use super::route::{self, Route};
-use crate::identity::Caller;
-use crate::jose::{Jws, VerifiedClaims};
+use super::token;
 use crate::mcp::{Era, Message, Operation, headers, is_removed};
-use crate::oauth::BearerToken;
 use crate::policy::{Denial, PolicySet};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
+use std::rc::Rc;
 
 /// Decides one request.
 ///
@@ -43,16 +42,9 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     };
 
     // Who: a stranger is refused before a byte of the body is read.
-    let token = BearerToken::from_head(head)?;
-    let jws = Jws::parse(token.expose())?;
-    let issuer = settings.issuer(jws.claimed_issuer().unwrap_or_default()).ok_or(Reason::UnknownIssuer)?;
-    // Before keys are asked for: nobody fetches for a token that can't count.
-    jws.algorithm(issuer.expected(protected, request.now()).algorithms)?;
-    let keys = request.keys(issuer, jws.key_id()?).await?;
-    let expected = issuer.expected(protected, request.now());
-    let claims = VerifiedClaims::verify(jws, &keys, &expected, request.verifier(), request.sender())?;
-    let caller = Caller::from_claims(&claims, &issuer.groups_claim, &settings.claim_paths)?;
-    request.note(|record| record.note_caller(&caller));
+    let token = token::authenticate(request, protected).await?;
+    let caller = token.caller();
+    request.note(|record| record.note_caller(Rc::clone(caller)));
     if has_message {
         route::check_body_headers(head, settings.limits.body_bytes)?;
     } else if !request.is_complete() {
@@ -63,13 +55,13 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     if !settings.allow_on_headers_stop_iteration {
         let announced = headers::announced(head)?;
         let (method, operations) = announced.as_ref().map(headers::Announced::asks).unwrap_or_default();
-        let permit = policies.decide_head(&request.call(&caller, method, &operations, None))?;
+        let permit = policies.decide_head(&request.call(caller, method, &operations, None))?;
         request.release_head(UpstreamCredential::stripped_head(&permit));
     }
 
     // What: the body is parsed once, and what was parsed is what is forwarded.
     let body = request.body().await?;
-    claims.check_expiry(&issuer.expected(protected, request.now()))?;
+    token.check_expiry(request, protected)?;
     let permit = if has_message {
         let message = Message::parse(&body)?;
         request.note_message(&message);
@@ -80,7 +72,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         }
         let operations = message.operations()?;
         let arguments = Some(&message.arguments);
-        let decision = policies.decide(&request.call(&caller, &message.method, &operations, arguments));
+        let decision = policies.decide(&request.call(caller, &message.method, &operations, arguments));
         request.note_decision(&operations, &decision);
         decision?
     } else {
@@ -89,7 +81,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnexpectedBody.into());
         }
         request.note_era(headers::era_without_message(head)?);
-        policies.decide(&request.call(&caller, "", &[Operation::Open], None))?
+        policies.decide(&request.call(caller, "", &[Operation::Open], None))?
     };
 
     // Then, and only with a permit: what the upstream gets.

@@ -20,7 +20,7 @@ pub struct IssuerSettings {
     /// Its place in the configuration.
     pub index: usize,
     /// Equal to `iss`, to the letter.
-    pub identifier: String,
+    pub identifier: Rc<str>,
     /// Where its keys come from.
     pub keys: Keys,
     /// The dotted path of its groups claim.
@@ -209,7 +209,7 @@ fn compile_issuer(
     };
     Ok(IssuerSettings {
         index,
-        identifier: issuer.clone(),
+        identifier: Rc::from(issuer.as_str()),
         keys: source,
         algorithms,
         groups_claim: groups_claim.clone(),

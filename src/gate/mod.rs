@@ -15,6 +15,7 @@ mod resource;
 mod route;
 mod settings;
 mod signatures;
+mod token;
 
 pub use admit::admit;
 pub use cors::Cors;

@@ -8,12 +8,13 @@ use super::refusal::Answer;
 use super::resource::{self, ResourceSettings};
 use super::settings::Settings;
 use super::signatures::Signatures;
+use super::token::Tokens;
 use crate::audit::{Outcome, Record};
 use crate::cache::SharedData;
 use crate::callout::{Callouts, StreamId};
 use crate::head::Head;
 use crate::identity::Caller;
-use crate::jose::{HostCrypto, KeySet, Sender, Unproven, Verifier};
+use crate::jose::{HostCrypto, KeySet, Sender, Unproven};
 use crate::mcp::{Arguments, Era, Message, Operation};
 use crate::policy::{Call, Denial, Permit};
 use crate::reason::Reason;
@@ -31,6 +32,7 @@ pub struct Shared {
     pub callouts: Callouts,
     /// Who verifies signatures.
     pub signatures: Signatures,
+    tokens: Tokens,
     /// The issuers' keys.
     pub keys: Rc<KeyStore>,
     sender: Box<dyn Sender>,
@@ -44,7 +46,8 @@ impl Shared {
         let clock = Rc::default();
         Self {
             callouts: Callouts::default(),
-            signatures: Signatures::new(host, settings.limits.cached_tokens),
+            signatures: Signatures::new(host),
+            tokens: Tokens::new(settings.limits.cached_tokens),
             sender: Box::new(Unproven),
             keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
             clock,
@@ -237,8 +240,12 @@ impl Request {
         self.origin.map(|()| self.cors.as_ref())
     }
 
-    pub(super) fn verifier(&self) -> &dyn Verifier {
+    pub(super) fn signatures(&self) -> &Signatures {
         &self.shared.signatures
+    }
+
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.shared.tokens
     }
 
     pub(super) fn sender(&self) -> &dyn Sender {

@@ -111,7 +111,7 @@ impl Settings {
     /// The issuer with this identifier, to the letter.
     #[must_use]
     pub fn issuer(&self, identifier: &str) -> Option<&IssuerSettings> {
-        self.issuers.iter().find(|issuer| issuer.identifier == identifier)
+        self.issuers.iter().find(|issuer| *issuer.identifier == *identifier)
     }
 }
 

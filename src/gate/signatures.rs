@@ -1,11 +1,8 @@
-//! Who verifies a signature: the cache of those that held, else the host's crypto, else the library.
-//!
-//! All three give one verdict; they differ in what it costs. A secret's signatures are not cached: to look
-//! one up costs as much as to verify it.
+//! Who verifies a signature: the host's crypto, else the library. Both give one verdict; they differ in what
+//! it costs. Which tokens were verified before is [`super::token`]'s to know; it counts here as well.
 
-use crate::cache::TokenCache;
 use crate::jose::{HostCrypto, Library, NoHost, Signed, Verdict, Verifier};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 /// Who gave a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +18,6 @@ pub enum VerifiedBy {
 /// The signatures of one root.
 pub struct Signatures {
     host: Box<dyn HostCrypto>,
-    held: RefCell<TokenCache>,
     counts: [Cell<u64>; 3],
 }
 
@@ -41,10 +37,10 @@ impl VerifiedBy {
 }
 
 impl Signatures {
-    /// With this host, and room for this many verified tokens.
+    /// With this host.
     #[must_use]
-    pub fn new(host: Box<dyn HostCrypto>, cached_tokens: usize) -> Self {
-        Self { host, held: RefCell::new(TokenCache::new(cached_tokens)), counts: Default::default() }
+    pub fn new(host: Box<dyn HostCrypto>) -> Self {
+        Self { host, counts: Default::default() }
     }
 
     /// How many verdicts were given since the last call, by whom.
@@ -53,7 +49,8 @@ impl Signatures {
         counts.map(|(by, count)| (by, count.take())).filter(|(_, count)| *count > 0)
     }
 
-    fn count(&self, by: VerifiedBy) {
+    /// Counts a verdict.
+    pub(super) fn count(&self, by: VerifiedBy) {
         if let Some((_, count)) = VerifiedBy::ALL.into_iter().zip(&self.counts).find(|(one, _)| *one == by) {
             count.set(count.get().saturating_add(1));
         }
@@ -62,26 +59,18 @@ impl Signatures {
 
 impl Verifier for Signatures {
     fn verify(&self, signed: &Signed<'_>) -> Verdict {
-        let digest = signed.digest();
-        if digest.is_some_and(|digest| self.held.borrow_mut().contains(&digest)) {
-            self.count(VerifiedBy::Cache);
-            return Verdict::Holds;
-        }
         let (verdict, by) = match signed.verify_by(&*self.host) {
             Some(true) => (Verdict::Holds, VerifiedBy::Host),
             Some(false) => (Verdict::Broken, VerifiedBy::Host),
             None => (Library.verify(signed), VerifiedBy::Library),
         };
         self.count(by);
-        if let (Verdict::Holds, Some(digest)) = (verdict, digest) {
-            self.held.borrow_mut().insert(digest);
-        }
         verdict
     }
 }
 
 impl Default for Signatures {
     fn default() -> Self {
-        Self::new(Box::new(NoHost), 0)
+        Self::new(Box::new(NoHost))
     }
 }

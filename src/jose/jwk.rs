@@ -9,6 +9,7 @@ use super::material::Material;
 use crate::json::{self, Value};
 use crate::secret::Secret;
 use sha2::{Digest as _, Sha256};
+use std::rc::Rc;
 
 /// How many keys of one issuer are held.
 const MAX_KEYS: usize = 64;
@@ -23,10 +24,10 @@ const PRIVATE: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "oth"];
 /// A key and what it may verify.
 #[derive(Debug)]
 pub struct Key {
-    id: Option<String>,
+    id: Option<Rc<str>>,
     algorithm: Option<Algorithm>,
     pub(super) material: Material,
-    fingerprint: Option<[u8; 32]>,
+    fingerprint: Option<Rc<[u8; 32]>>,
 }
 
 /// The usable keys of one issuer.
@@ -108,7 +109,7 @@ impl Key {
         }
         let id = match jwk.get("kid") {
             None => None,
-            Some(kid) => Some(kid.as_str()?.to_owned()),
+            Some(kid) => Some(Rc::from(kid.as_str()?)),
         };
         let algorithm = match jwk.get("alg") {
             None => None,
@@ -118,7 +119,7 @@ impl Key {
         if algorithm.is_some_and(|algorithm| !material.fits(algorithm)) {
             return None;
         }
-        let fingerprint = material.public_bytes().map(|bytes| Sha256::digest(bytes).into());
+        let fingerprint = material.public_bytes().map(|bytes| Rc::new(Sha256::digest(bytes).into()));
         Some(Self { id, algorithm, material, fingerprint })
     }
 
@@ -130,7 +131,13 @@ impl Key {
 
     /// What tells a public key from every other one; `None` for a secret.
     #[must_use]
-    pub fn fingerprint(&self) -> Option<&[u8; 32]> {
+    pub fn fingerprint(&self) -> Option<&Rc<[u8; 32]>> {
         self.fingerprint.as_ref()
+    }
+
+    /// Its `kid`, where it has one.
+    #[must_use]
+    pub fn id(&self) -> Option<&Rc<str>> {
+        self.id.as_ref()
     }
 }

@@ -13,10 +13,12 @@ mod jws;
 mod library;
 mod material;
 mod signature;
+mod validity;
 
 pub use algorithm::{Algorithm, Hash};
-pub use claims::{Expected, VerifiedClaims};
+pub use claims::{Expected, Proof, VerifiedClaims};
 pub use confirmation::{Sender, Unproven};
 pub use jwk::{Key, KeySet};
 pub use jws::Jws;
 pub use signature::{HostCrypto, Library, NoHost, Signed, Verdict, Verifier};
+pub use validity::Validity;

@@ -9,7 +9,6 @@ use super::der;
 use super::jwk::Key;
 use super::library;
 use crate::reason::Reason;
-use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// A signature over a token, by one key, for one algorithm that the key is for.
@@ -83,16 +82,6 @@ impl<'a> Signed<'a> {
         } else {
             Err(Reason::BadSignature)
         }
-    }
-
-    /// What identifies token and key together; `None` where the key is a secret. A signature that held once
-    /// holds for this digest always.
-    #[must_use]
-    pub fn digest(&self) -> Option<[u8; 32]> {
-        let mut hash = Sha256::new();
-        hash.update(self.key.fingerprint()?);
-        hash.update(self.token);
-        Some(hash.finalize().into())
     }
 
     /// Asks a host; `None` where it has no such algorithm or can't tell.

@@ -102,6 +102,12 @@ impl Scope {
         self.0.split(' ').filter(|name| !name.is_empty())
     }
 
+    /// As it stands in a claim and in a header.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether there is no name.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -36,7 +36,7 @@ impl Subjects {
         let who = |holds| Verdict::of(holds, Reason::NoRuleAllows);
         let is_of = |list: &[String], value: &str| list.iter().any(|entry| entry == value);
         if let Some(issuer) = issuer {
-            visit(Clause::Issuer, who(*issuer == caller.issuer))?;
+            visit(Clause::Issuer, who(**issuer == *caller.issuer))?;
         }
         if let Some(subjects) = subjects {
             visit(Clause::Subjects, who(is_of(subjects, &caller.subject)))?;

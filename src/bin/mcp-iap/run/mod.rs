@@ -92,7 +92,7 @@ fn check_port(socket: SocketAddr, who: &str, option: &str) -> Result<(), Fault> 
 fn wait_until_ready(envoy: &mut Envoy, plan: &Plan, screen: &mut Screen) -> Result<bool, Fault> {
     let fetched = |issuer: &'_ IssuerSettings| matches!(issuer.keys, Keys::Fetched(..));
     let issuers = plan.settings.issuers.iter().filter(|issuer| fetched(issuer));
-    let mut open: BTreeSet<&str> = issuers.map(|issuer| issuer.identifier.as_str()).collect();
+    let mut open: BTreeSet<&str> = issuers.map(|issuer| &*issuer.identifier).collect();
     let mut is_ready = false;
     let mut until = Instant::now() + READY_WITHIN;
     while !is_ready || !open.is_empty() {
