@@ -146,6 +146,10 @@ reasons! {
     AttributeMismatch = "attribute_mismatch",
     /// The rule holds at other times.
     OutsideTimeWindow = "outside_time_window",
+    /// The rule's `when` does not hold.
+    ConditionNotMet = "condition_not_met",
+    /// The rule's `when` can't be evaluated for this call.
+    ConditionError = "condition_error",
 
     /// The client went away before a decision.
     ClientGone = "client_gone",

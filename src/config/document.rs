@@ -185,6 +185,10 @@ pub struct Rule {
     pub arguments: BTreeMap<String, ArgumentCondition>,
     /// When the rule holds. Default: always.
     pub time: Option<TimeWindow>,
+    /// A further condition in CEL, the Common Expression Language, on `caller`, `args` and what else a call is:
+    /// `args.replicas <= 10 || "lead" in caller.groups`. What can't be evaluated meets no allow rule and every
+    /// deny rule.
+    pub when: Option<String>,
     /// What a caller is told whom this rule refuses or does not let through, instead of the text made from the
     /// rule.
     pub message: Option<String>,

@@ -225,6 +225,8 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::SourceNotAllowed => answer(403, "not from this address"),
         Reason::AttributeMismatch => answer(403, "not from this device or place"),
         Reason::OutsideTimeWindow => answer(403, "not at this time"),
+        Reason::ConditionNotMet => answer(403, "a condition is not met"),
+        Reason::ConditionError => answer(403, "a condition can't be evaluated for this call"),
 
         Reason::UpstreamAnsweredEarly => answer(502, "the upstream answered before the call was decided"),
         Reason::FlagMissing => answer(503, "the gate is not set up for bodies"),

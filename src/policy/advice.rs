@@ -85,6 +85,7 @@ impl Rule {
                 (Some(ours), Some(theirs)) => ours.covers(theirs),
                 (Some(_), None) => false,
             }
+            && self.when.as_ref().is_none_or(|ours| other.when.as_ref().is_some_and(|theirs| ours.is(theirs)))
     }
 
     fn is_open_to_all(&self) -> bool {
@@ -92,6 +93,7 @@ impl Rule {
             && self.arguments.is_empty()
             && self.scope.is_empty()
             && self.time.is_none()
+            && self.when.is_none()
             && (self.tools.annotated.is_none()
                 && self.tools.patterns.iter().any(|pattern| pattern.covers(&Pattern::new("*")))
                 || self.methods.iter().any(|pattern| pattern.matches("tools/call")))

@@ -32,6 +32,8 @@ pub enum Clause<'r> {
     Argument(&'r Rc<str>),
     /// `time`
     Time,
+    /// `when`
+    When,
 }
 
 /// As it stands in the document.
@@ -48,6 +50,7 @@ impl fmt::Display for Clause<'_> {
             Self::Header(name) => write!(f, "to.headers.{name}"),
             Self::Argument(name) => write!(f, "arguments.{name}"),
             Self::Time => f.write_str("time"),
+            Self::When => f.write_str("when"),
         }
     }
 }
@@ -66,6 +69,7 @@ impl Clause<'_> {
             Self::Header(_) => 7,
             Self::Argument(_) => 8,
             Self::Time => 9,
+            Self::When => 10,
         }
     }
 }
@@ -145,6 +149,9 @@ impl Rule {
                 None => Verdict::Unknown,
             };
             visit(Clause::Time, verdict)?;
+        }
+        if let Some(when) = &self.when {
+            visit(Clause::When, when.check(call))?;
         }
         ControlFlow::Continue(())
     }

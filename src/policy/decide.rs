@@ -126,7 +126,8 @@ impl PolicySet {
         let mut permit = Permit { reason: Reason::Allowed, rule: None };
         let (mut scope, mut lacking, mut is_undecided) = (Scope::default(), None, false);
         for (place, operation) in call.operations.iter().enumerate() {
-            match self.judge_one(call, *operation, &scope) {
+            let one = call.operations.get(place..=place).unwrap_or_default();
+            match self.judge_one(&Call { operations: one, ..*call }, *operation, &scope) {
                 Ok(Some(Found::Open)) => {}
                 Ok(Some(Found::By(rule))) => {
                     scope.extend(&rule.scope);
@@ -265,6 +266,10 @@ impl Rule {
     }
 
     fn denies(&self, unevaluated: Option<(Clause<'_>, Reason)>) -> Denial {
+        let reason = match unevaluated {
+            Some((Clause::When, reason)) => reason,
+            _ => Reason::DeniedByRule,
+        };
         Denial {
             rule: Some(Rc::clone(&self.id)),
             argument: match unevaluated {
@@ -272,7 +277,7 @@ impl Rule {
                 _ => None,
             },
             message: self.message.as_deref().map(str::to_owned),
-            ..Reason::DeniedByRule.into()
+            ..reason.into()
         }
     }
 

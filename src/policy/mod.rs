@@ -15,11 +15,14 @@ mod index;
 mod network;
 mod pattern;
 mod subjects;
+mod trace;
+mod when;
 mod window;
 
 pub use call::Call;
 pub use clause::{Clause, State, Verdict};
 pub use decide::{Denial, HeadPermit, Permit};
+pub use trace::{Says, Traced};
 pub use window::{parse_instant, utc_offset};
 
 use crate::oauth::Scope;
@@ -29,6 +32,7 @@ use index::Index;
 use pattern::Pattern;
 use std::rc::Rc;
 use subjects::Subjects;
+use when::When;
 use window::Window;
 
 /// All rules of one configuration.
@@ -62,6 +66,7 @@ struct Rule {
     scope: Scope,
     arguments: Vec<(Rc<str>, Condition)>,
     time: Option<Window>,
+    when: Option<When>,
     message: Option<Rc<str>>,
 }
 

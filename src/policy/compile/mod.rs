@@ -4,6 +4,7 @@ mod arguments;
 mod operations;
 mod subjects;
 
+use super::when::{Fault, When};
 use super::window::Window;
 use super::{Effect, Indexes, PolicySet, Rule, catalogue};
 use crate::config::{self, Catalogue, ConfigError, Guarded};
@@ -42,7 +43,10 @@ impl PolicySet {
 
     /// The claims that rules read, by their paths, each once.
     pub fn claim_paths(&self) -> impl Iterator<Item = &Rc<str>> {
-        self.rules.iter().flat_map(|rule| rule.subjects.claims.iter().map(|(path, _)| path))
+        self.rules.iter().flat_map(|rule| {
+            let read = rule.when.iter().flat_map(When::claims);
+            rule.subjects.claims.iter().map(|(path, _)| path).chain(read)
+        })
     }
 }
 
@@ -65,7 +69,7 @@ fn compile_rule(
     errors: &mut Vec<ConfigError>,
 ) -> Option<Rule> {
     // Every field is named, so that a new one can't be forgotten here.
-    let config::Rule { id, allow, deny, to, scope, arguments, time, message } = rule;
+    let config::Rule { id, allow, deny, to, scope, arguments, time, when, message } = rule;
     let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if id.is_empty() || id.len() > MAX_ID || !plain {
         errors.push(
@@ -136,6 +140,13 @@ fn compile_rule(
             })
             .collect(),
         time: compile_time(time.as_ref(), path, errors),
+        when: when.as_deref().and_then(|text| match When::compile(text, context.trusted_headers) {
+            Ok(when) => Some(when),
+            Err(Fault { reason, fix }) => {
+                errors.push(fault(path, "when", &reason, &fix).value(text));
+                None
+            }
+        }),
         message: message.as_deref().map(Rc::from),
     })
 }

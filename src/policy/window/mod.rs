@@ -8,11 +8,12 @@ mod civil;
 mod zone;
 
 pub use civil::parse_instant;
+pub(super) use civil::{DAY, date, weekday};
 use zone::Zone;
 
 use crate::config::{self, nearest};
 use crate::time::UnixTime;
-use civil::{DAY, numbers, weekday};
+use civil::numbers;
 
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 const MINUTE: i64 = 60;
