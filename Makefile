@@ -15,7 +15,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix
+.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,10 @@ test-jose: $(WASM) deps-envoy ## tokens and keys: the attack list, natively and 
 	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
 	@cargo test --quiet --test attacks --test tokens --test token_cache
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- jose
+
+test-credentials: $(WASM) deps-envoy ## API keys, workloads, nobody: natively and on a real Envoy
+	@cargo test --quiet --test credentials --test hash_key
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- credentials::
 
 test-reload: $(WASM) deps-envoy ## twenty changes of the configuration under load: no request is lost
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- reload --nocapture

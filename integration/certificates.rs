@@ -1,6 +1,6 @@
 //! Certificate authorities and what they sign, made for one run.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::path::Path;
@@ -31,6 +31,15 @@ impl Authority {
     pub fn sign(&self, name: &str) -> Certificate {
         let key = KeyPair::generate().unwrap();
         let parameters = CertificateParams::new([name.to_owned()]).unwrap();
+        Certificate { certificate: parameters.signed_by(&key, &self.0).unwrap(), key }
+    }
+
+    /// With URIs among its names.
+    pub fn sign_uris(&self, uris: &[&str]) -> Certificate {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(Vec::<String>::new()).unwrap();
+        parameters.subject_alt_names =
+            uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
         Certificate { certificate: parameters.signed_by(&key, &self.0).unwrap(), key }
     }
 

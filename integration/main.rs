@@ -7,8 +7,10 @@
 mod bound;
 mod certificates;
 mod client;
+mod credentials;
 mod dynamic;
 mod envoy;
+mod exchange;
 mod failures;
 mod http2;
 mod init;

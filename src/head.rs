@@ -5,6 +5,9 @@
 use std::fmt;
 use std::ops::Range;
 
+/// What is shorter is no secret, and may stand elsewhere by chance.
+const MIN_SECRET: usize = 16;
+
 /// Header names and values of one message, in order, in the one buffer that they came in.
 ///
 /// HTTP/1 and HTTP/2 pseudo-headers (`:path`, `:method`, `:authority`, `:status`) stand among them.
@@ -90,6 +93,15 @@ impl Head {
             }
         }
         found
+    }
+
+    /// Whether `secret`, which stands in the header `name`, stands in another one too, or in the path: there it
+    /// would go on to the upstream. What is shorter than 16 bytes may do so by chance.
+    #[must_use]
+    pub fn repeats(&self, name: &str, secret: &[u8]) -> bool {
+        let mut others = self.iter().filter(|(other, _)| !other.eq_ignore_ascii_case(name.as_bytes()));
+        secret.len() >= MIN_SECRET
+            && others.any(|(_, value)| value.windows(secret.len()).any(|window| window == secret))
     }
 }
 

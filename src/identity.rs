@@ -1,15 +1,43 @@
-//! Who calls: the identity that rules are about, made from verified claims alone.
+//! Who calls: the identity that rules are about, of whatever kind the credential was. Each kind is made from
+//! what was verified, and from nothing else.
 
 use crate::jose::VerifiedClaims;
 use crate::json::Value;
 use crate::oauth::Scope;
 use crate::reason::Reason;
+use crate::spiffe::SpiffeId;
 use std::rc::Rc;
 
 /// How many groups one caller may have; more is refused rather than cut.
 const MAX_GROUPS: usize = 1024;
 
-/// The caller of a request.
+/// What says who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallerKind {
+    /// Nothing: nobody is asked for a credential.
+    Anonymous,
+    /// A token of a configured issuer.
+    Token,
+    /// An API key.
+    ApiKey,
+    /// The certificate of the connection: a workload by itself.
+    Workload,
+}
+
+impl CallerKind {
+    /// As it stands in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Token => "token",
+            Self::ApiKey => "api_key",
+            Self::Workload => "workload",
+        }
+    }
+}
+
+/// The caller of a request. What its credential does not say is empty, and no rule matches that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// `iss`
@@ -18,19 +46,80 @@ pub struct Caller {
     pub subject: String,
     /// `client_id` (RFC 9068) or `azp`
     pub client_id: Option<String>,
-    /// The values of the configured groups claim.
+    /// The values of the configured groups claim, or the groups of the API key.
     pub groups: Vec<String>,
     /// `scope` (RFC 9068, RFC 8693), or else `scp`, as some issuers name it.
     pub scope: Scope,
-    /// Of the other claims those that rules read, by their paths.
+    /// What not every token says. Apart, since ten thousand callers that have none of it are remembered.
+    pub beside: Option<Box<Beside>>,
+}
+
+/// What is known of a caller beside what every token says, or without one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Of the token's other claims those that rules read, by their paths.
     pub claims: Vec<(Rc<str>, Value)>,
+    /// The name of the API key.
+    pub api_key: Option<String>,
+    /// The workload that the connection comes from, whoever its user is.
+    pub spiffe_id: Option<SpiffeId>,
 }
 
 impl Caller {
+    /// Nobody in particular.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::default()
+    }
+
+    /// Who has the API key of this name, and is in these groups.
+    #[must_use]
+    pub fn of_api_key(name: &str, groups: &[String]) -> Self {
+        let beside = Beside { api_key: Some(name.to_owned()), ..Beside::default() };
+        Self { groups: groups.to_vec(), beside: Some(Box::new(beside)), ..Self::default() }
+    }
+
+    /// A workload that nobody uses.
+    #[must_use]
+    pub fn of_workload(id: SpiffeId) -> Self {
+        Self::default().through(id)
+    }
+
+    /// The same by way of this workload: two identities, and rules match both.
+    #[must_use]
+    pub fn through(mut self, workload: SpiffeId) -> Self {
+        self.beside.get_or_insert_default().spiffe_id = Some(workload);
+        self
+    }
+
+    /// What says who calls.
+    #[must_use]
+    pub fn kind(&self) -> CallerKind {
+        match &self.beside {
+            _ if !self.issuer.is_empty() => CallerKind::Token,
+            None => CallerKind::Anonymous,
+            Some(beside) if beside.api_key.is_some() => CallerKind::ApiKey,
+            Some(_) => CallerKind::Workload,
+        }
+    }
+
+    /// The name of the API key.
+    #[must_use]
+    pub fn api_key(&self) -> Option<&str> {
+        self.beside.as_ref()?.api_key.as_deref()
+    }
+
+    /// The workload that the connection comes from, whoever its user is.
+    #[must_use]
+    pub fn spiffe_id(&self) -> Option<&str> {
+        self.beside.as_ref()?.spiffe_id.as_ref().map(SpiffeId::as_str)
+    }
+
     /// The claim at this path, if it is one of those that are kept.
     #[must_use]
     pub fn claim(&self, path: &str) -> Option<&Value> {
-        self.claims.iter().find(|(known, _)| **known == *path).map(|(_, value)| value)
+        let claims = &self.beside.as_ref()?.claims;
+        claims.iter().find(|(known, _)| **known == *path).map(|(_, value)| value)
     }
 
     /// The caller that a verified token of this issuer names, with the claims at these `paths`.
@@ -59,7 +148,8 @@ impl Caller {
                 .ok_or(Reason::InvalidClaim)?,
             Some(_) => return Err(Reason::InvalidClaim),
         };
-        Ok(Self {
+        let kept = paths.iter().filter_map(|path| Some((Rc::clone(path), claims.get(path)?.clone())));
+        let caller = Self {
             issuer: Rc::clone(issuer),
             subject: text("sub")?.unwrap_or_default(),
             client_id: text("client_id")?.or(text("azp")?),
@@ -68,11 +158,18 @@ impl Caller {
                 None => Scope::default(),
                 Some(claim) => Scope::granted(claim).ok_or(Reason::InvalidClaim)?,
             },
-            claims: paths
-                .iter()
-                .filter_map(|path| Some((Rc::clone(path), claims.get(path)?.clone())))
-                .collect(),
-        })
+            ..Self::default()
+        };
+        Ok(caller.with_claims(kept.collect()))
+    }
+
+    /// The same, with these claims by their paths.
+    #[must_use]
+    pub fn with_claims(mut self, claims: Vec<(Rc<str>, Value)>) -> Self {
+        if !claims.is_empty() {
+            self.beside.get_or_insert_default().claims = claims;
+        }
+        self
     }
 
     /// About how many bytes this takes, beside its issuer's name.
@@ -80,9 +177,10 @@ impl Caller {
     pub fn held_bytes(&self) -> usize {
         let texts = [self.subject.len(), self.client_id.as_deref().map_or(0, str::len)];
         let groups = self.groups.iter().map(|group| group.len().saturating_add(size_of::<String>()));
-        let claims =
-            self.claims.iter().map(|(_, value)| size_of::<Rc<str>>().saturating_add(size_of_value(value)));
-        let held = [size_of::<Self>(), self.scope.as_str().len()];
+        let beside = self.beside.as_ref().map_or(0, |_| size_of::<Beside>());
+        let claims = self.beside.iter().flat_map(|beside| &beside.claims);
+        let claims = claims.map(|(_, value)| size_of::<Rc<str>>().saturating_add(size_of_value(value)));
+        let held = [size_of::<Self>(), self.scope.as_str().len(), beside];
         texts.into_iter().chain(groups).chain(claims).chain(held).fold(0, usize::saturating_add)
     }
 }

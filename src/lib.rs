@@ -15,7 +15,8 @@
 //!         policy     rules, compiled; the decision
 //!        identity    the caller
 //!         config     the user's document, as written
-//!     mcp oauth jose one standard each, pure
+//! mcp oauth jose spiffe one standard each, pure
+//!        api_key     one secret of a caller
 //!       head, json   what comes over the wire
 //! reason, secret, time plain data
 //! ```
@@ -42,6 +43,7 @@
 #![deny(clippy::allow_attributes, reason = "exceptions are #[expect(..., reason)]")]
 #![warn(unreachable_pub)]
 
+pub mod api_key;
 pub mod audit;
 pub mod cache;
 pub mod callout;
@@ -58,5 +60,6 @@ pub mod oauth;
 pub mod policy;
 pub mod reason;
 pub mod secret;
+pub mod spiffe;
 pub mod time;
 pub mod upstream;

@@ -84,6 +84,25 @@ reasons! {
     ClientCertificateMissing = "client_certificate_missing",
     /// The token is bound to another client certificate than this connection's.
     ClientCertificateMismatch = "client_certificate_mismatch",
+    /// No API key was sent, where nothing else would do.
+    MissingApiKey = "missing_api_key",
+    /// The header of API keys is repeated, or holds nothing that is a key.
+    MalformedApiKey = "malformed_api_key",
+    /// The API key is none of the configured ones.
+    UnknownApiKey = "unknown_api_key",
+    /// The API key is one of the configured ones, and counts no more.
+    ApiKeyExpired = "api_key_expired",
+    /// The API key is one of the configured ones, and does not count yet.
+    ApiKeyNotYetValid = "api_key_not_yet_valid",
+    /// An API key came beside `Authorization`: which of the two counts is not guessed.
+    SeveralCredentials = "several_credentials",
+    /// The connection has no workload's identity, where nothing else would do.
+    MeshIdentityMissing = "mesh_identity_missing",
+    /// The connection's certificate names no workload of a configured trust domain.
+    MeshIdentityNotAccepted = "mesh_identity_not_accepted",
+    /// What a trusted proxy says of its client's certificate can't be relied on.
+    MalformedForwardedClientCert = "malformed_forwarded_client_cert",
+
     /// The issuer's discovery document or keys can't be had.
     IdentityProviderUnavailable = "identity_provider_unavailable",
 
@@ -150,6 +169,23 @@ reasons! {
     ConditionNotMet = "condition_not_met",
     /// The rule's `when` can't be evaluated for this call.
     ConditionError = "condition_error",
+
+    /// The argument that names a call's target names none.
+    UnknownTarget = "unknown_target",
+    /// The token endpoint, or the discovery document that names it, can't be had.
+    TokenEndpointUnavailable = "token_endpoint_unavailable",
+    /// The token endpoint refuses the gate's request, whoever the caller is.
+    TokenRequestRefused = "token_request_refused",
+    /// The token endpoint's answer is no token that can be forwarded.
+    TokenResponseInvalid = "token_response_invalid",
+    /// The token endpoint does not accept the caller's token.
+    SubjectTokenRefused = "subject_token_refused",
+    /// The token endpoint gives this caller no token for this target.
+    TargetRefused = "target_refused",
+    /// The token for the upstream is the caller's own.
+    TokenNotExchanged = "token_not_exchanged",
+    /// The upstream answered 401 to the token that was issued for it.
+    UpstreamRefusedCredential = "upstream_refused_credential",
 
     /// The client went away before a decision.
     ClientGone = "client_gone",

@@ -12,6 +12,7 @@ fn root() -> PathBuf {
 
 fn mcp_iap(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
+    command.env("MCP_IAP_TEST_PEPPER", "a-pepper-of-at-least-32-bytes-for-tests");
     command.env("MCP_IAP_TEST_SHORT", "too-short-a-secret").env_remove("MCP_IAP_TEST_NOT_SET");
     command.args(arguments).current_dir(root()).output().unwrap()
 }
@@ -56,6 +57,34 @@ fn what_is_probably_not_meant_is_told_and_accepted() {
     let json = mcp_iap(&["check", "-o", "json", file]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert!(json["ok"] == true && json["warnings"].as_array().unwrap().len() > 5, "{json}");
+}
+
+#[test]
+fn a_token_that_passes_through_is_warned_of() {
+    let file = "tests/golden/advice/passthrough.yaml";
+    let seen = mcp_iap(&["check", file]);
+    assert_eq!(seen.status.code(), Some(0));
+    same_as_golden(&root().join(file).with_extension("txt"), &String::from_utf8(seen.stdout).unwrap());
+}
+
+/// The same for a private key, in whose place no other text can stand.
+#[test]
+fn a_private_key_that_is_not_set_here_is_a_warning_here_alone() {
+    let file = "tests/golden/advice/private-key-not-set.yaml";
+    let seen = mcp_iap(&["check", file]);
+    assert_eq!(seen.status.code(), Some(0));
+    same_as_golden(&root().join(file).with_extension("txt"), &String::from_utf8(seen.stdout).unwrap());
+    let text = std::fs::read(root().join(file)).unwrap();
+    assert!(mcp_iap::gate::Settings::load_in(&text, &|_| None).is_err());
+}
+
+#[test]
+fn a_document_that_lets_everybody_in_is_told_loudly() {
+    let file = "tests/golden/advice/no-auth.yaml";
+    let seen = mcp_iap(&["check", file]);
+    assert_eq!(seen.status.code(), Some(0));
+    same_as_golden(&root().join(file).with_extension("txt"), &String::from_utf8(seen.stdout).unwrap());
+    assert_eq!(mcp_iap(&["check", "--strict", file]).status.code(), Some(1));
 }
 
 /// Where a document is only checked or rendered, its secrets need not be; the filter refuses it without.

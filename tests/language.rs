@@ -56,18 +56,10 @@ const SAID: Said = Said {
 };
 
 fn decide(policies: &PolicySet, said: &Said) -> String {
-    let caller = Caller {
-        issuer: "https://i".into(),
-        subject: "s".into(),
-        claims: said
-            .claims
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(path, value)| (path.as_str().into(), value.clone()))
-            .collect(),
-        ..Caller::default()
-    };
+    let caller = Caller { issuer: "https://i".into(), subject: "s".into(), ..Caller::default() };
+    let claims = said.claims.as_object().into_iter().flatten();
+    let caller =
+        caller.with_claims(claims.map(|(path, value)| (path.as_str().into(), value.clone())).collect());
     let head = Head::from_pairs(said.headers.iter().copied());
     let arguments = Arguments::from_pairs(said.arguments.to_vec());
     let call = Call {

@@ -14,7 +14,8 @@ const LAYERS: &[&[&str]] = &[
     &["policy"],
     &["identity"],
     &["config"],
-    &["mcp", "oauth", "jose"],
+    &["mcp", "oauth", "jose", "spiffe"],
+    &["api_key"],
     &["head", "json"],
     &["reason", "secret", "time"],
 ];

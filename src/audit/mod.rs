@@ -3,7 +3,7 @@
 //! One record a request, on every path; Envoy's access log writes it (`docs/audit.md`). It never holds
 //! a token, an argument's value, or text that a caller chose beyond names, which are cut to a bound.
 
-use crate::identity::Caller;
+use crate::identity::{Caller, CallerKind};
 use crate::mcp::{Era, Operation};
 use crate::policy::Denial;
 use crate::reason::Reason;
@@ -11,6 +11,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The record's version; a field is only ever added within one.
 pub const SCHEMA: u32 = 1;
@@ -87,6 +88,9 @@ pub struct Record {
     resource: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,
+    /// The token that the upstream gets, or why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchange: Option<ExchangeRecord>,
     /// The upstream's status; absent where it was not asked or did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
@@ -97,12 +101,23 @@ struct CallerRecord<'a>(&'a Caller);
 
 impl Serialize for CallerRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Caller { issuer, subject, client_id, groups, scope, claims: _ } = self.0;
+        let Caller { issuer, subject, client_id, groups, scope, .. } = self.0;
         let mut members = serializer.serialize_map(None)?;
-        members.serialize_entry("issuer", cut(issuer))?;
-        members.serialize_entry("subject", cut(subject))?;
-        if let Some(client_id) = client_id {
-            members.serialize_entry("client_id", cut(client_id))?;
+        // Absent for a token's caller.
+        let kind = self.0.kind();
+        if kind != CallerKind::Token {
+            members.serialize_entry("kind", kind.name())?;
+        }
+        let known = |text: &'_ str| !text.is_empty();
+        let texts = [
+            ("issuer", Some(&**issuer).filter(|text| known(text))),
+            ("subject", Some(subject.as_str()).filter(|text| known(text))),
+            ("client_id", client_id.as_deref()),
+            ("api_key", self.0.api_key()),
+            ("spiffe_id", self.0.spiffe_id()),
+        ];
+        for (name, text) in texts.into_iter().filter_map(|(name, text)| Some((name, text?))) {
+            members.serialize_entry(name, cut(text))?;
         }
         members.serialize_entry("groups", &Groups(groups))?;
         if !scope.is_empty() {
@@ -110,6 +125,20 @@ impl Serialize for CallerRecord<'_> {
         }
         members.end()
     }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ExchangeRecord {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    target: String,
+    /// Whether it was remembered, a token or a refusal.
+    cached: bool,
+    /// How long it was waited for, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited_ms: Option<u64>,
+    /// How it failed: one of a closed list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
 }
 
 struct Groups<'a>(&'a [String]);
@@ -153,6 +182,7 @@ impl Record {
             prompt: None,
             resource: None,
             task: None,
+            exchange: None,
             upstream_status: None,
         }
     }
@@ -195,6 +225,19 @@ impl Record {
     /// Notes which family of revisions the request follows.
     pub fn note_era(&mut self, era: Era) {
         self.era = Some(era.name());
+    }
+
+    /// Notes for which target a token was asked for, whether it was remembered, how long that took, and how it failed.
+    pub fn note_exchange(
+        &mut self,
+        target: &str,
+        is_cached: bool,
+        took: Duration,
+        error: Option<&'static str>,
+    ) {
+        let waited_ms = (!is_cached).then(|| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        self.exchange =
+            Some(ExchangeRecord { target: cut(target).to_owned(), cached: is_cached, waited_ms, error });
     }
 
     /// Notes that the request is allowed.

@@ -1,10 +1,11 @@
 //! An issuer's keys: discovery document, then key set.
 
-use super::{Callout, CalloutError, Outbox};
+use super::discovery::discover;
+use super::{CalloutError, Endpoint, Outbox};
+use crate::cache::{Digest, digest};
 use crate::jose::KeySet;
 use crate::oauth::{self, DiscoveryError};
 use crate::time::Timestamp;
-use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -63,24 +64,16 @@ pub async fn fetch_keys(
     now: impl Fn() -> Timestamp,
 ) -> Result<(Rc<KeySet>, Vec<u8>), KeysError> {
     let began = now();
-    let callout = |path: String| Callout {
-        cluster: source.cluster.clone(),
-        authority: source.authority.clone(),
-        path,
-        scheme: source.scheme,
-        timeout: source.timeout.saturating_sub(now().since(began)).max(LEAST_TIMEOUT),
+    let callout = |path: String| {
+        let (cluster, authority) = (source.cluster.clone(), source.authority.clone());
+        let timeout = source.timeout.saturating_sub(now().since(began)).max(LEAST_TIMEOUT);
+        Endpoint { cluster, scheme: source.scheme, authority, path }.get(timeout)
     };
     let path = match &source.jwks_path {
         Some(path) if path.is_empty() => "/".to_owned(),
         Some(path) => path.clone(),
         None => {
-            let mut document = Err(CalloutError::Status(404));
-            // Who has no document at the first place is asked at the second; every other failure is one.
-            for path in oauth::well_known_paths(&source.path) {
-                if document == Err(CalloutError::Status(404)) {
-                    document = outbox.call(callout(path)).await.and_then(|reply| reply.body_of(200));
-                }
-            }
+            let document = discover(&outbox, &source.path, callout).await;
             let document = document.map_err(KeysError::DiscoveryCallout)?;
             oauth::jwks_uri(&document, &source.issuer, &source.origin).map_err(KeysError::Discovery)?
         }
@@ -94,16 +87,12 @@ pub async fn fetch_keys(
 impl KeySource {
     /// What tells it from every other source: SHA-256 over all that decides where keys come from.
     #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
+    pub fn digest(&self) -> Digest {
         let Self { issuer, origin, scheme, authority, path, cluster, jwks_path, timeout: _ } = self;
-        let mut hash = Sha256::new();
-        let fields = [issuer, origin, *scheme, authority, path, cluster, jwks_path.as_deref().unwrap_or("")];
-        for field in fields {
-            hash.update((field.len() as u64).to_le_bytes());
-            hash.update(field);
-        }
-        hash.update([u8::from(jwks_path.is_some())]);
-        hash.finalize().into()
+        let is_configured = if jwks_path.is_some() { "configured" } else { "discovered" };
+        let jwks_path = jwks_path.as_deref().unwrap_or_default();
+        let fields = [issuer, origin, *scheme, authority, path, cluster, is_configured, jwks_path];
+        digest(fields.map(str::as_bytes))
     }
 }
 
@@ -112,15 +101,7 @@ impl KeysError {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::DiscoveryCallout(error) | Self::JwksCallout(error) => match error {
-                CalloutError::UnknownCluster => "unknown_cluster",
-                CalloutError::NotSent => "not_sent",
-                CalloutError::CutOff => "cut_off",
-                CalloutError::Unreadable => "unreadable",
-                CalloutError::Status(503) => "unavailable",
-                CalloutError::Status(504) => "timeout",
-                CalloutError::Status(_) => "status",
-            },
+            Self::DiscoveryCallout(error) | Self::JwksCallout(error) => error.name(),
             Self::Discovery(_) => "discovery",
             Self::Jwks | Self::NoUsableKey => "jwks",
             Self::NotFetched => "not_fetched",
@@ -134,41 +115,13 @@ impl fmt::Display for KeysError {
         let (what, error) = match self {
             Self::DiscoveryCallout(error) => ("the discovery document", error),
             Self::JwksCallout(error) => ("the key set", error),
-            Self::Discovery(DiscoveryError::NotJson) => {
-                return f.write_str("the discovery document is no strict JSON");
-            }
-            Self::Discovery(DiscoveryError::OtherIssuer) => {
-                return f.write_str("the discovery document names another issuer");
-            }
-            Self::Discovery(DiscoveryError::NoJwksUri) => {
-                return f.write_str("the discovery document has no usable `jwks_uri`");
-            }
-            Self::Discovery(DiscoveryError::OtherHost) => {
-                return f.write_str("the discovery document's `jwks_uri` is on another host; configure `jwks_uri` if it is right");
-            }
+            Self::Discovery(error) => return error.fmt(f),
             Self::Jwks | Self::NoUsableKey => {
                 return f.write_str("the key set is none or holds no usable key");
             }
             Self::Elsewhere => return f.write_str("the keys could not be had by another worker"),
             Self::NotFetched => return f.write_str("the keys were not fetched: a bound is reached"),
         };
-        match error {
-            CalloutError::UnknownCluster => {
-                write!(
-                    f,
-                    "{what} was not asked for: Envoy has no such cluster; add it, or name another with `cluster`"
-                )
-            }
-            CalloutError::NotSent => write!(f, "{what} was not asked for: Envoy could not send the request"),
-            CalloutError::CutOff => write!(f, "{what} came in an answer that was cut off"),
-            CalloutError::Unreadable => write!(f, "{what} came in an answer that can't be read"),
-            CalloutError::Status(status @ (503 | 504)) => {
-                write!(
-                    f,
-                    "{what} was answered with status {status} (Envoy's own if the cluster can't be reached)"
-                )
-            }
-            CalloutError::Status(status) => write!(f, "{what} was answered with status {status}"),
-        }
+        error.describe(what, f)
     }
 }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 /// How many tasks may be under way in one worker.
-const MAX_TASKS: usize = 256;
+const MAX_TASKS: usize = 1_024;
 
 /// A stream (one request) by the number that the host gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ pub struct Full;
 #[derive(Default)]
 pub struct Callouts {
     ready: RefCell<VecDeque<Task>>,
-    in_flight: RefCell<BTreeMap<u32, Task>>,
+    in_flight: RefCell<BTreeMap<u32, (Task, usize)>>,
     waiting: RefCell<VecDeque<Task>>,
     woken: Rc<RefCell<Vec<StreamId>>>,
 }
@@ -126,7 +126,7 @@ impl Callouts {
             let Some(callout) = task.mailbox.outgoing.take() else { continue };
             match dispatch(&callout) {
                 Ok(token) => {
-                    self.in_flight.borrow_mut().insert(token, task);
+                    self.in_flight.borrow_mut().insert(token, (task, callout.max_reply));
                 }
                 Err(error) => {
                     task.mailbox.reply.replace(Some(Err(error)));
@@ -136,9 +136,15 @@ impl Callouts {
         }
     }
 
+    /// The largest body that is read of the reply to the callout `token`, in bytes.
+    #[must_use]
+    pub fn max_reply(&self, token: u32) -> usize {
+        self.in_flight.borrow().get(&token).map_or(0, |(_, max_reply)| *max_reply)
+    }
+
     /// Brings the reply to the callout `token`; one that nobody waits for is dropped.
     pub fn deliver(&self, token: u32, reply: Result<Reply, CalloutError>) {
-        if let Some(task) = self.in_flight.borrow_mut().remove(&token) {
+        if let Some((task, _)) = self.in_flight.borrow_mut().remove(&token) {
             task.mailbox.reply.replace(Some(reply));
             self.ready.borrow_mut().push_back(task);
         }

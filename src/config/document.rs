@@ -1,6 +1,7 @@
 //! The document's types.
 
 use super::environment::SecretReference;
+use super::token_exchange::TokenExchange;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -20,12 +21,29 @@ pub struct Config {
     pub resource: Option<String>,
     /// Several resources behind one Envoy, instead of `resource`.
     pub resources: Option<Vec<Resource>>,
-    /// The authorization servers whose tokens are accepted. Keys of one never verify tokens of another.
+    /// The authorization servers whose tokens are accepted. Keys of one never verify tokens of another. At least
+    /// one, unless callers identify themselves in another way.
+    #[serde(default)]
     pub issuers: Vec<Issuer>,
+    /// Whether callers must identify themselves. Without, everybody passes as the caller `anonymous` as far as the
+    /// rules allow it, whatever else is configured here. Default: `true`.
+    #[serde(default = "yes")]
+    pub require_auth: bool,
+    /// API keys, each a caller.
+    pub api_keys: Option<ApiKeys>,
+    /// Workloads by the certificates of their connections (SPIFFE).
+    pub mesh_identity: Option<MeshIdentity>,
     /// What is allowed and denied. Default deny; a deny rule beats every allow rule.
     pub rules: Option<Vec<Rule>>,
     /// What the MCP server offers, as its operator reviewed it: `mcp-iap init` writes it.
     pub catalogue: Option<Catalogue>,
+    /// How the caller's token is exchanged for one for the upstream (RFC 8693). Default: the upstream gets no
+    /// credential.
+    pub token_exchange: Option<TokenExchange>,
+    /// Forward the caller's own token to the upstream. MCP forbids it ("Token Passthrough") but where the upstream
+    /// is the resource itself: whoever runs the upstream can use the token everywhere that it is good for.
+    #[serde(default)]
+    pub token_passthrough: bool,
     /// Origins of browser pages that may call, like `https://app.example.com`. The resource's own is
     /// always allowed; a client that is no browser sends none.
     #[serde(default)]
@@ -62,6 +80,13 @@ pub struct Resource {
     pub rules: Vec<Rule>,
     /// What the MCP server offers, as its operator reviewed it: `mcp-iap init` writes it.
     pub catalogue: Option<Catalogue>,
+    /// How the caller's token is exchanged for one for the upstream (RFC 8693). Default: the upstream gets no
+    /// credential.
+    pub token_exchange: Option<TokenExchange>,
+    /// Forward the caller's own token to the upstream. MCP forbids it ("Token Passthrough") but where the upstream
+    /// is the resource itself: whoever runs the upstream can use the token everywhere that it is good for.
+    #[serde(default)]
+    pub token_passthrough: bool,
     /// The hosts that requests to the resource may be for, as `Host` or `:authority` names them; they tell
     /// resources with the same path apart. Default: every one.
     pub allowed_hosts: Option<Vec<String>>,
@@ -134,6 +159,69 @@ pub struct Issuer {
     /// Accept an issuer by plain `http://`. For tests and demonstrations.
     #[serde(default)]
     pub insecure_http: bool,
+}
+
+/// API keys. Kept of each is a hash alone; `mcp-iap hash-key` makes it.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeys {
+    /// The header in which keys come; it never reaches the upstream. Default: `X-API-Key`.
+    #[serde(default = "api_key_header")]
+    pub header: String,
+    /// What keys are hashed with, as `${NAME}` of an environment variable that Envoy gives to the filter: at least
+    /// 32 bytes.
+    pub pepper: SecretReference,
+    /// The keys, at least one. Several may count at one time.
+    pub keys: Vec<ApiKey>,
+}
+
+/// One API key. Times are like `2026-11-21T08:00:00Z`.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// Its name in rules and audit records; unique.
+    pub name: String,
+    /// HMAC-SHA-256 of the key with the pepper, in hexadecimal or base64url.
+    pub hash: String,
+    /// The groups that its caller is in.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// When it was made.
+    pub created_at: Option<String>,
+    /// From when on it counts. Default: always.
+    pub not_before: Option<String>,
+    /// From when on it counts no more. Default: never.
+    pub expires_at: Option<String>,
+    /// How long after `created_at` it counts, like `720h`.
+    pub max_age: Option<String>,
+}
+
+/// Workloads by the URI among the names of their certificates, a SPIFFE ID. Envoy must verify the certificates of
+/// its clients: the filter relies on that.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MeshIdentity {
+    /// The trust domains whose workloads count, like `cluster.local`.
+    pub trust_domains: Vec<String>,
+    /// Whether a workload is a caller by itself, without token and API key. Default: `false`; then rules can
+    /// name it beside the token's caller.
+    #[serde(default)]
+    pub authenticates: bool,
+    /// Believe `x-forwarded-client-cert`. Default: never.
+    pub forwarded_client_cert: Option<ForwardedClientCert>,
+}
+
+/// Whose word on its client's certificate is believed.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ForwardedClientCert {
+    /// The proxies, by the SPIFFE IDs of their own certificates on this connection. What others send is not
+    /// looked at.
+    pub trusted_proxies: Vec<String>,
 }
 
 /// How an issuer's keys are fetched and how long they count. Durations are like `500ms`, `30s`, `5m`, `1h`.
@@ -252,6 +340,11 @@ pub struct Subjects {
     /// rule.
     #[serde(default)]
     pub headers: BTreeMap<String, Vec<String>>,
+    /// The name of the caller's API key is one of these; `*` stands for any text.
+    pub api_keys: Option<Vec<String>>,
+    /// The SPIFFE ID of the workload that the connection comes from is one of these; `*` stands for any text, also
+    /// with `/` in it.
+    pub spiffe_ids: Option<Vec<String>>,
 }
 
 /// A condition on one argument: exactly one of its fields.
@@ -367,6 +460,10 @@ impl Default for Limits {
 
 fn yes() -> bool {
     true
+}
+
+fn api_key_header() -> String {
+    "X-API-Key".to_owned()
 }
 
 fn groups() -> String {

@@ -2,6 +2,7 @@
 
 use super::document::{Catalogue, Config, Resource, Rule};
 use super::error::ConfigError;
+use super::token_exchange::TokenExchange;
 
 /// A resource of the document, wherever it stands there.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,10 @@ pub struct Guarded<'a> {
     pub allowed_hosts: Option<&'a [String]>,
     /// The headers on which rules may decide.
     pub trusted_headers: &'a [String],
+    /// How its upstream gets a token.
+    pub token_exchange: Option<&'a TokenExchange>,
+    /// Whether its upstream gets the caller's.
+    pub token_passthrough: bool,
 }
 
 impl Guarded<'_> {
@@ -46,6 +51,8 @@ impl Config {
                 catalogue: self.catalogue.as_ref(),
                 allowed_hosts: self.allowed_hosts.as_deref(),
                 trusted_headers: &self.trusted_headers,
+                token_exchange: self.token_exchange.as_ref(),
+                token_passthrough: self.token_passthrough,
             }]);
         };
         let beside = [
@@ -53,6 +60,8 @@ impl Config {
             ("rules", self.rules.is_some()),
             ("catalogue", self.catalogue.is_some()),
             ("allowed_hosts", self.allowed_hosts.is_some()),
+            ("token_exchange", self.token_exchange.is_some()),
+            ("token_passthrough", self.token_passthrough),
         ];
         if let Some((field, _)) = beside.into_iter().find(|(_, is_there)| *is_there) {
             let reason = "stands beside `resources`, whose entries have their own";
@@ -71,7 +80,7 @@ impl Config {
 
 impl Resource {
     fn guarded<'a>(&'a self, place: usize, trusted_headers: &'a [String]) -> Guarded<'a> {
-        let Self { resource, rules, catalogue, allowed_hosts } = self;
+        let Self { resource, rules, catalogue, allowed_hosts, token_exchange, token_passthrough } = self;
         Guarded {
             place: Some(place),
             resource,
@@ -79,6 +88,8 @@ impl Resource {
             catalogue: catalogue.as_ref(),
             allowed_hosts: allowed_hosts.as_deref(),
             trusted_headers,
+            token_exchange: token_exchange.as_ref(),
+            token_passthrough: *token_passthrough,
         }
     }
 }

@@ -12,13 +12,16 @@ mod guarded;
 mod load;
 mod nearest;
 mod node;
+mod token_exchange;
 
 pub use document::{
-    ArgumentCondition, Catalogue, Config, IntegerRange, Issuer, KeyFetching, Limits, NumberRange, Operations,
-    Resource, Rule, Scalar, Subjects, TimeWindow, Tool,
+    ApiKey, ApiKeys, ArgumentCondition, Catalogue, Config, ForwardedClientCert, IntegerRange, Issuer,
+    KeyFetching, Limits, MeshIdentity, NumberRange, Operations, Resource, Rule, Scalar, Subjects, TimeWindow,
+    Tool,
 };
-pub use environment::{Environment, SecretReference, process_environment};
+pub use environment::{Environment, STAND_IN, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};
 pub use guarded::Guarded;
 pub use load::load;
 pub use nearest::nearest;
+pub use token_exchange::{AuthMethod, GrantType, RequestedTokenUse, Target, TargetArgument, TokenExchange};

@@ -278,19 +278,19 @@ pub(super) fn set_shared_data(key: &str, value: &[u8], version: u32) -> Result<(
     ok(unsafe { host::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version) })
 }
 
-/// Without a body; `headers` in the host's form, the timeout in milliseconds. Answers the token of the reply.
-pub(super) fn http_call(cluster: &str, headers: &[u8], timeout: u32) -> Result<u32, Status> {
+/// `headers` in the host's form, the timeout in milliseconds. Answers the token of the reply.
+pub(super) fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: u32) -> Result<u32, Status> {
     let mut token = 0;
     let (nothing, none) = (null_mut::<u8>().cast_const(), 0);
-    // SAFETY: live slices, none for body and trailers, and a place for the number.
+    // SAFETY: live slices, none for trailers, and a place for the number.
     ok(unsafe {
         host::proxy_http_call(
             cluster.as_ptr(),
             cluster.len(),
             headers.as_ptr(),
             headers.len(),
-            nothing,
-            none,
+            body.as_ptr(),
+            body.len(),
             nothing,
             none,
             timeout,

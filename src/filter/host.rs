@@ -5,7 +5,7 @@
 use super::abi;
 pub(super) use super::abi::Status;
 use crate::cache::{NoSharedData, SharedData, Stored};
-use crate::callout::{Callout, CalloutError, MAX_REPLY, Reply};
+use crate::callout::{Callout, CalloutError, Endpoint, Reply};
 use crate::gate::Answer;
 use crate::head::Head;
 use crate::jose::{HostCrypto, Sender};
@@ -94,6 +94,10 @@ pub(super) fn remove_header(name: &str) -> Result<(), Status> {
     abi::remove_header(REQUEST_HEADERS, name)
 }
 
+pub(super) fn remove_response_header(name: &str) -> Result<(), Status> {
+    abi::remove_header(RESPONSE_HEADERS, name)
+}
+
 pub(super) fn set_response_header(name: &str, value: &str) -> Result<(), Status> {
     abi::replace_header(RESPONSE_HEADERS, name, value)
 }
@@ -130,8 +134,8 @@ pub(super) fn resume_request() -> Result<(), Status> {
 
 /// Ends the request with an answer of ours.
 pub(super) fn answer(answer: &Answer) -> Result<(), Status> {
-    let pairs: Vec<(&str, &str)> =
-        answer.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let pairs: Vec<(&str, &[u8])> =
+        answer.headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
     let details = format!("mcp_iap_{}", answer.reason.code());
     abi::send_local_response(u32::from(answer.status), &details, &serialize(&pairs), &answer.body)
 }
@@ -234,6 +238,12 @@ impl Sender for Client {
         let address: SocketAddr = std::str::from_utf8(&address).ok()?.parse().ok()?;
         Some(address.ip())
     }
+
+    fn uri(&self) -> Option<String> {
+        // Envoy's attribute; empty or absent where there is none.
+        let uri = String::from_utf8(abi::property("connection\0uri_san_peer_certificate").ok()?).ok()?;
+        (!uri.is_empty()).then_some(uri)
+    }
 }
 
 /// A message of fields of bytes (protobuf's encoding: tag, length, content).
@@ -254,23 +264,29 @@ fn protobuf(fields: &[(u8, &[u8])]) -> Vec<u8> {
 
 /// Sends a callout; the reply comes to the context that is the effective one.
 pub(super) fn dispatch(callout: &Callout) -> Result<u32, CalloutError> {
-    let headers = serialize(&[
-        (":method", "GET"),
-        (":scheme", callout.scheme),
-        (":authority", callout.authority.as_str()),
-        (":path", callout.path.as_str()),
-        ("accept", "application/json"),
-    ]);
-    let timeout = u32::try_from(callout.timeout.as_millis()).unwrap_or(u32::MAX);
-    abi::http_call(&callout.cluster, &headers, timeout).map_err(|status| match status {
+    let Callout { endpoint, timeout, content, headers, max_reply: _ } = callout;
+    let Endpoint { cluster, scheme, authority, path } = endpoint;
+    let method = if content.is_some() { "POST" } else { "GET" };
+    let mut pairs: Vec<(&str, &[u8])> = vec![
+        (":method", method.as_bytes()),
+        (":scheme", scheme.as_bytes()),
+        (":authority", authority.as_bytes()),
+        (":path", path.as_bytes()),
+        ("accept", b"application/json"),
+    ];
+    pairs.extend(content.iter().map(|content| ("content-type", content.media_type.as_bytes())));
+    pairs.extend(headers.iter().map(|(name, value)| (*name, value.expose())));
+    let body = content.as_ref().map(|content| content.body.expose()).unwrap_or_default();
+    let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    abi::http_call(cluster, &serialize(&pairs), body, timeout).map_err(|status| match status {
         BAD_ARGUMENT => CalloutError::UnknownCluster,
         _ => CalloutError::NotSent,
     })
 }
 
 /// The reply to a callout, of which `size` is the body's.
-pub(super) fn reply(size: usize) -> Result<Reply, CalloutError> {
-    if size > MAX_REPLY {
+pub(super) fn reply(size: usize, max_reply: usize) -> Result<Reply, CalloutError> {
+    if size > max_reply {
         return Err(CalloutError::Unreadable);
     }
     let head =
@@ -284,7 +300,7 @@ pub(super) fn reply(size: usize) -> Result<Reply, CalloutError> {
 }
 
 /// The host's form of a header map; see [`Head::from_abi`].
-fn serialize(pairs: &[(&str, &str)]) -> Vec<u8> {
+fn serialize(pairs: &[(&str, &[u8])]) -> Vec<u8> {
     let number = |length: usize| u32::try_from(length).unwrap_or_default().to_le_bytes();
     let mut out = number(pairs.len()).to_vec();
     for (name, value) in pairs {
@@ -294,7 +310,7 @@ fn serialize(pairs: &[(&str, &str)]) -> Vec<u8> {
     for (name, value) in pairs {
         out.extend_from_slice(name.as_bytes());
         out.push(0);
-        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(value);
         out.push(0);
     }
     out

@@ -4,7 +4,7 @@ use super::host;
 use super::metrics::Metrics;
 use super::stream::Streams;
 use crate::callout::CalloutError;
-use crate::gate::{Settings, Shared};
+use crate::gate::{Message, Settings, Shared};
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -92,7 +92,14 @@ impl Worker {
         for news in self.shared.keys.take_news() {
             host::info(&format!("mcp-iap: {news}"));
         }
+        for message in self.shared.exchange.take_messages() {
+            match message {
+                Message::Complaint(text) => host::warn(&format!("mcp-iap: {text}")),
+                Message::News(text) => host::info(&format!("mcp-iap: {text}")),
+            }
+        }
         self.metrics.tell_of_keys(&self.shared);
+        self.metrics.count_exchanges(&self.shared);
         for id in self.shared.callouts.take_woken() {
             let stream = self.streams.borrow().get(&id).and_then(Weak::upgrade);
             if let Some(stream) = stream {
@@ -133,6 +140,9 @@ impl Root {
             }
         };
         host::info(&format!("mcp-iap {}: guards {}", env!("CARGO_PKG_VERSION"), settings.identifiers()));
+        if !settings.require_auth {
+            host::warn("mcp-iap: `require_auth` is `false`: everybody passes as `anonymous`");
+        }
         let crypto = Box::new(host::Crypto::default());
         let shared =
             Rc::new(Shared::new(crypto, &host::shared_data(), &settings).with_sender(Box::new(host::Client)));
@@ -166,7 +176,8 @@ impl Root {
     pub(super) fn reply(&self, token: u32, headers: u32, body_size: usize) {
         let Some(worker) = self.worker() else { return };
         worker.shared.set_now(host::now());
-        let reply = if headers == 0 { Err(CalloutError::CutOff) } else { host::reply(body_size) };
+        let max_reply = worker.shared.callouts.max_reply(token);
+        let reply = if headers == 0 { Err(CalloutError::CutOff) } else { host::reply(body_size, max_reply) };
         worker.shared.callouts.deliver(token, reply);
         worker.advance();
         worker.tick();

@@ -1,12 +1,12 @@
 //! One request, from its head to a decision. Every `.await` is a wait for a callout, a cache hit, or
 //! the body. What it answers is carried out by [`super::request::Request::run`].
 
+use super::credential;
 use super::refusal::Answer;
 use super::request::{Exit, Forward, Request};
 use super::resource::ResourceSettings;
 use super::route::{self, Route};
-use super::token;
-use crate::mcp::{Era, Message, Operation, headers, is_removed};
+use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
 use crate::policy::{Denial, PolicySet};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
@@ -30,7 +30,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         return Ok(Exit::Forward(Forward::new(permit, credential)));
     }
     let cors = request.cors()?;
-    let ResourceSettings { protected, policies, .. } = request.resource()?;
+    let ResourceSettings { protected, policies, outgoing, .. } = request.resource()?;
     let has_message = match route {
         Route::Metadata => return Ok(Exit::Answer(Answer::metadata(protected, cors))),
         Route::Preflight(methods) => {
@@ -42,8 +42,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     };
 
     // Who: a stranger is refused before a byte of the body is read.
-    let token = token::authenticate(request, protected).await?;
-    let caller = token.caller();
+    let identity = credential::identify(request, protected).await?;
+    let caller = &identity.caller;
     request.note(|record| record.note_caller(Rc::clone(caller)));
     if has_message {
         route::check_body_headers(head, settings.limits.body_bytes)?;
@@ -61,8 +61,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
 
     // What: the body is parsed once, and what was parsed is what is forwarded.
     let body = request.body().await?;
-    token.check_expiry(request, protected)?;
-    let permit = if has_message {
+    identity.check(request.now())?;
+    let (permit, target) = if has_message {
         let message = Message::parse(&body)?;
         request.note_message(&message);
         let era = headers::agree(head, &message)?;
@@ -71,20 +71,22 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnknownMethod.into());
         }
         let operations = message.operations()?;
+        let target = outgoing.target(&message.arguments)?;
         let arguments = Some(&message.arguments);
         let decision = policies.decide(&request.call(caller, &message.method, &operations, arguments));
         request.note_decision(&operations, &decision);
-        decision?
+        (decision?, target)
     } else {
         // One that came while the keys were waited for.
         if !body.is_empty() {
             return Err(Reason::UnexpectedBody.into());
         }
         request.note_era(headers::era_without_message(head)?);
-        policies.decide(&request.call(caller, "", &[Operation::Open], None))?
+        let permit = policies.decide(&request.call(caller, "", &[Operation::Open], None))?;
+        (permit, outgoing.target(&Arguments::default())?)
     };
 
     // Then, and only with a permit: what the upstream gets.
-    let credential = UpstreamCredential::stripped(&permit);
+    let credential = request.credential(&permit, caller, target).await?;
     Ok(Exit::Forward(Forward::new(permit, credential)))
 }

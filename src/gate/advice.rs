@@ -1,13 +1,19 @@
 //! What is valid in a document and yet should be looked at again before it guards anything.
 
+use super::outgoing::Outgoing;
 use super::settings::Settings;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Guarded};
 
 impl Settings {
     /// What the author of `config`, from which these settings were compiled, should look at again.
     #[must_use]
     pub fn advise(&self, config: &Config) -> Vec<ConfigError> {
         let mut advice = Vec::new();
+        if !self.require_auth {
+            let reason = "LETS EVERYBODY IN: no caller is asked who it is, whatever else stands here";
+            let fix = "remove it before anybody but you can reach this";
+            advice.push(ConfigError::new("require_auth", reason, fix).value(false));
+        }
         let several_issuers = config.issuers.len() > 1;
         for (resource, guarded) in self.resources.iter().zip(config.guarded().unwrap_or_default()) {
             if is_plain_and_elsewhere(guarded.resource) {
@@ -18,6 +24,8 @@ impl Settings {
                 );
             }
             advice.extend(resource.policies.advise(&guarded, several_issuers));
+            advice.extend(advise_outgoing(&resource.outgoing, &guarded));
+            advice.extend((!self.require_auth).then(|| of_nobody(&guarded)).into_iter().flatten());
         }
         for (index, issuer) in config.issuers.iter().enumerate() {
             let asked = issuer.jwks_uri.as_deref().unwrap_or(&issuer.issuer);
@@ -29,6 +37,35 @@ impl Settings {
         }
         advice
     }
+}
+
+fn advise_outgoing(outgoing: &Outgoing, guarded: &Guarded<'_>) -> Option<ConfigError> {
+    match outgoing {
+        Outgoing::Stripped => None,
+        Outgoing::Passthrough => {
+            let reason = "gives the caller's token to the upstream, which MCP forbids where that is not the \
+                          resource itself";
+            Some(ConfigError::new(guarded.path("token_passthrough"), reason, "exchange it: `token_exchange`"))
+        }
+        Outgoing::Exchanged(exchange) => {
+            let endpoint = exchange.endpoint();
+            let url = format!("{}://{}{}", endpoint.scheme, endpoint.authority, endpoint.path);
+            let reason = "lets whoever is on the way to the token endpoint read callers' tokens";
+            let path = format!("{}.insecure_http", exchange.path);
+            is_plain_and_elsewhere(&url)
+                .then(|| ConfigError::new(path, reason, "use https; this is for tests").value(url.as_str()))
+        }
+    }
+}
+
+/// Rules that name callers, where nobody says who he is.
+fn of_nobody(guarded: &Guarded<'_>) -> Vec<ConfigError> {
+    let named = guarded.rules.iter().enumerate().filter(|(_, rule)| rule.to.is_some());
+    let advice = named.map(|(index, _)| {
+        let path = guarded.path(&format!("rules[{index}].to"));
+        ConfigError::new(path, "names nobody while `require_auth` is `false`", "set that to `true`")
+    });
+    advice.collect()
 }
 
 /// Whether a URL is plain HTTP to another machine.

@@ -2,6 +2,7 @@
 //! are.
 
 use super::key_times::compile_key_times;
+use super::url::Url;
 use crate::cache::KeyTimes;
 use crate::callout::KeySource;
 use crate::config::{self, ConfigError, Environment};
@@ -67,13 +68,6 @@ pub(super) fn compile_issuers(
     environment: Environment<'_>,
     errors: &mut Vec<ConfigError>,
 ) -> Vec<IssuerSettings> {
-    if issuers.is_empty() {
-        errors.push(ConfigError::new(
-            "issuers",
-            "names no issuer",
-            "name the authorization server of your callers",
-        ));
-    }
     let mut seen = BTreeSet::new();
     let mut compiled = Vec::new();
     for (index, issuer) in issuers.iter().enumerate() {
@@ -159,15 +153,9 @@ fn compile_issuer(
     };
     // What is asked: the key set where it is configured, else the issuer for its discovery document.
     let asked = jwks_url.as_ref().unwrap_or(&issuer_url);
-    let cluster = cluster.clone().unwrap_or_else(|| asked.host().to_owned());
-    if cluster.is_empty() {
-        return Err(fault(
-            "cluster",
-            &cluster,
-            "is empty",
-            "name the Envoy cluster, or leave it out for the host",
-        ));
-    }
+    let asked = asked
+        .endpoint(cluster.as_deref())
+        .map_err(|(reason, fix)| fault("cluster", cluster.as_deref().unwrap_or_default(), reason, fix))?;
     let has_secret = hmac_secret.is_some();
     let algorithms = compile_algorithms(index, algorithms.as_deref(), has_secret)?;
     let source = match hmac_secret {
@@ -198,9 +186,9 @@ fn compile_issuer(
                 issuer: issuer.clone(),
                 origin: format!("{}://{}", issuer_url.scheme, issuer_url.authority),
                 scheme: asked.scheme,
-                authority: asked.authority.to_owned(),
+                authority: asked.authority,
                 path: issuer_url.path.to_owned(),
-                cluster,
+                cluster: asked.cluster,
                 jwks_path: jwks_url.as_ref().map(|url| url.path.to_owned()),
                 timeout: times.timeout,
             };
@@ -251,73 +239,4 @@ fn compile_algorithms(
         }
     };
     names.iter().enumerate().map(compile).collect()
-}
-
-/// A URL as far as callouts need it.
-struct Url<'a> {
-    scheme: &'static str,
-    authority: &'a str,
-    path: &'a str,
-}
-
-impl<'a> Url<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let (scheme, rest) = match text.split_once("://")? {
-            ("https", rest) => ("https", rest),
-            ("http", rest) => ("http", rest),
-            _ => return None,
-        };
-        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'"' | b'\\' | b'@');
-        let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
-        (!authority.is_empty() && rest.bytes().all(plain)).then_some(Self { scheme, authority, path })
-    }
-
-    /// As [`Self::parse`], for a field that must be reached by https; else why not, and what to do.
-    fn of_field(text: &'a str, insecure_http: bool) -> Result<Self, (&'static str, &'static str)> {
-        match Self::parse(text) {
-            Some(url) if url.scheme == "https" || insecure_http => Ok(url),
-            Some(_) => Err(("is not reached by https", "use https, or set `insecure_http: true` for a test")),
-            None => Err((
-                "is no URL without query, fragment, user and white space",
-                "write it like `https://login.example.com`; an issuer as the token's `iss` has it",
-            )),
-        }
-    }
-
-    /// The authority without port, and without the brackets of an IPv6 address.
-    fn host(&self) -> &'a str {
-        if let Some((address, _)) = self.authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            return address;
-        }
-        self.authority.split(':').next().unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_cluster_is_the_host() {
-        for (url, host) in [
-            ("https://login.example.com", "login.example.com"),
-            ("https://login.example.com:8443/realm", "login.example.com"),
-            ("https://[::1]", "::1"),
-            ("https://[::1]:8443/realm", "::1"),
-        ] {
-            assert_eq!(Url::parse(url).unwrap().host(), host, "{url}");
-        }
-        for text in [
-            "",
-            "login.example.com",
-            "ftp://h",
-            "https://",
-            "https:///x",
-            "https://u@h",
-            "https://h/?q",
-            "https://h/ x",
-        ] {
-            assert!(Url::parse(text).is_none(), "{text}");
-        }
-    }
 }

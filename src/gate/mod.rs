@@ -5,10 +5,15 @@
 
 mod admit;
 mod advice;
+mod api_keys;
 mod cors;
+mod credential;
+mod exchange;
 mod issuer;
 mod key_times;
 mod keys;
+mod mesh;
+mod outgoing;
 mod refusal;
 mod request;
 mod resource;
@@ -16,11 +21,16 @@ mod route;
 mod settings;
 mod signatures;
 mod token;
+mod url;
 
 pub use admit::admit;
+pub use api_keys::ApiKeySettings;
 pub use cors::Cors;
+pub use exchange::{Exchange, Message};
 pub use issuer::{IssuerSettings, Keys};
 pub use keys::KeyStore;
+pub use mesh::MeshSettings;
+pub use outgoing::{ExchangeSettings, Outgoing};
 pub use refusal::{Answer, told};
 pub use request::{Exit, Forward, Request, Shared};
 pub use resource::ResourceSettings;

@@ -109,14 +109,20 @@ impl Answer {
             vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
         let resource = request.resource().ok();
         if let Some(resource) = resource.filter(|_| wire.status == 401 || wire.error.is_some()) {
+            let realm = resource.protected.identifier();
             let challenge = Challenge {
-                realm: resource.protected.identifier(),
-                resource_metadata: resource.protected.metadata_url(),
+                realm,
+                resource_metadata: Some(resource.protected.metadata_url()),
                 error: wire.error,
                 error_description: wire.error.map(|_| wire.message),
                 scope: if wire.status == 401 { &resource.basic_scope } else { &denial.scope },
             };
-            headers.push(("www-authenticate", challenge.to_string()));
+            let challenge = match request.settings.issuers.is_empty() {
+                false => challenge.to_string(),
+                // A 401 has a challenge (RFC 9110 section 15.5.2); no scheme is registered for API keys.
+                true => format!("ApiKey realm=\"{realm}\""),
+            };
+            headers.push(("www-authenticate", challenge));
         }
         if let Some(cors) = &request.cors {
             headers.extend(cors.headers());
@@ -177,6 +183,17 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::SenderConstraintUnsupported => token("the token is bound to what is not verified here"),
         Reason::ClientCertificateMissing => token("the token is bound to a client certificate"),
         Reason::ClientCertificateMismatch => token("the token is bound to another client certificate"),
+        Reason::MissingApiKey => answer(401, "an API key is needed"),
+        Reason::MalformedApiKey => answer(400, "the header of the API key is malformed"),
+        Reason::UnknownApiKey => answer(401, "the API key is unknown"),
+        Reason::ApiKeyExpired => answer(401, "the API key is expired"),
+        Reason::ApiKeyNotYetValid => answer(401, "the API key is not valid yet"),
+        Reason::SeveralCredentials => {
+            answer(400, "an API key and an Authorization header exclude each other")
+        }
+        Reason::MeshIdentityMissing => answer(403, "the connection has no workload's identity"),
+        Reason::MeshIdentityNotAccepted => answer(403, "the workload of the connection is not accepted"),
+        Reason::MalformedForwardedClientCert => answer(400, "the forwarded client certificate is malformed"),
         Reason::IdentityProviderUnavailable => answer(503, "the identity provider can't be asked"),
 
         Reason::BodyTooLarge => answer(413, "the body is too large"),
@@ -227,6 +244,15 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::OutsideTimeWindow => answer(403, "not at this time"),
         Reason::ConditionNotMet => answer(403, "a condition is not met"),
         Reason::ConditionError => answer(403, "a condition can't be evaluated for this call"),
+
+        Reason::UnknownTarget => answer(403, "an argument names no target"),
+        Reason::SubjectTokenRefused => token("the token is not accepted for the upstream"),
+        Reason::TargetRefused => answer(403, "no token is given for this target"),
+        Reason::TokenEndpointUnavailable => answer(503, "the token endpoint can't be asked"),
+        Reason::TokenRequestRefused => answer(503, "the token endpoint refuses the gate"),
+        Reason::TokenResponseInvalid => answer(503, "the token endpoint's answer is not used"),
+        Reason::TokenNotExchanged => answer(503, "the token endpoint gave the token back"),
+        Reason::UpstreamRefusedCredential => answer(503, "the upstream refused the gate's credential"),
 
         Reason::UpstreamAnsweredEarly => answer(502, "the upstream answered before the call was decided"),
         Reason::FlagMissing => answer(503, "the gate is not set up for bodies"),

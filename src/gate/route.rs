@@ -59,6 +59,9 @@ pub(super) fn find(
     }
     let resource = &resource?.protected;
     let is_metadata = resource.is_metadata_path(path);
+    if is_metadata && settings.issuers.is_empty() {
+        return Err(Reason::UnknownPath);
+    }
     let asks_beforehand =
         head.one("origin") != One::Absent && head.one("access-control-request-method") != One::Absent;
     match (method, is_metadata) {
@@ -81,7 +84,7 @@ pub(super) fn allowed_methods(resource: Option<&ProtectedResource>, head: &Head)
 }
 
 /// Whether a server that takes `_` for `-` reads `known` (lower case) in `name`.
-fn reads_as(name: &[u8], known: &str) -> bool {
+pub(super) fn reads_as(name: &[u8], known: &str) -> bool {
     let same = |(a, b): (&u8, u8)| a.to_ascii_lowercase() == b || (*a == b'_' && b == b'-');
     name.len() == known.len() && name.iter().zip(known.bytes()).all(same)
 }

@@ -1,6 +1,8 @@
 //! The configuration, compiled: immutable, shared by all requests of one root.
 
+use super::api_keys::{ApiKeySettings, check_named_keys, compile_api_keys};
 use super::issuer::{IssuerSettings, compile_issuers};
+use super::mesh::{MeshSettings, check_named_workloads, compile_mesh};
 use super::resource::{self, ResourceSettings};
 use crate::cache::MAX_TOKENS;
 use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
@@ -15,10 +17,16 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 pub struct Settings {
     /// What is guarded, at least one.
     pub resources: Vec<Rc<ResourceSettings>>,
+    /// Whether callers must identify themselves.
+    pub require_auth: bool,
     /// Whose tokens count.
     pub issuers: Vec<IssuerSettings>,
     /// The claims that rules read, by their paths.
     pub claim_paths: Vec<Rc<str>>,
+    /// API keys.
+    pub api_keys: Option<ApiKeySettings>,
+    /// Workloads.
+    pub mesh: Option<MeshSettings>,
     /// Origins of pages that may call, beside the resource's own.
     pub allowed_origins: Vec<String>,
     /// Paths that pass without a token.
@@ -57,6 +65,9 @@ impl Settings {
             resource: _,
             resources: _,
             issuers,
+            require_auth,
+            api_keys,
+            mesh_identity,
             rules: _,
             catalogue: _,
             allowed_origins,
@@ -64,11 +75,25 @@ impl Settings {
             trusted_headers,
             health_paths,
             limits,
+            token_exchange: _,
+            token_passthrough: _,
             allow_on_headers_stop_iteration,
         } = config;
         let guarded = config.guarded()?;
+        let is_workload_enough = mesh_identity.as_ref().is_some_and(|mesh| mesh.authenticates);
+        if issuers.is_empty() && *require_auth && api_keys.is_none() && !is_workload_enough {
+            let fix = "name the authorization server of your callers";
+            errors.push(ConfigError::new("issuers", "names no issuer", fix));
+        }
         let compiled = compile_issuers(issuers, environment, &mut errors);
-        let resources = resource::compile(&guarded, issuers, &mut errors);
+        let compiled_keys =
+            api_keys.as_ref().and_then(|keys| compile_api_keys(keys, environment, &mut errors));
+        let mesh = mesh_identity.as_ref().map(|mesh| compile_mesh(mesh, &mut errors));
+        for one in &guarded {
+            check_named_keys(one, api_keys.as_ref(), &mut errors);
+            check_named_workloads(one, mesh_identity.as_ref(), &mut errors);
+        }
+        let resources = resource::compile(&guarded, config, environment, &mut errors);
         if limits.body_bytes == 0 || limits.body_bytes > MAX_BODY {
             errors.push(
                 ConfigError::new("limits.body_bytes", "is out of bounds", "use 1 to 67108864")
@@ -91,8 +116,11 @@ impl Settings {
             resources.iter().flat_map(|resource| resource.policies.claim_paths().cloned()).collect();
         Ok(Self {
             resources,
+            require_auth: *require_auth,
             issuers: compiled,
             claim_paths: paths.into_iter().collect(),
+            api_keys: compiled_keys,
+            mesh,
             allowed_origins: allowed_origins.clone(),
             health_paths: health_paths.clone(),
             limits: *limits,

@@ -8,6 +8,7 @@ use crate::identity::Caller;
 use crate::jose::{Expected, Jws, Proof, Validity, VerifiedClaims};
 use crate::oauth::{BearerToken, ProtectedResource};
 use crate::reason::Reason;
+use crate::time::UnixTime;
 use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -48,16 +49,9 @@ impl VerifiedToken {
         &self.caller
     }
 
-    /// The token has not ended meanwhile: to be asked again after a wait.
-    ///
-    /// # Errors
-    /// [`Reason::TokenExpired`]
-    pub(super) fn check_expiry(
-        &self,
-        request: &Request,
-        protected: &ProtectedResource,
-    ) -> Result<(), Reason> {
-        self.validity.check_expiry(&self.expected(request, protected)?)
+    /// From when on the token counts no more.
+    pub(super) fn ends(&self, request: &Request, protected: &ProtectedResource) -> Result<UnixTime, Reason> {
+        Ok(self.validity.expires_at().plus(self.expected(request, protected)?.clock_skew))
     }
 
     fn expected<'a>(
@@ -76,15 +70,15 @@ impl VerifiedToken {
     }
 }
 
-/// The token of a request, that counts for this resource.
+/// What `token` says, where it counts for this resource.
 ///
 /// # Errors
 /// The first check that fails.
 pub(super) async fn authenticate(
     request: &Request,
     protected: &ProtectedResource,
+    token: BearerToken<'_>,
 ) -> Result<Rc<VerifiedToken>, Reason> {
-    let token = BearerToken::from_head(&request.head)?;
     let digest: Digest = Sha256::digest(token.expose()).into();
     let verified = match request.tokens().get(&digest) {
         Some(known) if is_still_signed(request, &known).await? => {

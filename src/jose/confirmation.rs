@@ -22,6 +22,12 @@ pub trait Sender {
 
     /// The client's address as the host determines it; `None` where it has none.
     fn address(&self) -> Option<IpAddr>;
+
+    /// The first URI among the names of that certificate (RFC 5280 section 4.2.1.6), if Envoy verified it: its
+    /// listener must be told to.
+    fn uri(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A sender who proves nothing.

@@ -8,8 +8,8 @@ use std::fmt;
 pub struct Challenge<'a> {
     /// The resource's identifier, as realm.
     pub realm: &'a str,
-    /// Where the RFC 9728 document is.
-    pub resource_metadata: &'a str,
+    /// Where the RFC 9728 document is, if there is one.
+    pub resource_metadata: Option<&'a str>,
     /// The error code; absent where the client sent no credential (RFC 6750 section 3.1).
     pub error: Option<&'static str>,
     /// What is wrong, in words without `"` and `\`.
@@ -30,7 +30,10 @@ impl fmt::Display for Challenge<'_> {
         if !self.scope.is_empty() {
             write!(f, ", scope=\"{}\"", self.scope)?;
         }
-        write!(f, ", resource_metadata=\"{}\"", self.resource_metadata)
+        match self.resource_metadata {
+            Some(url) => write!(f, ", resource_metadata=\"{url}\""),
+            None => Ok(()),
+        }
     }
 }
 
@@ -43,7 +46,7 @@ mod tests {
         let none = Scope::default();
         let bare = Challenge {
             realm: "r",
-            resource_metadata: "m",
+            resource_metadata: Some("m"),
             error: None,
             error_description: None,
             scope: &none,

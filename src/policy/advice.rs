@@ -109,7 +109,21 @@ fn cover(ours: &[Pattern], others: &[Pattern]) -> bool {
 impl Subjects {
     /// Whether every caller of the others is one of these.
     fn cover(&self, others: &Self) -> bool {
-        let Self { issuer, subjects, client_ids, groups, scopes, claims, source, headers } = self;
+        let Self {
+            issuer,
+            subjects,
+            client_ids,
+            groups,
+            scopes,
+            claims,
+            source,
+            headers,
+            api_keys,
+            spiffe_ids,
+        } = self;
+        let named = |ours: &Option<Vec<Pattern>>, theirs: &Option<Vec<Pattern>>| {
+            ours.as_ref().is_none_or(|ours| theirs.as_ref().is_some_and(|theirs| cover(ours, theirs)))
+        };
         let within = |ours: &Option<Vec<String>>, theirs: &Option<Vec<String>>| {
             ours.as_ref().is_none_or(|ours| {
                 theirs.as_ref().is_some_and(|theirs| theirs.iter().all(|entry| ours.contains(entry)))
@@ -137,11 +151,14 @@ impl Subjects {
                     theirs.iter().all(|network| ours.iter().any(|our| our.covers(network)))
                 })
             })
+            && named(api_keys, &others.api_keys)
+            && named(spiffe_ids, &others.spiffe_ids)
     }
 
     fn names_without_issuer(&self) -> bool {
-        let Self { issuer, subjects, client_ids, groups, scopes: _, claims, source: _, headers: _ } = self;
+        let Self { issuer, subjects, client_ids, groups, claims, api_keys, spiffe_ids, .. } = self;
+        let is_another = api_keys.is_some() || spiffe_ids.is_some();
         let names = subjects.is_some() || client_ids.is_some() || groups.is_some() || !claims.is_empty();
-        issuer.is_none() && names
+        issuer.is_none() && !is_another && names
     }
 }

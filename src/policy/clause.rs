@@ -20,6 +20,10 @@ pub enum Clause<'r> {
     ClientIds,
     /// `to.groups`
     Groups,
+    /// `to.api_keys`
+    ApiKeys,
+    /// `to.spiffe_ids`
+    SpiffeIds,
     /// `to.scopes`
     Scopes,
     /// `to.claims`, the one at this path.
@@ -44,6 +48,8 @@ impl fmt::Display for Clause<'_> {
             Self::Subjects => f.write_str("to.subjects"),
             Self::ClientIds => f.write_str("to.client_ids"),
             Self::Groups => f.write_str("to.groups"),
+            Self::ApiKeys => f.write_str("to.api_keys"),
+            Self::SpiffeIds => f.write_str("to.spiffe_ids"),
             Self::Scopes => f.write_str("to.scopes"),
             Self::Claim(path) => write!(f, "to.claims.{path}"),
             Self::Source => f.write_str("to.source"),
@@ -63,13 +69,15 @@ impl Clause<'_> {
             Self::Subjects => 1,
             Self::ClientIds => 2,
             Self::Groups => 3,
-            Self::Scopes => 4,
-            Self::Claim(_) => 5,
-            Self::Source => 6,
-            Self::Header(_) => 7,
-            Self::Argument(_) => 8,
-            Self::Time => 9,
-            Self::When => 10,
+            Self::ApiKeys => 4,
+            Self::SpiffeIds => 5,
+            Self::Scopes => 6,
+            Self::Claim(_) => 7,
+            Self::Source => 8,
+            Self::Header(_) => 9,
+            Self::Argument(_) => 10,
+            Self::Time => 11,
+            Self::When => 12,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::call::Call;
 use super::clause::{Clause, Verdict};
 use super::network::Network;
+use super::pattern::Pattern;
 use crate::config::Scalar;
 use crate::head::One;
 use crate::json::Value;
@@ -17,6 +18,8 @@ pub(super) struct Subjects {
     pub(super) subjects: Option<Vec<String>>,
     pub(super) client_ids: Option<Vec<String>>,
     pub(super) groups: Option<Vec<String>>,
+    pub(super) api_keys: Option<Vec<Pattern>>,
+    pub(super) spiffe_ids: Option<Vec<Pattern>>,
     pub(super) scopes: Option<Vec<String>>,
     pub(super) claims: Vec<(Rc<str>, Vec<Scalar>)>,
     pub(super) source: Option<Vec<Network>>,
@@ -25,13 +28,24 @@ pub(super) struct Subjects {
 
 impl Subjects {
     /// Shows each clause with its verdict, until it is enough. What a token always tells (who, for which client,
-    /// in which groups, with which scopes) is never missing: a caller without groups is in none.
+    /// in which groups, with which key, scopes and workload) is never missing: a caller without groups is in none.
     pub(super) fn visit<'r, B>(
         &'r self,
         call: &Call<'_>,
         visit: &mut impl FnMut(Clause<'r>, Verdict) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        let Self { issuer, subjects, client_ids, groups, scopes, claims, source, headers } = self;
+        let Self {
+            issuer,
+            subjects,
+            client_ids,
+            groups,
+            api_keys,
+            spiffe_ids,
+            scopes,
+            claims,
+            source,
+            headers,
+        } = self;
         let caller = call.caller;
         let who = |holds| Verdict::of(holds, Reason::NoRuleAllows);
         let is_of = |list: &[String], value: &str| list.iter().any(|entry| entry == value);
@@ -47,6 +61,15 @@ impl Subjects {
         if let Some(groups) = groups {
             let holds = groups.iter().any(|group| caller.groups.contains(group));
             visit(Clause::Groups, who(holds))?;
+        }
+        let is_named = |list: &[Pattern], name: Option<&str>| {
+            name.is_some_and(|name| list.iter().any(|pattern| pattern.matches(name)))
+        };
+        if let Some(names) = api_keys {
+            visit(Clause::ApiKeys, who(is_named(names, caller.api_key())))?;
+        }
+        if let Some(ids) = spiffe_ids {
+            visit(Clause::SpiffeIds, who(is_named(ids, caller.spiffe_id())))?;
         }
         if let Some(scopes) = scopes {
             visit(Clause::Scopes, who(scopes.iter().any(|scope| caller.scope.contains(scope))))?;

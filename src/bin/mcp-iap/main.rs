@@ -7,6 +7,7 @@ mod check;
 mod digest;
 mod environment;
 mod fault;
+mod hash_key;
 mod init;
 mod policy;
 mod render;
@@ -41,6 +42,8 @@ enum Command {
     },
     /// Starts Envoy with the document and shows each decision as it comes; Ctrl-C ends it.
     Run(Box<run::Run>),
+    /// Makes the configuration's entry of an API key, from a key on standard input or a new one.
+    HashKey(hash_key::Options),
     /// Prints the JSON Schema of the configuration.
     Schema,
     /// Becomes Envoy, tethered to the process that is named; `run` starts this.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Test(options) => policy::test::run(&options),
         Command::Render { target } => render::run(&target),
         Command::Run(options) => run::run(&options),
+        Command::HashKey(options) => hash_key::run(&options),
         Command::Schema => schema::run(),
         Command::RunEnvoy(options) => run::run_envoy(&options),
     }

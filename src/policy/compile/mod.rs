@@ -4,6 +4,7 @@ mod arguments;
 mod operations;
 mod subjects;
 
+use super::pattern::Pattern;
 use super::when::{Fault, When};
 use super::window::Window;
 use super::{Effect, Indexes, PolicySet, Rule, catalogue};
@@ -164,6 +165,10 @@ fn compile_time(
             None
         }
     }
+}
+
+fn patterns(names: &[String]) -> Vec<Pattern> {
+    names.iter().map(|name| Pattern::new(name)).collect()
 }
 
 /// A list that must not be empty, nor have an empty entry.

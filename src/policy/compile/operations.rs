@@ -2,6 +2,7 @@
 
 use super::super::pattern::Pattern;
 use super::super::{Effect, Tools, catalogue};
+use super::patterns;
 use crate::config::{self, Catalogue, ConfigError};
 use crate::mcp::shape;
 
@@ -59,7 +60,6 @@ pub(super) fn compile(
             );
         }
     }
-    let patterns = |names: &[String]| names.iter().map(|name| Pattern::new(name)).collect();
     let annotated = catalogue::annotated(written, effect, catalogue, path, errors);
     let every = ["*".to_owned()];
     let tools = Tools {

@@ -2,7 +2,7 @@
 
 use super::super::network::Network;
 use super::super::subjects::Subjects;
-use super::{Context, check_list, fault};
+use super::{Context, check_list, fault, patterns};
 use crate::config::{self, ConfigError, nearest};
 use std::rc::Rc;
 
@@ -13,17 +13,30 @@ pub(super) fn compile(
     errors: &mut Vec<ConfigError>,
 ) -> Subjects {
     let Some(to) = to else { return Subjects::default() };
-    let config::Subjects { issuer, subjects, client_ids, groups, scopes, claims, source, headers } = to;
+    let config::Subjects {
+        issuer,
+        subjects,
+        client_ids,
+        groups,
+        api_keys,
+        spiffe_ids,
+        scopes,
+        claims,
+        source,
+        headers,
+    } = to;
     let lists = [
         ("subjects", subjects),
         ("client_ids", client_ids),
         ("groups", groups),
+        ("api_keys", api_keys),
+        ("spiffe_ids", spiffe_ids),
         ("scopes", scopes),
         ("source", source),
     ];
     let names_nobody = issuer.is_none() && claims.is_empty() && headers.is_empty();
     if names_nobody && lists.iter().all(|(_, list)| list.is_none()) {
-        errors.push(fault(path, "to", "names nobody", "name groups, subjects, client_ids, scopes, claims, a source, headers or an issuer, or leave `to` out for every authenticated caller"));
+        errors.push(fault(path, "to", "names nobody", "name groups, subjects, client_ids, api_keys, spiffe_ids, scopes, claims, a source, headers or an issuer, or leave `to` out for every authenticated caller"));
     }
     if let Some(issuer) = issuer.as_deref().filter(|issuer| !context.issuers.contains(issuer)) {
         errors.push(
@@ -81,6 +94,8 @@ pub(super) fn compile(
         subjects: subjects.clone(),
         client_ids: client_ids.clone(),
         groups: groups.clone(),
+        api_keys: api_keys.as_deref().map(patterns),
+        spiffe_ids: spiffe_ids.as_deref().map(patterns),
         scopes: scopes.clone(),
         claims: claims.iter().map(|(path, values)| (Rc::from(path.as_str()), values.clone())).collect(),
         source,

@@ -37,9 +37,9 @@ fn evaluate(text: &str) -> Option<bool> {
         subject: "dana".into(),
         groups: vec!["dev".into(), "sre".into()],
         scope: Scope::granted(&"read write".into()).unwrap(),
-        claims: claims.collect(),
         ..Caller::default()
     };
+    let caller = caller.with_claims(claims.collect());
     let long = format!("\"{}\"", "x".repeat(value::MAX_TEXT));
     let arguments = Arguments::from_pairs(vec![
         ("replicas", "5"),

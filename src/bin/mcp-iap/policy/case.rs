@@ -6,6 +6,7 @@ use mcp_iap::jose::Sender;
 use mcp_iap::mcp::{Operation, shape};
 use mcp_iap::oauth::Scope;
 use mcp_iap::policy::parse_instant;
+use mcp_iap::spiffe::SpiffeId;
 use mcp_iap::time::UnixTime;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -49,13 +50,17 @@ pub struct Case {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Who {
-    /// Default: the first of `issuers`.
+    /// Default: the first of `issuers`; none for who has an API key, or is a workload without a `subject`.
     pub issuer: Option<String>,
     #[serde(default)]
     pub subject: String,
     pub client_id: Option<String>,
     #[serde(default)]
     pub groups: Vec<String>,
+    /// The name of the API key.
+    pub api_key: Option<String>,
+    /// The workload that the connection comes from.
+    pub spiffe_id: Option<String>,
     #[serde(default)]
     pub scope: String,
     /// Other claims of the token.
@@ -183,7 +188,7 @@ impl Case {
 
     /// The caller, with the claims at these paths.
     pub fn caller(&self, first_issuer: &str, paths: &[std::rc::Rc<str>]) -> Result<Caller, String> {
-        let Who { issuer, subject, client_id, groups, scope, claims } = &self.caller;
+        let Who { issuer, subject, client_id, groups, api_key, spiffe_id, scope, claims } = &self.caller;
         let claim = |path: &str| {
             claims.get(path).cloned().or_else(|| {
                 let mut names = path.split('.');
@@ -191,13 +196,22 @@ impl Case {
                 names.try_fold(first, |value, name| value.get(name)).cloned()
             })
         };
-        Ok(Caller {
-            issuer: issuer.as_deref().unwrap_or(first_issuer).into(),
+        let has_token =
+            api_key.is_none() && (spiffe_id.is_none() || !subject.is_empty()) && !self.is_recorded;
+        let default = if has_token { first_issuer } else { "" };
+        let caller = Caller {
+            issuer: issuer.as_deref().unwrap_or(default).into(),
             subject: subject.clone(),
             client_id: client_id.clone(),
             groups: groups.clone(),
             scope: Scope::granted(&Value::from(scope.as_str())).ok_or("`scope` is no scope")?,
-            claims: paths.iter().filter_map(|path| Some((path.clone(), claim(path)?))).collect(),
+            beside: api_key.as_deref().and_then(|name| Caller::of_api_key(name, &[]).beside),
+        };
+        let kept = paths.iter().filter_map(|path| Some((path.clone(), claim(path)?)));
+        let caller = caller.with_claims(kept.collect());
+        Ok(match spiffe_id {
+            Some(id) => caller.through(SpiffeId::parse(id).ok_or("`spiffe_id` is no SPIFFE ID")?),
+            None => caller,
         })
     }
 

@@ -23,8 +23,11 @@ struct Record {
 
 #[derive(Deserialize)]
 struct RecordedCaller {
-    issuer: String,
+    issuer: Option<String>,
+    #[serde(default)]
     subject: String,
+    api_key: Option<String>,
+    spiffe_id: Option<String>,
     client_id: Option<String>,
     groups: Vec<String>,
     #[serde(default)]
@@ -69,7 +72,8 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
     if schema != 1 {
         return Err(format!("has schema {schema}, which is not known here"));
     }
-    let Some(RecordedCaller { issuer, subject, client_id, groups, scope }) = caller else {
+    let Some(RecordedCaller { issuer, subject, api_key, spiffe_id, client_id, groups, scope }) = caller
+    else {
         return Err(format!("{decision}: was {outcome} ({reason}) before rules were asked"));
     };
     let time = line["time"].as_str().map(|time| match time.split_once('.') {
@@ -79,7 +83,16 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
     let case = Case {
         name: decision,
         resource: protected_resource,
-        caller: Who { issuer: Some(issuer), subject, client_id, groups, scope, claims: Default::default() },
+        caller: Who {
+            issuer,
+            subject,
+            client_id,
+            groups,
+            api_key,
+            spiffe_id,
+            scope,
+            claims: Default::default(),
+        },
         call: What { method, tool, prompt, resource, task, arguments: None },
         time,
         source: line["source"].as_str().and_then(|source| source.parse().ok()),

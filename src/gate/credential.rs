@@ -1,0 +1,104 @@
+//! Which credential of a request says who calls: an API key, a bearer token, or the connection's own certificate.
+//! Never two of the first, and never a guess between them.
+
+use super::request::Request;
+use super::token;
+use crate::head::One;
+use crate::identity::Caller;
+use crate::oauth::{BearerToken, ProtectedResource};
+use crate::reason::Reason;
+use crate::spiffe::SpiffeId;
+use crate::time::UnixTime;
+use std::rc::Rc;
+
+/// Who calls, and for how long what says so counts.
+pub(super) struct Identity {
+    pub(super) caller: Rc<Caller>,
+    /// When the credential ends, and the reason then.
+    ends: Option<(UnixTime, Reason)>,
+}
+
+impl Identity {
+    /// The credential has not ended meanwhile: to be asked again after a wait.
+    pub(super) fn check(&self, now: UnixTime) -> Result<(), Reason> {
+        match self.ends {
+            Some((end, reason)) if end <= now => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
+    fn through(self, workload: Option<SpiffeId>) -> Self {
+        match workload {
+            None => self,
+            Some(id) => Self { caller: Rc::new(Caller::clone(&self.caller).through(id)), ..self },
+        }
+    }
+}
+
+/// Finds out who calls. The body is not looked at.
+///
+/// # Errors
+/// There is no credential, or it does not count.
+pub(super) async fn identify(request: &Request, protected: &ProtectedResource) -> Result<Identity, Reason> {
+    let (settings, head) = (&request.settings, &request.head);
+    let token = BearerToken::from_head(head);
+    let key = settings.api_keys.as_ref().map(|keys| keys.presented(head)).transpose()?.flatten();
+    if !settings.require_auth {
+        return match token {
+            // What can't be taken out of the head does not go on in it.
+            Err(reason @ (Reason::TokenInQuery | Reason::TokenRepeated)) => Err(reason),
+            _ => Ok(Identity { caller: Rc::new(Caller::anonymous()), ends: None }),
+        };
+    }
+    let mesh = settings.mesh.as_ref();
+    let workload = mesh.map_or(Ok(None), |mesh| mesh.workload(head, request.sender()));
+    // Beside another credential a workload that does not count is none.
+    let beside = match &workload {
+        Err(Reason::MeshIdentityNotAccepted) => None,
+        known => known.clone()?,
+    };
+    match (key, token) {
+        (_, Err(Reason::TokenInQuery)) => Err(Reason::TokenInQuery),
+        (Some(_), _) if head.one("authorization") != One::Absent => Err(Reason::SeveralCredentials),
+        (Some(key), _) => by_key(request, key).map(|identity| identity.through(beside)),
+        (None, Ok(token)) => Ok(by_token(request, protected, token).await?.through(beside)),
+        (None, Err(Reason::MissingToken)) => match mesh.filter(|mesh| mesh.authenticates) {
+            Some(_) => match workload? {
+                Some(id) => Ok(Identity { caller: Rc::new(Caller::of_workload(id)), ends: None }),
+                None => Err(missing(request)),
+            },
+            None => Err(missing(request)),
+        },
+        (None, Err(reason)) => Err(reason),
+    }
+}
+
+/// What a caller without any credential lacks: the first that it could get by itself.
+fn missing(request: &Request) -> Reason {
+    let settings = &request.settings;
+    match &settings.api_keys {
+        _ if !settings.issuers.is_empty() => Reason::MissingToken,
+        Some(_) => Reason::MissingApiKey,
+        None => Reason::MeshIdentityMissing,
+    }
+}
+
+fn by_key(request: &Request, key: &str) -> Result<Identity, Reason> {
+    let keys = request.settings.api_keys.as_ref().ok_or(Reason::Internal)?;
+    let entry = keys.find(key)?;
+    let caller = Rc::new(entry.caller());
+    // Whose key has ended is known, and recorded.
+    request.note(|record| record.note_caller(Rc::clone(&caller)));
+    entry.check(request.now())?;
+    Ok(Identity { caller, ends: entry.until.map(|until| (until, Reason::ApiKeyExpired)) })
+}
+
+async fn by_token(
+    request: &Request,
+    protected: &ProtectedResource,
+    token: BearerToken<'_>,
+) -> Result<Identity, Reason> {
+    let verified = token::authenticate(request, protected, token).await?;
+    let ends = verified.ends(request, protected)?;
+    Ok(Identity { caller: Rc::clone(verified.caller()), ends: Some((ends, Reason::TokenExpired)) })
+}
