@@ -622,3 +622,43 @@ fn p256_pem() -> String {
     let key = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
     key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
 }
+
+/// Rules see the target that the call is for, also where no argument names one.
+#[test]
+fn rules_see_the_resolved_target() {
+    let document = several_targets().replace(
+        "  - { id: reads,",
+        "  - { id: freeze, deny: { tools: ['*'], target: [prod] } }
+  - { id: other, allow: { tools: [set_x], target: [prod, staging] } }
+  - { id: only-staging, allow: { tools: [scale_x], target: [staging] } }
+  - { id: reads,",
+    );
+    let worker = worker(&document);
+    for (tool, arguments, expected) in [
+        ("get_x", json!({"cluster": "prod"}), "denied_by_rule"),
+        ("get_x", json!({}), "allowed"),
+        ("get_x", json!({"cluster": "staging"}), "allowed"),
+        ("set_x", json!({}), "allowed"),
+        ("set_x", json!({"cluster": "prod"}), "denied_by_rule"),
+        ("scale_x", json!({}), "allowed"),
+        ("scale_x", json!({"cluster": "prod"}), "denied_by_rule"),
+        ("get_x", json!({"cluster": "nowhere"}), "unknown_target"),
+    ] {
+        let ended = run_with(&worker, &token("dana"), &call(tool, &arguments), &provider);
+        assert_eq!(reason(&ended), expected, "{tool} {arguments}");
+    }
+    // The default is the other one: what names no target is frozen as well.
+    let other = worker_of_default_prod(&document);
+    for (tool, arguments, expected) in [
+        ("get_x", json!({}), "denied_by_rule"),
+        ("get_x", json!({"cluster": "staging"}), "allowed"),
+        ("scale_x", json!({"cluster": "staging"}), "allowed"),
+    ] {
+        let ended = run_with(&other, &token("dana"), &call(tool, &arguments), &provider);
+        assert_eq!(reason(&ended), expected, "{tool} {arguments}");
+    }
+}
+
+fn worker_of_default_prod(document: &str) -> Worker {
+    worker(&document.replace("default: staging", "default: prod"))
+}

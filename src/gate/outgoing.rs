@@ -91,6 +91,14 @@ impl Outgoing {
         }
     }
 
+    /// The name of the target of a request with these arguments, where there are targets.
+    ///
+    /// # Errors
+    /// As for the request.
+    pub fn target_name(&self, arguments: &Arguments<'_>) -> Result<Option<Rc<str>>, Denial> {
+        Ok(self.target(arguments)?.map(|target| Rc::clone(&target.name)))
+    }
+
     /// The target of a request with these arguments; `None` where there are no tokens to be had.
     ///
     /// # Errors
@@ -98,6 +106,12 @@ impl Outgoing {
     /// another argument for it.
     pub(super) fn target(&self, arguments: &Arguments<'_>) -> Result<Option<Rc<Target>>, Denial> {
         self.exchange().map(|exchange| exchange.target(arguments)).transpose()
+    }
+}
+
+impl Target {
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 }
 
