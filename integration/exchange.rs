@@ -402,8 +402,7 @@ fn a_client_that_leaves_hangs_nobody() {
 fn a_private_key_signs_in_the_sandbox() {
     let key = ES256KeyPair::generate();
     let public = key.public_key();
-    let exchange = "token_exchange: { audience: backend, client_id: gate, private_key: '${KEY}', \
-                    token_endpoint_auth_signing_alg: ES256 }";
+    let exchange = "token_exchange: { audience: backend, client_id: gate, private_key: '${KEY}' }";
     let secrets = json!({"KEY": key.to_pem().unwrap().trim()});
     let world = World::with_provider(
         &changes(document(ISSUER, exchange), &secrets),

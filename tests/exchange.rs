@@ -565,9 +565,7 @@ fn the_other_grants_and_ways_of_authentication() {
             sent["client_id"] == "gate" && !sent.contains_key("client_secret") && callout.headers.is_empty()
         );
     }
-    let (sent, _) = run(
-        "audience: b, client_id: gate, private_key: '${KEY}', private_key_id: k1, token_endpoint_auth_signing_alg: ES256",
-    );
+    let (sent, _) = run("audience: b, client_id: gate, private_key: '${KEY}', private_key_id: k1");
     assert_eq!(sent["client_assertion_type"], "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
     assert_eq!(sent["client_assertion"].split('.').count(), 3);
     let (sent, _) = run("audience: b, actor_token: '${ACTOR}'");
