@@ -16,7 +16,8 @@ mod token_exchange;
 
 pub use document::{
     ApiKey, ApiKeys, ArgumentCondition, Catalogue, Config, ForwardedClientCert, IntegerRange, Issuer,
-    KeyFetching, Limits, MeshIdentity, Operations, Resource, Rule, Scalar, Subjects, Tool,
+    KeyFetching, Limits, MeshIdentity, NumberRange, Operations, Resource, Rule, Scalar, Subjects, TimeWindow,
+    Tool,
 };
 pub use environment::{Environment, STAND_IN, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};

@@ -2,12 +2,13 @@
 //! the body. What it answers is carried out by [`super::request::Request::run`].
 
 use super::credential;
+use super::outgoing::Target;
 use super::refusal::Answer;
 use super::request::{Exit, Forward, Request};
 use super::resource::ResourceSettings;
 use super::route::{self, Route};
 use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
-use crate::policy::{Denial, PolicySet};
+use crate::policy::{Call, Denial, PolicySet};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
 use std::rc::Rc;
@@ -54,8 +55,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     // The head's exit: without the flag the host gives no body before the head has gone on.
     if !settings.allow_on_headers_stop_iteration {
         let announced = headers::announced(head)?;
-        let operations = announced.as_ref().map(headers::Announced::operations);
-        let permit = policies.decide_head(caller, operations.as_deref())?;
+        let (method, operations) = announced.as_ref().map(headers::Announced::asks).unwrap_or_default();
+        let permit = policies.decide_head(&request.call(caller, method, &operations, None))?;
         request.release_head(UpstreamCredential::stripped_head(&permit));
     }
 
@@ -72,7 +73,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         }
         let operations = message.operations()?;
         let target = outgoing.target(&message.arguments)?;
-        let decision = policies.decide(caller, &operations, &message.arguments);
+        let call = request.call(caller, &message.method, &operations, Some(&message.arguments));
+        let decision = policies.decide(&Call { target: target.as_deref().map(Target::name), ..call });
         request.note_decision(&operations, &decision);
         (decision?, target)
     } else {
@@ -81,8 +83,10 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnexpectedBody.into());
         }
         request.note_era(headers::era_without_message(head)?);
-        let nothing = Arguments::default();
-        (policies.decide(caller, &[Operation::Open], &nothing)?, outgoing.target(&nothing)?)
+        let target = outgoing.target(&Arguments::default())?;
+        let call = request.call(caller, "", &[Operation::Open], None);
+        let call = Call { target: target.as_deref().map(Target::name), ..call };
+        (policies.decide(&call)?, target)
     };
 
     // Then, and only with a permit: what the upstream gets.

@@ -128,7 +128,8 @@ async fn verify(
     jws.algorithm(expected.algorithms)?;
     let keys = request.keys(issuer, jws.key_id()?).await?;
     let claims = VerifiedClaims::verify(jws, &keys, &expected, request.signatures())?;
-    let caller = Rc::new(Caller::from_claims(&claims, &issuer.identifier, &issuer.groups_claim)?);
+    let paths = &request.settings.claim_paths;
+    let caller = Rc::new(Caller::from_claims(&claims, &issuer.identifier, &issuer.groups_claim, paths)?);
     let (proof, validity) = claims.into_parts();
     Ok(VerifiedToken { issuer: issuer.index, proof, validity, caller })
 }
