@@ -7,6 +7,7 @@
 mod bound;
 mod certificates;
 mod client;
+mod cluster;
 mod credentials;
 mod dynamic;
 mod envoy;
@@ -15,6 +16,7 @@ mod http2;
 mod init;
 mod jose;
 mod keys;
+mod kube;
 mod loading;
 mod provider;
 mod proxied;

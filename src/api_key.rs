@@ -100,7 +100,7 @@ mod tests {
         let hex = KeyHash([7; 32]).to_hex();
         for text in [
             String::new(),
-            hex[1..].to_owned(),
+            hex.get(1..).unwrap().to_owned(),
             format!("{hex}0"),
             hex.replace("07", "0g"),
             format!("{}=", URL_SAFE_NO_PAD.encode([7; 32])),

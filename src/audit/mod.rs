@@ -109,6 +109,7 @@ impl Serialize for CallerRecord<'_> {
             ("issuer", Some(&**issuer).filter(|text| known(text))),
             ("subject", Some(subject.as_str()).filter(|text| known(text))),
             ("client_id", client_id.as_deref()),
+            ("kubernetes_user", self.0.kubernetes_user()),
             ("api_key", self.0.api_key()),
             ("spiffe_id", self.0.spiffe_id()),
         ];

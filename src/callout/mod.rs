@@ -8,11 +8,13 @@
 //! reply; an [`Answers`] in the root's state, asked by the request.
 
 mod answers;
+mod judge;
 mod jwks;
 mod single_flight;
 mod tasks;
 
 pub use answers::{Answers, Found, Fresh, Unanswered};
+pub use judge::{JudgeError, introspect, review};
 pub use jwks::{KeySource, KeysError, fetch_keys};
 pub use single_flight::{Lost, SingleFlight, Wait};
 pub use tasks::{Callouts, Full, Outbox, StreamId};

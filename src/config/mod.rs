@@ -14,8 +14,9 @@ mod nearest;
 mod node;
 
 pub use document::{
-    ApiKey, ApiKeys, ArgumentCondition, Catalogue, Config, ForwardedClientCert, IntegerRange, Issuer,
-    KeyFetching, Limits, MeshIdentity, Operations, Resource, Rule, Scalar, Subjects, Tool,
+    Answers, ApiKey, ApiKeys, ArgumentCondition, Catalogue, Config, ForwardedClientCert, IntegerRange,
+    Introspection, Issuer, KeyFetching, Limits, MeshIdentity, Operations, Resource, Rule, Scalar, Subjects,
+    TokenReview, Tool,
 };
 pub use environment::{Environment, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};

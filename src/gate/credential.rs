@@ -1,8 +1,9 @@
 //! Which credential of a request says who calls: an API key, a bearer token, or the connection's own certificate.
 //! Never two of the first, and never a guess between them.
 
+use super::judges;
 use super::request::Request;
-use super::token;
+use super::token::{self, Spoken};
 use crate::head::One;
 use crate::identity::Caller;
 use crate::oauth::{BearerToken, ProtectedResource};
@@ -77,7 +78,7 @@ pub(super) async fn identify(request: &Request, protected: &ProtectedResource) -
 fn missing(request: &Request) -> Reason {
     let settings = &request.settings;
     match &settings.api_keys {
-        _ if !settings.issuers.is_empty() => Reason::MissingToken,
+        _ if settings.takes_tokens() => Reason::MissingToken,
         Some(_) => Reason::MissingApiKey,
         None => Reason::MeshIdentityMissing,
     }
@@ -98,7 +99,24 @@ async fn by_token(
     protected: &ProtectedResource,
     token: BearerToken<'_>,
 ) -> Result<Identity, Reason> {
-    let verified = token::authenticate(request, protected, token).await?;
-    let ends = verified.ends(request, protected)?;
-    Ok(Identity { caller: Rc::clone(verified.caller()), ends: Some((ends, Reason::TokenExpired)) })
+    let (caller, ends) = match token::authenticate(request, protected, token).await? {
+        Spoken::For(verified) => (Rc::clone(verified.caller()), verified.ends(request, protected)?),
+        Spoken::Opaque(issuer, introspection) => {
+            let told = judges::told_of(request, issuer, introspection, token).await?;
+            let expected = issuer.expected(protected, request.now());
+            told.validity.check(&expected, request.sender())?;
+            (Rc::clone(&told.caller), told.validity.ends(&expected))
+        }
+        // Nobody here speaks for it: what can be seen without its key is checked, and the review is the verification.
+        Spoken::Unsigned(validity, review) => {
+            let expected = review.expected(protected, request.now());
+            validity.check(&expected, request.sender())?;
+            let caller = judges::user_of(request, review, expected.audiences, token).await?;
+            (caller, validity.ends(&expected))
+        }
+    };
+    let identity = Identity { caller, ends: Some((ends, Reason::TokenExpired)) };
+    // An answer may have taken its time.
+    identity.check(request.now())?;
+    Ok(identity)
 }

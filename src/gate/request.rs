@@ -3,6 +3,7 @@
 use super::admit::admit;
 use super::cors::Cors;
 use super::issuer::{IssuerSettings, Keys};
+use super::judges::Judges;
 use super::keys::KeyStore;
 use super::refusal::Answer;
 use super::resource::{self, ResourceSettings};
@@ -34,6 +35,8 @@ pub struct Shared {
     tokens: Tokens,
     /// The issuers' keys.
     pub keys: Rc<KeyStore>,
+    /// What others said of tokens.
+    pub judges: Judges,
     sender: Box<dyn Sender>,
     clock: Rc<Cell<Timestamp>>,
 }
@@ -42,12 +45,13 @@ impl Shared {
     /// With this host's crypto and shared data, and room for as many verified tokens as the limits say.
     #[must_use]
     pub fn new(host: Box<dyn HostCrypto>, data: &Rc<dyn SharedData>, settings: &Settings) -> Self {
-        let clock = Rc::default();
+        let clock: Rc<Cell<Timestamp>> = Rc::default();
         Self {
             callouts: Callouts::default(),
             signatures: Signatures::new(host),
             tokens: Tokens::new(settings.limits.cached_tokens),
             sender: Box::new(Unproven),
+            judges: Judges::new(&clock),
             keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
             clock,
         }
@@ -232,6 +236,14 @@ impl Request {
     /// It is for none: why.
     pub fn resource(&self) -> Result<&ResourceSettings, Reason> {
         self.resource.as_deref().map_err(|reason| *reason)
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn stream(&self) -> StreamId {
+        self.stream
     }
 
     /// The page that asks, if one does.

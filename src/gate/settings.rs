@@ -1,9 +1,11 @@
 //! The configuration, compiled: immutable, shared by all requests of one root.
 
 use super::api_keys::{ApiKeySettings, check_named_keys, compile_api_keys};
+use super::introspection::IntrospectionSettings;
 use super::issuer::{IssuerSettings, compile_issuers};
 use super::mesh::{MeshSettings, check_named_workloads, compile_mesh};
 use super::resource::{self, ResourceSettings};
+use super::token_review::{ReviewSettings, check_named_users, compile_token_review};
 use crate::cache::MAX_TOKENS;
 use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
 use crate::oauth::is_one_path;
@@ -20,6 +22,8 @@ pub struct Settings {
     pub require_auth: bool,
     /// Whose tokens count.
     pub issuers: Vec<IssuerSettings>,
+    /// Who says whose a token is that no issuer speaks for.
+    pub token_review: Option<Rc<ReviewSettings>>,
     /// API keys.
     pub api_keys: Option<ApiKeySettings>,
     /// Workloads.
@@ -63,6 +67,7 @@ impl Settings {
             resources: _,
             issuers,
             require_auth,
+            token_review,
             api_keys,
             mesh_identity,
             rules: _,
@@ -75,17 +80,27 @@ impl Settings {
         } = config;
         let guarded = config.guarded()?;
         let is_workload_enough = mesh_identity.as_ref().is_some_and(|mesh| mesh.authenticates);
-        if issuers.is_empty() && *require_auth && api_keys.is_none() && !is_workload_enough {
+        let has_other_callers = token_review.is_some() || api_keys.is_some() || is_workload_enough;
+        if issuers.is_empty() && *require_auth && !has_other_callers {
             let fix = "name the authorization server of your callers";
             errors.push(ConfigError::new("issuers", "names no issuer", fix));
         }
         let compiled = compile_issuers(issuers, environment, &mut errors);
+        let review = token_review.as_ref().map(|review| compile_token_review(review, "token_review"));
+        let review = match review.transpose() {
+            Ok(review) => review.map(Rc::new),
+            Err(error) => {
+                errors.push(error);
+                None
+            }
+        };
         let compiled_keys =
             api_keys.as_ref().and_then(|keys| compile_api_keys(keys, environment, &mut errors));
         let mesh = mesh_identity.as_ref().map(|mesh| compile_mesh(mesh, &mut errors));
         for one in &guarded {
             check_named_keys(one, api_keys.as_ref(), &mut errors);
             check_named_workloads(one, mesh_identity.as_ref(), &mut errors);
+            check_named_users(one, token_review.is_some(), &mut errors);
         }
         let resources = resource::compile(&guarded, issuers, &mut errors);
         if limits.body_bytes == 0 || limits.body_bytes > MAX_BODY {
@@ -109,6 +124,7 @@ impl Settings {
             resources,
             require_auth: *require_auth,
             issuers: compiled,
+            token_review: review,
             api_keys: compiled_keys,
             mesh,
             allowed_origins: allowed_origins.clone(),
@@ -124,6 +140,18 @@ impl Settings {
         let identifiers: Vec<_> =
             self.resources.iter().map(|resource| resource.protected.identifier()).collect();
         identifiers.join(", ")
+    }
+
+    /// Whether callers may come with a bearer token.
+    #[must_use]
+    pub fn takes_tokens(&self) -> bool {
+        !self.issuers.is_empty() || self.token_review.is_some()
+    }
+
+    /// Who is asked about opaque tokens, if anybody is.
+    #[must_use]
+    pub fn introspecting_issuer(&self) -> Option<(&IssuerSettings, &Rc<IntrospectionSettings>)> {
+        self.issuers.iter().find_map(|issuer| Some((issuer, issuer.introspection.as_ref()?)))
     }
 
     /// The issuer with this identifier, to the letter.

@@ -98,7 +98,7 @@ fn cover(ours: &[Pattern], others: &[Pattern]) -> bool {
 impl Subjects {
     /// Whether every caller of the others is one of these.
     fn cover(&self, others: &Self) -> bool {
-        let Self { issuer, subjects, client_ids, groups, api_keys, spiffe_ids } = self;
+        let Self { issuer, subjects, client_ids, groups, kubernetes_users, api_keys, spiffe_ids } = self;
         let named = |ours: &Option<Vec<Pattern>>, theirs: &Option<Vec<Pattern>>| {
             ours.as_ref().is_none_or(|ours| theirs.as_ref().is_some_and(|theirs| cover(ours, theirs)))
         };
@@ -111,13 +111,14 @@ impl Subjects {
             && within(subjects, &others.subjects)
             && within(client_ids, &others.client_ids)
             && within(groups, &others.groups)
+            && named(kubernetes_users, &others.kubernetes_users)
             && named(api_keys, &others.api_keys)
             && named(spiffe_ids, &others.spiffe_ids)
     }
 
     fn names_without_issuer(&self) -> bool {
-        let Self { issuer, subjects, client_ids, groups, api_keys, spiffe_ids } = self;
-        let is_another = api_keys.is_some() || spiffe_ids.is_some();
+        let Self { issuer, subjects, client_ids, groups, kubernetes_users, api_keys, spiffe_ids } = self;
+        let is_another = kubernetes_users.is_some() || api_keys.is_some() || spiffe_ids.is_some();
         issuer.is_none() && !is_another && (subjects.is_some() || client_ids.is_some() || groups.is_some())
     }
 }

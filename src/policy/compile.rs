@@ -157,18 +157,28 @@ fn compile_subjects(
     issuers: &[&str],
     errors: &mut Vec<ConfigError>,
 ) -> Subjects {
-    let Some(config::Subjects { issuer, subjects, client_ids, groups, api_keys, spiffe_ids }) = to else {
+    let Some(config::Subjects {
+        issuer,
+        subjects,
+        client_ids,
+        groups,
+        kubernetes_users,
+        api_keys,
+        spiffe_ids,
+    }) = to
+    else {
         return Subjects::default();
     };
     let lists = [
         ("subjects", subjects),
         ("client_ids", client_ids),
         ("groups", groups),
+        ("kubernetes_users", kubernetes_users),
         ("api_keys", api_keys),
         ("spiffe_ids", spiffe_ids),
     ];
     if issuer.is_none() && lists.iter().all(|(_, list)| list.is_none()) {
-        errors.push(fault(path, "to", "names nobody", "name groups, subjects, client_ids, api_keys, spiffe_ids or an issuer, or leave `to` out for every authenticated caller"));
+        errors.push(fault(path, "to", "names nobody", "name groups, subjects, client_ids, kubernetes_users, api_keys, spiffe_ids or an issuer, or leave `to` out for every authenticated caller"));
     }
     if let Some(issuer) = issuer.as_deref().filter(|issuer| !issuers.contains(issuer)) {
         errors.push(
@@ -190,6 +200,7 @@ fn compile_subjects(
         subjects: subjects.clone(),
         client_ids: client_ids.clone(),
         groups: groups.clone(),
+        kubernetes_users: kubernetes_users.as_deref().map(patterns),
         api_keys: api_keys.as_deref().map(patterns),
         spiffe_ids: spiffe_ids.as_deref().map(patterns),
     }

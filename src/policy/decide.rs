@@ -240,7 +240,7 @@ impl Rule {
 
 impl Subjects {
     fn include(&self, caller: &Caller) -> bool {
-        let Self { issuer, subjects, client_ids, groups, api_keys, spiffe_ids } = self;
+        let Self { issuer, subjects, client_ids, groups, kubernetes_users, api_keys, spiffe_ids } = self;
         let is_named = |list: &Option<Vec<Pattern>>, name: Option<&str>| {
             list.as_ref()
                 .is_none_or(|list| name.is_some_and(|name| list.iter().any(|entry| entry.matches(name))))
@@ -252,6 +252,7 @@ impl Subjects {
             && holds(subjects, &caller.subject)
             && (client_ids.is_none() || caller.client_id.as_deref().is_some_and(|id| holds(client_ids, id)))
             && groups.as_ref().is_none_or(|groups| groups.iter().any(|group| caller.groups.contains(group)))
+            && is_named(kubernetes_users, caller.kubernetes_user())
             && is_named(api_keys, caller.api_key())
             && is_named(spiffe_ids, caller.spiffe_id())
     }

@@ -59,6 +59,7 @@ struct Subjects {
     subjects: Option<Vec<String>>,
     client_ids: Option<Vec<String>>,
     groups: Option<Vec<String>>,
+    kubernetes_users: Option<Vec<Pattern>>,
     api_keys: Option<Vec<Pattern>>,
     spiffe_ids: Option<Vec<Pattern>>,
 }

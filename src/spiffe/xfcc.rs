@@ -106,7 +106,7 @@ mod tests {
             format!("Subject=\"x;URI={ID}"),
             format!("Subject=\"x\"y;URI={ID}"),
             format!("URI={ID};Subject=\"x\"é"),
-            format!("Subject=\"x\\"),
+            "Subject=\"x\\".to_owned(),
             format!("Subject=x\"y;URI={ID}"),
             format!("URI={ID} "),
             format!(" URI={ID}"),
