@@ -1,9 +1,15 @@
 //! Tokens that a real Kubernetes API server reviews, on a real Envoy as `render envoy` writes it: the gate's own
 //! credential comes from a file that rotates. Run by `make test-kube`.
 
+use crate::client::Answer;
 use crate::cluster::{AUDIENCE, Cluster, NOBODY, REVIEWER};
-use crate::envoy::root;
+use crate::envoy::{Changes, Envoy, root, scratch};
+use crate::failures::eventually;
+use crate::rendered::{put, render};
+use crate::stub::{Reply, Stub};
+use crate::world::{call, post};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
@@ -61,5 +67,101 @@ fn blank(answer: &mut Value) {
     }
     if let Some(uid) = answer.pointer_mut("/status/user/uid") {
         *uid = json!("00000000-0000-0000-0000-000000000000");
+    }
+}
+
+fn reason(answer: &Answer) -> (u16, String) {
+    (answer.status, answer.reason().unwrap_or_else(|| "allowed".to_owned()))
+}
+
+#[test]
+fn a_real_api_server_says_whose_a_token_is() {
+    let mut cluster = Cluster::start();
+    let folder = scratch();
+    put(&folder, "token", REVIEWER[0]);
+    let secret = json!({"resources": [{
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "name": "credential",
+        "generic_secret": {"secret": {"filename": folder.join("token"), "watched_directory": {"path": folder}}},
+    }]});
+    let sds = folder.join("credential.yaml");
+    std::fs::write(&sds, secret.to_string()).unwrap();
+    let document = format!(
+        "resource: http://127.0.0.1:10000/mcp
+token_review:
+  server: https://localhost:{}
+  audiences: [{AUDIENCE}]
+  cluster: kube_api
+  answers: {{ cache_duration: 1s, negative_cache_duration: 1s, timeout: 2s }}
+rules:
+  - {{ id: agent, allow: {{ tools: [get_*] }}, to: {{ kubernetes_users: ['system:serviceaccount:agents:coding-*'] }} }}
+  - {{ id: agents, allow: {{ tools: [list] }}, to: {{ groups: ['system:serviceaccounts:agents'] }} }}
+",
+        cluster.port
+    );
+    let upstream = Stub::start(|_| Reply::new(200, "{}"));
+    let options = [
+        "--upstream".to_owned(),
+        format!("http://127.0.0.1:{}", upstream.port),
+        "--credential".to_owned(),
+        format!("kube_api={}", sds.display()),
+        "--ca".to_owned(),
+        cluster.folder.join("ca.crt").display().to_string(),
+    ];
+    let envoy =
+        Envoy::run(&Changes::default(), |port, admin| render(&folder, &document, port, admin, &options));
+    let send = |token: &str, tool: &str| post(token, call(tool, &json!({}))).send(envoy.port);
+    let is = |token: &str, tool: &str, status: u16, expected: &str| {
+        let answer = send(token, tool);
+        assert_eq!(reason(&answer), (status, expected.to_owned()), "{tool}: {answer:?}\n{}", envoy.log());
+    };
+    let agent = cluster.token("coding-agent", &[AUDIENCE]);
+    let other = cluster.token("other", &["x", AUDIENCE]);
+    is(&agent, "get_pods", 200, "allowed");
+    is(&agent, "list", 200, "allowed");
+    is(&other, "list", 200, "allowed");
+    is(&other, "get_pods", 403, "no_rule_allows");
+    let caller = envoy.access_lines(1)[0]["mcp_iap"][0]["caller"].clone();
+    assert_eq!(caller["kubernetes_user"], "system:serviceaccount:agents:coding-agent", "{caller}");
+    assert!(caller["groups"].as_array().unwrap().contains(&json!("system:serviceaccounts:agents")));
+    // A token for the API server itself, and one that somebody changed.
+    is(&cluster.token("coding-agent", &[]), "get_pods", 401, "wrong_audience");
+    let (signed, _) = agent.rsplit_once('.').unwrap();
+    is(&format!("{signed}.{}", "A".repeat(342)), "get_pods", 401, "token_review_denied");
+
+    // The gate's own credential changes, without a restart: to one that may not ask, to none, and to another good one.
+    for (credential, told) in [(NOBODY, "answered 403"), ("no-such-token", "answered 401")] {
+        put(&folder, "token", credential);
+        eventually("its credential is at fault, and the log says how", || {
+            let seen = reason(&send(&agent, "list"));
+            seen == (503, "token_review_unavailable".to_owned()) && envoy.log().contains(told)
+        });
+    }
+    put(&folder, "token", REVIEWER[1]);
+    eventually("the new one is taken", || send(&agent, "list").status == 200);
+
+    // Down, and up again.
+    cluster.down();
+    eventually("what is remembered ends", || {
+        reason(&send(&agent, "list")) == (503, "token_review_unavailable".to_owned())
+    });
+    cluster.up();
+    eventually("it recovers by itself", || send(&agent, "list").status == 200);
+
+    // A token whose owner is gone: the API server remembers it for up to 10 seconds itself.
+    is(&other, "list", 200, "allowed");
+    cluster.remove("other");
+    let removed = Instant::now();
+    while send(&other, "list").status == 200 {
+        assert!(removed.elapsed() < Duration::from_secs(30), "it counts still");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    is(&other, "list", 401, "token_review_denied");
+
+    for seen in upstream.seen() {
+        assert_eq!(seen.header("authorization"), None);
+    }
+    for secret in [agent.as_str(), &other, REVIEWER[0], REVIEWER[1]] {
+        assert!(!envoy.log().contains(secret) && !envoy.access_log().contains(secret));
     }
 }

@@ -39,12 +39,12 @@ rules:
     )
 }
 
-fn option(name: &str, value: &str) -> Vec<String> {
+pub fn option(name: &str, value: &str) -> Vec<String> {
     vec![name.to_owned(), value.to_owned()]
 }
 
 /// Writes a file and moves it into its place, as Kubernetes does.
-fn put(folder: &Path, name: &str, text: &str) {
+pub fn put(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join("new"), text).unwrap();
     std::fs::rename(folder.join("new"), folder.join(name)).unwrap();
 }

@@ -164,6 +164,23 @@ reasons! {
     /// A number is above the rule's maximum or below its minimum.
     ArgumentOutOfRange = "argument_out_of_range",
 
+    /// The argument that names a call's target names none.
+    UnknownTarget = "unknown_target",
+    /// The token endpoint, or the discovery document that names it, can't be had.
+    TokenEndpointUnavailable = "token_endpoint_unavailable",
+    /// The token endpoint refuses the gate's request, whoever the caller is.
+    TokenRequestRefused = "token_request_refused",
+    /// The token endpoint's answer is no token that can be forwarded.
+    TokenResponseInvalid = "token_response_invalid",
+    /// The token endpoint does not accept the caller's token.
+    SubjectTokenRefused = "subject_token_refused",
+    /// The token endpoint gives this caller no token for this target.
+    TargetRefused = "target_refused",
+    /// The token for the upstream is the caller's own.
+    TokenNotExchanged = "token_not_exchanged",
+    /// The upstream answered 401 to the token that was issued for it.
+    UpstreamRefusedCredential = "upstream_refused_credential",
+
     /// The client went away before a decision.
     ClientGone = "client_gone",
     /// Envoy ended the request before a decision: a time or a size of its own was passed.

@@ -60,6 +60,25 @@ fn what_is_probably_not_meant_is_told_and_accepted() {
 }
 
 #[test]
+fn a_token_that_passes_through_is_warned_of() {
+    let file = "tests/golden/advice/passthrough.yaml";
+    let seen = mcp_iap(&["check", file]);
+    assert_eq!(seen.status.code(), Some(0));
+    same_as_golden(&root().join(file).with_extension("txt"), &String::from_utf8(seen.stdout).unwrap());
+}
+
+/// The same for a private key, in whose place no other text can stand.
+#[test]
+fn a_private_key_that_is_not_set_here_is_a_warning_here_alone() {
+    let file = "tests/golden/advice/private-key-not-set.yaml";
+    let seen = mcp_iap(&["check", file]);
+    assert_eq!(seen.status.code(), Some(0));
+    same_as_golden(&root().join(file).with_extension("txt"), &String::from_utf8(seen.stdout).unwrap());
+    let text = std::fs::read(root().join(file)).unwrap();
+    assert!(mcp_iap::gate::Settings::load_in(&text, &|_| None).is_err());
+}
+
+#[test]
 fn a_document_that_lets_everybody_in_is_told_loudly() {
     let file = "tests/golden/advice/no-auth.yaml";
     let seen = mcp_iap(&["check", file]);

@@ -63,7 +63,7 @@ fn reason_codes_are_those_that_there_are() {
 #[test]
 fn lines_of_the_filter_are_what_it_says() {
     let mut said = String::new();
-    for folder in ["src/filter", "src/gate", "src/callout"] {
+    for folder in ["src/filter", "src/gate", "src/callout", "src/oauth"] {
         source(&root().join(folder), &mut said);
     }
     holds("From a line of the filter", 12, &said);

@@ -11,6 +11,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The record's version; a field is only ever added within one.
 pub const SCHEMA: u32 = 1;
@@ -87,6 +88,9 @@ pub struct Record {
     resource: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,
+    /// The token that the upstream gets, or why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchange: Option<ExchangeRecord>,
     /// The upstream's status; absent where it was not asked or did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
@@ -122,6 +126,20 @@ impl Serialize for CallerRecord<'_> {
         }
         members.end()
     }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ExchangeRecord {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    target: String,
+    /// Whether it was remembered, a token or a refusal.
+    cached: bool,
+    /// How long it was waited for, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited_ms: Option<u64>,
+    /// How it failed: one of a closed list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
 }
 
 struct Groups<'a>(&'a [String]);
@@ -165,6 +183,7 @@ impl Record {
             prompt: None,
             resource: None,
             task: None,
+            exchange: None,
             upstream_status: None,
         }
     }
@@ -207,6 +226,19 @@ impl Record {
     /// Notes which family of revisions the request follows.
     pub fn note_era(&mut self, era: Era) {
         self.era = Some(era.name());
+    }
+
+    /// Notes for which target a token was asked for, whether it was remembered, how long that took, and how it failed.
+    pub fn note_exchange(
+        &mut self,
+        target: &str,
+        is_cached: bool,
+        took: Duration,
+        error: Option<&'static str>,
+    ) {
+        let waited_ms = (!is_cached).then(|| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        self.exchange =
+            Some(ExchangeRecord { target: cut(target).to_owned(), cached: is_cached, waited_ms, error });
     }
 
     /// Notes that the request is allowed.

@@ -63,6 +63,13 @@ impl<T: Clone + 'static> Answers<T> {
         Self { clock, cache: RefCell::new(ResultCache::new(room)), flights: SingleFlight::default() }
     }
 
+    /// The remembered answer to the question `key`.
+    #[must_use]
+    pub fn known(&self, key: &Digest) -> Option<Found<T>> {
+        let (answer, asked_at) = self.cache.borrow_mut().get(key, self.clock.get())?;
+        Some(Found { answer, is_cached: true, asked_at })
+    }
+
     /// The answer to the question `key`, for the request of `stream`: the remembered one, else what the task
     /// under way brings, else what `ask` does.
     ///
@@ -78,9 +85,8 @@ impl<T: Clone + 'static> Answers<T> {
     where
         F: Future<Output = Fresh<T>> + 'static,
     {
-        let known = self.cache.borrow_mut().get(&key, self.clock.get());
-        if let Some((answer, asked_at)) = known {
-            return Ok(Found { answer, is_cached: true, asked_at });
+        if let Some(known) = self.known(&key) {
+            return Ok(known);
         }
         if self.flights.len() >= MAX_FLIGHTS && !self.flights.is_under_way(&key) {
             return Err(Unanswered::Full);
@@ -106,10 +112,21 @@ impl<T: Clone + 'static> Answers<T> {
 
     /// Forgets the answer to `key` that was asked for at `asked_at`; one that was asked for since stays.
     pub fn forget(&self, key: &Digest, asked_at: Timestamp) {
-        let mut cache = self.cache.borrow_mut();
-        if cache.get(key, self.clock.get()).is_some_and(|(_, at)| at == asked_at) {
-            cache.remove(key);
+        if self.is_of(key, asked_at) {
+            self.cache.borrow_mut().remove(key);
         }
+    }
+
+    /// Puts another answer in the place of the one that was asked for at `asked_at`; it counts from now.
+    pub fn replace(&self, key: &Digest, asked_at: Timestamp, fresh: Fresh<T>) {
+        if self.is_of(key, asked_at) {
+            let (Fresh { answer, counts_for, bytes }, now) = (fresh, self.clock.get());
+            self.cache.borrow_mut().insert(*key, answer, bytes, now, now.plus(counts_for));
+        }
+    }
+
+    fn is_of(&self, key: &Digest, asked_at: Timestamp) -> bool {
+        self.known(key).is_some_and(|known| known.asked_at == asked_at)
     }
 
     /// How many answers are remembered, and what they weigh.
@@ -274,7 +291,15 @@ mod tests {
         world.reply("200");
         world.answers.forget(&key, Timestamp(1));
         assert_eq!(found(&mut world.ask("q", 1)), (Ok("q".into()), true));
+        let other = || Fresh { answer: Ok("other".into()), counts_for: Duration::from_secs(1), bytes: 1 };
+        world.answers.replace(&key, Timestamp(1), other());
+        assert_eq!(found(&mut world.ask("q", 1)), (Ok("q".into()), true));
+        world.clock.set(START.plus(Duration::from_millis(100)));
+        world.answers.replace(&key, START, other());
+        assert_eq!(found(&mut world.ask("q", 1)), (Ok("other".into()), true));
         world.answers.forget(&key, START);
+        assert_eq!(found(&mut world.ask("q", 1)), (Ok("other".into()), true));
+        world.answers.forget(&key, world.clock.get());
         assert!(poll(&mut world.ask("q", 1)).is_pending());
     }
 

@@ -1,5 +1,6 @@
 //! An issuer's keys: discovery document, then key set.
 
+use super::discovery::discover;
 use super::{CalloutError, Endpoint, Outbox};
 use crate::cache::{Digest, digest};
 use crate::jose::KeySet;
@@ -72,13 +73,7 @@ pub async fn fetch_keys(
         Some(path) if path.is_empty() => "/".to_owned(),
         Some(path) => path.clone(),
         None => {
-            let mut document = Err(CalloutError::Status(404));
-            // Who has no document at the first place is asked at the second; every other failure is one.
-            for path in oauth::well_known_paths(&source.path) {
-                if document == Err(CalloutError::Status(404)) {
-                    document = outbox.call(callout(path)).await.and_then(|reply| reply.body_of(200));
-                }
-            }
+            let document = discover(&outbox, &source.path, callout).await;
             let document = document.map_err(KeysError::DiscoveryCallout)?;
             oauth::jwks_uri(&document, &source.issuer, &source.origin).map_err(KeysError::Discovery)?
         }
@@ -106,15 +101,7 @@ impl KeysError {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::DiscoveryCallout(error) | Self::JwksCallout(error) => match error {
-                CalloutError::UnknownCluster => "unknown_cluster",
-                CalloutError::NotSent => "not_sent",
-                CalloutError::CutOff => "cut_off",
-                CalloutError::Unreadable => "unreadable",
-                CalloutError::Status(503) => "unavailable",
-                CalloutError::Status(504) => "timeout",
-                CalloutError::Status(_) => "status",
-            },
+            Self::DiscoveryCallout(error) | Self::JwksCallout(error) => error.name(),
             Self::Discovery(_) => "discovery",
             Self::Jwks | Self::NoUsableKey => "jwks",
             Self::NotFetched => "not_fetched",
@@ -128,41 +115,13 @@ impl fmt::Display for KeysError {
         let (what, error) = match self {
             Self::DiscoveryCallout(error) => ("the discovery document", error),
             Self::JwksCallout(error) => ("the key set", error),
-            Self::Discovery(DiscoveryError::NotJson) => {
-                return f.write_str("the discovery document is no strict JSON");
-            }
-            Self::Discovery(DiscoveryError::OtherIssuer) => {
-                return f.write_str("the discovery document names another issuer");
-            }
-            Self::Discovery(DiscoveryError::NoJwksUri) => {
-                return f.write_str("the discovery document has no usable `jwks_uri`");
-            }
-            Self::Discovery(DiscoveryError::OtherHost) => {
-                return f.write_str("the discovery document's `jwks_uri` is on another host; configure `jwks_uri` if it is right");
-            }
+            Self::Discovery(error) => return error.fmt(f),
             Self::Jwks | Self::NoUsableKey => {
                 return f.write_str("the key set is none or holds no usable key");
             }
             Self::Elsewhere => return f.write_str("the keys could not be had by another worker"),
             Self::NotFetched => return f.write_str("the keys were not fetched: a bound is reached"),
         };
-        match error {
-            CalloutError::UnknownCluster => {
-                write!(
-                    f,
-                    "{what} was not asked for: Envoy has no such cluster; add it, or name another with `cluster`"
-                )
-            }
-            CalloutError::NotSent => write!(f, "{what} was not asked for: Envoy could not send the request"),
-            CalloutError::CutOff => write!(f, "{what} came in an answer that was cut off"),
-            CalloutError::Unreadable => write!(f, "{what} came in an answer that can't be read"),
-            CalloutError::Status(status @ (503 | 504)) => {
-                write!(
-                    f,
-                    "{what} was answered with status {status} (Envoy's own if the cluster can't be reached)"
-                )
-            }
-            CalloutError::Status(status) => write!(f, "{what} was answered with status {status}"),
-        }
+        error.describe(what, f)
     }
 }

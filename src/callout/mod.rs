@@ -8,16 +8,19 @@
 //! reply; an [`Answers`] in the root's state, asked by the request.
 
 mod answers;
+mod discovery;
 mod judge;
 mod jwks;
 mod single_flight;
 mod tasks;
+mod token;
 
 pub use answers::{Answers, Found, Fresh, Unanswered};
 pub use judge::{JudgeError, introspect, review};
 pub use jwks::{KeySource, KeysError, fetch_keys};
 pub use single_flight::{Lost, SingleFlight, Wait};
 pub use tasks::{Callouts, Full, Outbox, StreamId};
+pub use token::{IssuerPlace, TokenError, ask_for_token, find_token_endpoint};
 
 use crate::head::Head;
 use crate::secret::Secret;
@@ -123,6 +126,42 @@ pub enum CalloutError {
     Unreadable,
     /// The status is another one than demanded.
     Status(u16),
+}
+
+impl CalloutError {
+    /// Its name in records and counters: one of a closed list.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnknownCluster => "unknown_cluster",
+            Self::NotSent => "not_sent",
+            Self::CutOff => "cut_off",
+            Self::Unreadable => "unreadable",
+            Self::Status(503) => "unavailable",
+            Self::Status(504) => "timeout",
+            Self::Status(_) => "status",
+        }
+    }
+
+    /// Tells an operator why `what` is not there.
+    fn describe(self, what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownCluster => write!(
+                f,
+                "{what} was not asked for: Envoy has no such cluster; add it, or name another with `cluster`"
+            ),
+            Self::NotSent => write!(f, "{what} was not asked for: Envoy could not send the request"),
+            Self::CutOff => write!(f, "{what} came in an answer that was cut off"),
+            Self::Unreadable => write!(f, "{what} came in an answer that can't be read"),
+            Self::Status(status @ (503 | 504)) => {
+                write!(
+                    f,
+                    "{what} was answered with status {status} (Envoy's own if the cluster can't be reached)"
+                )
+            }
+            Self::Status(status) => write!(f, "{what} was answered with status {status}"),
+        }
+    }
 }
 
 impl Reply {

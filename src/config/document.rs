@@ -1,6 +1,7 @@
 //! The document's types.
 
 use super::environment::SecretReference;
+use super::token_exchange::TokenExchange;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -38,6 +39,13 @@ pub struct Config {
     pub rules: Option<Vec<Rule>>,
     /// What the MCP server offers, as its operator reviewed it: `mcp-iap init` writes it.
     pub catalogue: Option<Catalogue>,
+    /// How the caller's token is exchanged for one for the upstream (RFC 8693). Default: the upstream gets no
+    /// credential.
+    pub token_exchange: Option<TokenExchange>,
+    /// Forward the caller's own token to the upstream. MCP forbids it ("Token Passthrough") but where the upstream
+    /// is the resource itself: whoever runs the upstream can use the token everywhere that it is good for.
+    #[serde(default)]
+    pub token_passthrough: bool,
     /// Origins of browser pages that may call, like `https://app.example.com`. The resource's own is
     /// always allowed; a client that is no browser sends none.
     #[serde(default)]
@@ -70,6 +78,13 @@ pub struct Resource {
     pub rules: Vec<Rule>,
     /// What the MCP server offers, as its operator reviewed it: `mcp-iap init` writes it.
     pub catalogue: Option<Catalogue>,
+    /// How the caller's token is exchanged for one for the upstream (RFC 8693). Default: the upstream gets no
+    /// credential.
+    pub token_exchange: Option<TokenExchange>,
+    /// Forward the caller's own token to the upstream. MCP forbids it ("Token Passthrough") but where the upstream
+    /// is the resource itself: whoever runs the upstream can use the token everywhere that it is good for.
+    #[serde(default)]
+    pub token_passthrough: bool,
     /// The hosts that requests to the resource may be for, as `Host` or `:authority` names them; they tell
     /// resources with the same path apart. Default: every one.
     pub allowed_hosts: Option<Vec<String>>,

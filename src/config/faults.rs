@@ -75,6 +75,7 @@ fn at<'a>(document: &'a mut Value, place: &[Step]) -> Option<&'a mut Value> {
 enum Fault {
     Unknown { name: String, near: Option<String>, known: Vec<String> },
     Missing(String),
+    Name { known: Vec<String> },
     Type { expected: String },
     Other(String),
 }
@@ -88,6 +89,9 @@ impl Fault {
             let known: Vec<_> = names.collect();
             let near = nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
             return Self::Unknown { name, near, known };
+        }
+        if let Some(rest) = message.strip_prefix("unknown variant ") {
+            return Self::Name { known: quoted(rest).into_iter().skip(1).collect() };
         }
         if let Some(rest) = message.strip_prefix("missing field ") {
             return Self::Missing(quoted(rest).into_iter().next().unwrap_or_default());
@@ -103,7 +107,8 @@ impl Fault {
     /// Path, value, reason and fix.
     fn explain(&self, path: String, written: Option<&mut Value>) -> ConfigError {
         // What stands there may be the secret itself.
-        let may_be_secret = ["_secret", ".pepper", ".hash"].iter().any(|end| path.ends_with(end));
+        let secrets = ["_secret", "actor_token", "private_key", ".pepper", ".hash"];
+        let may_be_secret = secrets.iter().any(|end| path.ends_with(end));
         let written = written.filter(|_| !may_be_secret).map(|value| &*value);
         let error = match self {
             Self::Unknown { near, known, .. } => {
@@ -116,6 +121,10 @@ impl Fault {
             Self::Missing(name) => {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 return ConfigError::new(path, "is absent", format!("give `{name}`"));
+            }
+            Self::Name { known } => {
+                let fix = format!("use one of `{}`", known.join("`, `"));
+                ConfigError::new(path, "is none of the names that are known here", fix)
             }
             Self::Type { expected } => {
                 let fix = format!("write {}", wanted(expected, &path, written));
@@ -156,6 +165,10 @@ impl Fault {
                 }
                 *value = plain;
             }
+            Self::Name { known } => {
+                let (Some(value), Some(name)) = (at(document, place), known.first()) else { return false };
+                *value = Value::String(name.clone());
+            }
             Self::Other(_) => {
                 let Some(value) = at(document, place) else { return false };
                 if *value == "" {
@@ -185,7 +198,8 @@ fn plain(expected: &str) -> Option<Value> {
 fn wanted(expected: &str, path: &str, written: Option<&Value>) -> String {
     match (expected, written) {
         ("a string", Some(Value::Number(number)))
-            if path.ends_with(".clock_skew") || path.contains(".keys.") =>
+            if [".clock_skew", ".timeout"].iter().any(|name| path.ends_with(name))
+                || path.contains(".keys.") =>
         {
             format!("it with a unit, like `{number}s`")
         }
@@ -232,7 +246,7 @@ mod tests {
             "rules[0].idd did you mean `id`?",
             "rules[0].to.group did you mean `groups`?",
             "rules[1].denny did you mean `deny`?",
-            "x use one of `resource`, `resources`, `issuers`, `require_auth`, `token_review`, `api_keys`, `mesh_identity`, `rules`, `catalogue`, `allowed_origins`, `allowed_hosts`, `health_paths`, `limits`, `allow_on_headers_stop_iteration`",
+            "x use one of `resource`, `resources`, `issuers`, `require_auth`, `token_review`, `api_keys`, `mesh_identity`, `rules`, `catalogue`, `token_exchange`, `token_passthrough`, `allowed_origins`, `allowed_hosts`, `health_paths`, `limits`, `allow_on_headers_stop_iteration`",
         ];
         let mut wanted: Vec<_> = wanted.iter().map(|line| (*line).to_owned()).collect();
         wanted.sort();

@@ -2,6 +2,7 @@
 
 use super::document::{Catalogue, Config, Resource, Rule};
 use super::error::ConfigError;
+use super::token_exchange::TokenExchange;
 
 /// A resource of the document, wherever it stands there.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,10 @@ pub struct Guarded<'a> {
     pub catalogue: Option<&'a Catalogue>,
     /// Its hosts.
     pub allowed_hosts: Option<&'a [String]>,
+    /// How its upstream gets a token.
+    pub token_exchange: Option<&'a TokenExchange>,
+    /// Whether its upstream gets the caller's.
+    pub token_passthrough: bool,
 }
 
 impl Guarded<'_> {
@@ -43,6 +48,8 @@ impl Config {
                 rules: self.rules.as_deref().ok_or_else(|| absent("rules"))?,
                 catalogue: self.catalogue.as_ref(),
                 allowed_hosts: self.allowed_hosts.as_deref(),
+                token_exchange: self.token_exchange.as_ref(),
+                token_passthrough: self.token_passthrough,
             }]);
         };
         let beside = [
@@ -50,6 +57,8 @@ impl Config {
             ("rules", self.rules.is_some()),
             ("catalogue", self.catalogue.is_some()),
             ("allowed_hosts", self.allowed_hosts.is_some()),
+            ("token_exchange", self.token_exchange.is_some()),
+            ("token_passthrough", self.token_passthrough),
         ];
         if let Some((field, _)) = beside.into_iter().find(|(_, is_there)| *is_there) {
             let reason = "stands beside `resources`, whose entries have their own";
@@ -64,13 +73,15 @@ impl Config {
 
 impl Resource {
     fn guarded(&self, place: usize) -> Guarded<'_> {
-        let Self { resource, rules, catalogue, allowed_hosts } = self;
+        let Self { resource, rules, catalogue, allowed_hosts, token_exchange, token_passthrough } = self;
         Guarded {
             place: Some(place),
             resource,
             rules,
             catalogue: catalogue.as_ref(),
             allowed_hosts: allowed_hosts.as_deref(),
+            token_exchange: token_exchange.as_ref(),
+            token_passthrough: *token_passthrough,
         }
     }
 }

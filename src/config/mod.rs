@@ -12,14 +12,16 @@ mod guarded;
 mod load;
 mod nearest;
 mod node;
+mod token_exchange;
 
 pub use document::{
     Answers, ApiKey, ApiKeys, ArgumentCondition, Catalogue, Config, ForwardedClientCert, IntegerRange,
     Introspection, Issuer, KeyFetching, Limits, MeshIdentity, Operations, Resource, Rule, Scalar, Subjects,
     TokenReview, Tool,
 };
-pub use environment::{Environment, SecretReference, process_environment};
+pub use environment::{Environment, STAND_IN, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};
 pub use guarded::Guarded;
 pub use load::load;
 pub use nearest::nearest;
+pub use token_exchange::{AuthMethod, GrantType, RequestedTokenUse, Target, TargetArgument, TokenExchange};

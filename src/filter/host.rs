@@ -93,6 +93,10 @@ pub(super) fn remove_header(name: &str) -> Result<(), Status> {
     abi::remove_header(REQUEST_HEADERS, name)
 }
 
+pub(super) fn remove_response_header(name: &str) -> Result<(), Status> {
+    abi::remove_header(RESPONSE_HEADERS, name)
+}
+
 pub(super) fn set_response_header(name: &str, value: &str) -> Result<(), Status> {
     abi::replace_header(RESPONSE_HEADERS, name, value)
 }

@@ -14,6 +14,7 @@ enum Name {
     Signatures(VerifiedBy),
     KeyFetches(&'static str, String),
     KeyAge(String),
+    TokenExchanges(&'static str),
 }
 
 /// The metrics that were defined, with the host's number for each.
@@ -45,6 +46,13 @@ impl Metrics {
         }
     }
 
+    /// Counts exchanges of tokens since the last call.
+    pub(super) fn count_exchanges(&self, shared: &Shared) {
+        for (result, count) in shared.exchange.take_counts() {
+            self.add(Name::TokenExchanges(result), count);
+        }
+    }
+
     fn add(&self, name: Name, count: u64) {
         if let Some(counter) = self.defined(name) {
             let _ = host::increment(counter, count);
@@ -72,6 +80,9 @@ impl Name {
             Self::Signatures(by) => host::define_counter(&format!("mcp_iap_signatures.by.{}", by.name())),
             Self::KeyFetches(result, issuer) => {
                 host::define_counter(&format!("mcp_iap_key_fetches.result.{result}.issuer.{issuer}"))
+            }
+            Self::TokenExchanges(result) => {
+                host::define_counter(&format!("mcp_iap_token_exchanges.result.{result}"))
             }
             Self::KeyAge(issuer) => host::define_gauge(&format!("mcp_iap_key_age_seconds.issuer.{issuer}")),
         }

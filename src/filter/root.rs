@@ -4,7 +4,7 @@ use super::host;
 use super::metrics::Metrics;
 use super::stream::Streams;
 use crate::callout::CalloutError;
-use crate::gate::{Settings, Shared};
+use crate::gate::{Message, Settings, Shared};
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -95,7 +95,14 @@ impl Worker {
         for news in self.shared.keys.take_news() {
             host::info(&format!("mcp-iap: {news}"));
         }
+        for message in self.shared.exchange.take_messages() {
+            match message {
+                Message::Complaint(text) => host::warn(&format!("mcp-iap: {text}")),
+                Message::News(text) => host::info(&format!("mcp-iap: {text}")),
+            }
+        }
         self.metrics.tell_of_keys(&self.shared);
+        self.metrics.count_exchanges(&self.shared);
         for id in self.shared.callouts.take_woken() {
             let stream = self.streams.borrow().get(&id).and_then(Weak::upgrade);
             if let Some(stream) = stream {

@@ -54,8 +54,13 @@ enum Phase {
     #[default]
     New,
     Deciding(Rc<Request>, Pin<Box<dyn Future<Output = Exit>>>),
-    /// Left the gate; of the request only its record is kept.
-    Forwarded(Written, Option<Cors>),
+    /// Left the gate; of the request only its record is kept, and where a token was issued for it, the request
+    /// until the upstream has answered.
+    Forwarded {
+        written: Written,
+        cors: Option<Cors>,
+        issued: Option<Rc<Request>>,
+    },
     Answered(Written),
 }
 
@@ -135,7 +140,7 @@ impl StreamCore {
         }
         let mut state = self.state.borrow_mut();
         self.body_began(worker, &mut state);
-        if matches!(state.phase, Phase::Forwarded(..)) { Action::Continue } else { Action::Pause }
+        if matches!(state.phase, Phase::Forwarded { .. }) { Action::Continue } else { Action::Pause }
     }
 
     /// The body is complete.
@@ -147,7 +152,7 @@ impl StreamCore {
         let mut state = self.state.borrow_mut();
         self.body_began(worker, &mut state);
         match &state.phase {
-            Phase::Forwarded(..) => return Action::Continue,
+            Phase::Forwarded { .. } => return Action::Continue,
             Phase::New | Phase::Answered(_) => return Action::Pause,
             Phase::Deciding(request, _) => request.complete_body(read),
         }
@@ -172,11 +177,9 @@ impl StreamCore {
             Poll::Ready(Exit::Forward(forward)) => {
                 // A head that is gone went without a credential.
                 if state.head_released || set_credential(&request, forward.credential()) {
-                    self.leave(
-                        worker,
-                        state,
-                        Phase::Forwarded(request.note(|record| record.write()), request.cors.clone()),
-                    );
+                    let (written, cors) = (request.note(|record| record.write()), request.cors.clone());
+                    let issued = request.has_issued_token().then(|| Rc::clone(&request));
+                    self.leave(worker, state, Phase::Forwarded { written, cors, issued });
                     Action::Continue
                 } else {
                     self.refuse(worker, state, &request, Reason::Internal)
@@ -219,7 +222,7 @@ impl StreamCore {
     /// now, since lines of long streams are, and before an answer, whose line may be.
     fn leave(&self, worker: &Worker, state: &mut State, phase: Phase) {
         worker.streams.borrow_mut().remove(&self.id);
-        if let Phase::Forwarded(written, _) | Phase::Answered(written) = &phase {
+        if let Phase::Forwarded { written, .. } | Phase::Answered(written) = &phase {
             give(written);
         }
         state.phase = phase;
@@ -261,10 +264,21 @@ impl StreamCore {
         let mut state = self.state.borrow_mut();
         let released = state.head_released;
         match &mut state.phase {
-            Phase::Forwarded(written, cors) => {
-                if let Some(status) = host::upstream_status() {
+            Phase::Forwarded { written, cors, issued } => {
+                let (status, issued) = (host::upstream_status(), issued.take());
+                if let Some(request) = issued.filter(|_| status == Some(401))
+                    && let Some(answer) = request.refused_by_upstream()
+                {
+                    self.answer(worker, &mut state, &request, &answer);
+                    return;
+                }
+                if let Some(status) = status {
                     written.add_upstream_status(status);
                     give(written);
+                    // It asks for a credential of the gate's, which no client has.
+                    if host::remove_response_header("www-authenticate").is_err() {
+                        host::error("mcp-iap: the host did not remove a header of an answer");
+                    }
                 }
                 if let Some(cors) = cors
                     && show_to_page(cors).is_err()
@@ -297,7 +311,7 @@ impl StreamCore {
             (written.outcome, written.reason)
         };
         let (outcome, reason) = match &state.phase {
-            Phase::Forwarded(written, _) | Phase::Answered(written) => (written.outcome, written.reason),
+            Phase::Forwarded { written, .. } | Phase::Answered(written) => (written.outcome, written.reason),
             Phase::Deciding(request, _) if host::is_answered() => undecided(request, Reason::EndedByEnvoy),
             Phase::Deciding(request, _) => undecided(request, Reason::ClientGone),
             // Envoy ended the request by itself: its head never came here.

@@ -30,7 +30,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         return Ok(Exit::Forward(Forward::new(permit, credential)));
     }
     let cors = request.cors()?;
-    let ResourceSettings { protected, policies, .. } = request.resource()?;
+    let ResourceSettings { protected, policies, outgoing, .. } = request.resource()?;
     let has_message = match route {
         Route::Metadata => return Ok(Exit::Answer(Answer::metadata(protected, cors))),
         Route::Preflight(methods) => {
@@ -62,7 +62,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     // What: the body is parsed once, and what was parsed is what is forwarded.
     let body = request.body().await?;
     identity.check(request.now())?;
-    let permit = if has_message {
+    let (permit, target) = if has_message {
         let message = Message::parse(&body)?;
         request.note_message(&message);
         let era = headers::agree(head, &message)?;
@@ -71,19 +71,21 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnknownMethod.into());
         }
         let operations = message.operations()?;
+        let target = outgoing.target(&message.arguments)?;
         let decision = policies.decide(caller, &operations, &message.arguments);
         request.note_decision(&operations, &decision);
-        decision?
+        (decision?, target)
     } else {
         // One that came while the keys were waited for.
         if !body.is_empty() {
             return Err(Reason::UnexpectedBody.into());
         }
         request.note_era(headers::era_without_message(head)?);
-        policies.decide(caller, &[Operation::Open], &Arguments::default())?
+        let nothing = Arguments::default();
+        (policies.decide(caller, &[Operation::Open], &nothing)?, outgoing.target(&nothing)?)
     };
 
     // Then, and only with a permit: what the upstream gets.
-    let credential = UpstreamCredential::stripped(&permit);
+    let credential = request.credential(&permit, &identity, target).await?;
     Ok(Exit::Forward(Forward::new(permit, credential)))
 }

@@ -1,5 +1,6 @@
 //! What is valid in a document and yet should be looked at again before it guards anything.
 
+use super::outgoing::Outgoing;
 use super::settings::Settings;
 use crate::config::{Config, ConfigError, Guarded};
 
@@ -23,6 +24,7 @@ impl Settings {
                 );
             }
             advice.extend(resource.policies.advise(&guarded, several_issuers));
+            advice.extend(advise_outgoing(&resource.outgoing, &guarded));
             advice.extend((!self.require_auth).then(|| of_nobody(&guarded)).into_iter().flatten());
         }
         for (index, issuer) in config.issuers.iter().enumerate() {
@@ -34,6 +36,25 @@ impl Settings {
             }
         }
         advice
+    }
+}
+
+fn advise_outgoing(outgoing: &Outgoing, guarded: &Guarded<'_>) -> Option<ConfigError> {
+    match outgoing {
+        Outgoing::Stripped => None,
+        Outgoing::Passthrough => {
+            let reason = "gives the caller's token to the upstream, which MCP forbids where that is not the \
+                          resource itself";
+            Some(ConfigError::new(guarded.path("token_passthrough"), reason, "exchange it: `token_exchange`"))
+        }
+        Outgoing::Exchanged(exchange) => {
+            let endpoint = exchange.endpoint();
+            let url = format!("{}://{}{}", endpoint.scheme, endpoint.authority, endpoint.path);
+            let reason = "lets whoever is on the way to the token endpoint read callers' tokens";
+            let path = format!("{}.insecure_http", exchange.path);
+            is_plain_and_elsewhere(&url)
+                .then(|| ConfigError::new(path, reason, "use https; this is for tests").value(url.as_str()))
+        }
     }
 }
 

@@ -13,6 +13,11 @@ const STALE_IF_ERROR: Bounds = ["0s", "24h"];
 const COOLDOWN: Bounds = ["100ms", "5m"];
 const TIMEOUT: Bounds = ["100ms", "30s"];
 
+/// How long one callout may take, as the configuration writes it; else why not, and what to write.
+pub(super) fn compile_timeout(written: &str) -> Result<Duration, (&'static str, String)> {
+    compile_duration(written, TIMEOUT)
+}
+
 pub(super) fn compile_key_times(index: usize, keys: &KeyFetching) -> Result<KeyTimes, ConfigError> {
     let KeyFetching { cache_duration, stale_if_error, cooldown, timeout } = keys;
     let compile = |field: &str, written: &str, bounds: Bounds| {

@@ -243,6 +243,15 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::ArgumentNotInList => answer(403, "an argument has a value that is not accepted"),
         Reason::ArgumentOutOfRange => answer(403, "an argument is out of range"),
 
+        Reason::UnknownTarget => answer(403, "an argument names no target"),
+        Reason::SubjectTokenRefused => token("the token is not accepted for the upstream"),
+        Reason::TargetRefused => answer(403, "no token is given for this target"),
+        Reason::TokenEndpointUnavailable => answer(503, "the token endpoint can't be asked"),
+        Reason::TokenRequestRefused => answer(503, "the token endpoint refuses the gate"),
+        Reason::TokenResponseInvalid => answer(503, "the token endpoint's answer is not used"),
+        Reason::TokenNotExchanged => answer(503, "the token endpoint gave the token back"),
+        Reason::UpstreamRefusedCredential => answer(503, "the upstream refused the gate's credential"),
+
         Reason::UpstreamAnsweredEarly => answer(502, "the upstream answered before the call was decided"),
         Reason::FlagMissing => answer(503, "the gate is not set up for bodies"),
         Reason::Overloaded => answer(503, "too many requests are waiting"),

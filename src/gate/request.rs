@@ -2,6 +2,7 @@
 
 use super::admit::admit;
 use super::cors::Cors;
+use super::exchange::{Exchange, Used};
 use super::issuer::{IssuerSettings, Keys};
 use super::judges::Judges;
 use super::keys::KeyStore;
@@ -35,6 +36,8 @@ pub struct Shared {
     tokens: Tokens,
     /// The issuers' keys.
     pub keys: Rc<KeyStore>,
+    /// The tokens for upstreams.
+    pub exchange: Rc<Exchange>,
     /// What others said of tokens.
     pub judges: Judges,
     sender: Box<dyn Sender>,
@@ -53,6 +56,7 @@ impl Shared {
             sender: Box::new(Unproven),
             judges: Judges::new(&clock),
             keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
+            exchange: Rc::new(Exchange::new(Rc::clone(&clock))),
             clock,
         }
     }
@@ -90,6 +94,7 @@ pub struct Request {
     released: RefCell<Option<UpstreamCredential>>,
     message_id: RefCell<Option<String>>,
     era: Cell<Option<Era>>,
+    used: Cell<Option<Used>>,
     /// The page that asks, where it is one and may.
     pub cors: Option<Cors>,
     origin: Result<(), Reason>,
@@ -162,6 +167,7 @@ impl Request {
             released: RefCell::new(None),
             message_id: RefCell::new(None),
             era: Cell::new(None),
+            used: Cell::new(None),
         }
     }
 
@@ -236,6 +242,26 @@ impl Request {
     /// It is for none: why.
     pub fn resource(&self) -> Result<&ResourceSettings, Reason> {
         self.resource.as_deref().map_err(|reason| *reason)
+    }
+
+    /// Whether it goes on with a token that was issued for the upstream: then it hears of a 401.
+    #[must_use]
+    pub fn has_issued_token(&self) -> bool {
+        self.used.get().is_some()
+    }
+
+    /// The upstream answered 401. Where it did so to a token that was issued for it, that is forgotten, and the
+    /// client is answered this instead: its own token is not at fault, and the upstream's challenge not for it.
+    #[must_use]
+    pub fn refused_by_upstream(&self) -> Option<Answer> {
+        let used = self.used.take()?;
+        self.shared.exchange.refused_by_upstream(&used);
+        self.note(|record| record.upstream_status = Some(401));
+        Some(Answer::refuse_late(self, Reason::UpstreamRefusedCredential))
+    }
+
+    pub(super) fn note_used(&self, used: Used) {
+        self.used.set(Some(used));
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -316,11 +342,19 @@ impl Request {
     }
 }
 
-/// 128 random bits in hexadecimal.
+/// 128 random bits in hexadecimal. Without randomness it is zero: it correlates records and guards nothing.
 fn decision_id() -> String {
+    random_id().unwrap_or_else(|| hexadecimal([0; 16]))
+}
+
+/// 128 random bits in hexadecimal; `None` without randomness.
+pub(super) fn random_id() -> Option<String> {
     let mut bytes = [0_u8; 16];
-    // Without randomness the id is zero: it correlates records and guards nothing.
-    let _ = getrandom::fill(&mut bytes);
+    getrandom::fill(&mut bytes).ok()?;
+    Some(hexadecimal(bytes))
+}
+
+fn hexadecimal(bytes: [u8; 16]) -> String {
     let mut id = String::with_capacity(32);
     for digit in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
         id.extend(char::from_digit(digit.into(), 16));

@@ -1,7 +1,8 @@
 //! The protected resources of a configuration, compiled, and which of them a request is for: the one whose
 //! path it names and whose hosts hold its host. Never more than one.
 
-use crate::config::{self, ConfigError, Guarded};
+use super::outgoing::{self, Outgoing};
+use crate::config::{Config, ConfigError, Environment, Guarded};
 use crate::head::{Head, One};
 use crate::oauth::{ProtectedResource, ResourceError, Scope, WELL_KNOWN};
 use crate::policy::PolicySet;
@@ -17,6 +18,8 @@ pub struct ResourceSettings {
     pub policies: PolicySet,
     /// What a client asks its first token for.
     pub basic_scope: Scope,
+    /// What its upstream gets as credential.
+    pub outgoing: Outgoing,
     /// Hosts that requests may be for; `None` for every one.
     hosts: Option<Vec<String>>,
 }
@@ -63,19 +66,22 @@ pub(super) fn without_query(path: &str) -> &str {
 
 pub(super) fn compile(
     guarded: &[Guarded<'_>],
-    issuers: &[config::Issuer],
+    config: &Config,
+    environment: Environment<'_>,
     errors: &mut Vec<ConfigError>,
 ) -> Vec<Rc<ResourceSettings>> {
-    let issuers: Vec<&str> = issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
+    let Config { issuers: written, allow_on_headers_stop_iteration: has_flag, .. } = config;
+    let issuers: Vec<&str> = written.iter().map(|issuer| issuer.issuer.as_str()).collect();
     let mut compiled: Vec<Rc<ResourceSettings>> = Vec::new();
     for one in guarded {
         let policies = PolicySet::compile(one, &issuers, errors);
         check_hosts(one, errors);
+        let outgoing = outgoing::compile(one, written, *has_flag, environment, errors);
         let basic_scope = policies.basic_scope();
         match ProtectedResource::new(one.resource, &issuers, &basic_scope) {
             Ok(protected) => {
                 let hosts = one.allowed_hosts.map(<[String]>::to_vec);
-                let resource = ResourceSettings { protected, policies, basic_scope, hosts };
+                let resource = ResourceSettings { protected, policies, basic_scope, outgoing, hosts };
                 if compiled.iter().any(|other| other.may_be_taken_for(&resource)) {
                     let reason = "is taken for another resource: same path, and hosts that both allow";
                     let fix = "give each its own `allowed_hosts`, or another path";

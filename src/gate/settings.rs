@@ -7,6 +7,7 @@ use super::mesh::{MeshSettings, check_named_workloads, compile_mesh};
 use super::resource::{self, ResourceSettings};
 use super::token_review::{ReviewSettings, check_named_users, compile_token_review};
 use crate::cache::MAX_TOKENS;
+use crate::callout::Endpoint;
 use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
 use crate::oauth::is_one_path;
 use std::rc::Rc;
@@ -76,6 +77,8 @@ impl Settings {
             allowed_hosts: _,
             health_paths,
             limits,
+            token_exchange: _,
+            token_passthrough: _,
             allow_on_headers_stop_iteration,
         } = config;
         let guarded = config.guarded()?;
@@ -102,7 +105,7 @@ impl Settings {
             check_named_workloads(one, mesh_identity.as_ref(), &mut errors);
             check_named_users(one, token_review.is_some(), &mut errors);
         }
-        let resources = resource::compile(&guarded, issuers, &mut errors);
+        let resources = resource::compile(&guarded, config, environment, &mut errors);
         if limits.body_bytes == 0 || limits.body_bytes > MAX_BODY {
             errors.push(
                 ConfigError::new("limits.body_bytes", "is out of bounds", "use 1 to 67108864")
@@ -140,6 +143,18 @@ impl Settings {
         let identifiers: Vec<_> =
             self.resources.iter().map(|resource| resource.protected.identifier()).collect();
         identifiers.join(", ")
+    }
+
+    /// Who is asked about tokens: where it stands in the document, by which field, the endpoint, and what for.
+    pub fn judges(&self) -> impl Iterator<Item = (&str, &'static str, &Endpoint, &'static str)> {
+        let reviews = self
+            .token_review
+            .iter()
+            .map(|one| (one.path.as_str(), "server", &*one.endpoint, "TokenReviews of"));
+        let introspections = self.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
+        let introspections =
+            introspections.map(|one| (one.path.as_str(), "endpoint", &*one.endpoint, "Introspection at"));
+        reviews.chain(introspections)
     }
 
     /// Whether callers may come with a bearer token.

@@ -6,6 +6,7 @@
 
 mod algorithm;
 mod claims;
+mod client_assertion;
 mod confirmation;
 mod der;
 mod jwk;
@@ -17,6 +18,7 @@ mod validity;
 
 pub use algorithm::{Algorithm, Hash};
 pub use claims::{Expected, Proof, VerifiedClaims, unsigned_validity};
+pub use client_assertion::ClientKey;
 pub use confirmation::{Sender, Unproven};
 pub use jwk::{Key, KeySet};
 pub use jws::Jws;

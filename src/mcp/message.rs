@@ -61,6 +61,12 @@ impl<'a> Arguments<'a> {
         self.0.iter().find(|(candidate, _)| candidate == name).map(|(_, raw)| *raw)
     }
 
+    /// Whether there is an argument that some server may take for `name`, which it is not to the letter.
+    #[must_use]
+    pub fn has_variant_of(&self, name: &str) -> bool {
+        self.0.iter().any(|(candidate, _)| candidate != name && same_when_folded(candidate, name))
+    }
+
     /// Arguments from their names and their values as JSON; for tests and the command line.
     #[must_use]
     pub fn from_pairs(pairs: Vec<(&'a str, &'a str)>) -> Self {

@@ -1,7 +1,7 @@
 //! The gate without a host: one request at a time against scripted callouts.
 
 use mcp_iap::cache::{NoSharedData, SharedData};
-use mcp_iap::callout::{CalloutError, Reply, StreamId};
+use mcp_iap::callout::{Callout, CalloutError, Reply, StreamId};
 use mcp_iap::config::Environment;
 use mcp_iap::gate::{Answer, Exit, Request, Settings, Shared};
 use mcp_iap::head::Head;
@@ -31,6 +31,8 @@ pub struct Worker {
     pub body_is_early: bool,
     /// SHA-256 of the certificate that the client of the next request shows.
     pub certificate: Rc<Cell<Option<[u8; 32]>>>,
+    /// All callouts that were made for requests.
+    pub sent: RefCell<Vec<Callout>>,
     /// The URI among its names.
     pub uri: Rc<RefCell<Option<String>>>,
 }
@@ -48,7 +50,6 @@ impl Sender for Client {
 }
 
 /// How one request ended.
-#[derive(Debug)]
 pub struct Ended {
     /// The answer given here; `None` where the request was forwarded.
     pub answer: Option<Answer>,
@@ -58,6 +59,10 @@ pub struct Ended {
     pub head_released: bool,
     /// The callouts that were made, by path.
     pub callouts: Vec<String>,
+    /// `Authorization` of what was forwarded.
+    pub credential: Option<String>,
+    /// The request.
+    pub request: Rc<Request>,
 }
 
 impl Worker {
@@ -81,7 +86,15 @@ impl Worker {
         let sender = Client(Rc::clone(&certificate), Rc::clone(&uri));
         let shared = Rc::new(Shared::new(host, data, &settings).with_sender(Box::new(sender)));
         shared.set_now(UnixTime(NOW));
-        Self { settings: Rc::new(settings), shared, body_takes: 0, body_is_early: false, certificate, uri }
+        Self {
+            settings: Rc::new(settings),
+            shared,
+            body_takes: 0,
+            body_is_early: false,
+            certificate,
+            uri,
+            sent: RefCell::default(),
+        }
     }
 
     /// The root's tick: what is due is fetched, as far as others don't do it just now. Answers the callouts that
@@ -121,12 +134,13 @@ impl Worker {
         let (mut head_released, mut callouts) = (false, Vec::new());
         for _ in 0..100 {
             if let Poll::Ready(exit) = flow.as_mut().poll(&mut context) {
-                let answer = match exit {
-                    Exit::Forward(_) => None,
-                    Exit::Answer(answer) => Some(answer),
+                let (answer, credential) = match exit {
+                    Exit::Forward(forward) => (None, forward.credential().authorization().map(str::to_owned)),
+                    Exit::Answer(answer) => (Some(answer), None),
                 };
                 let record = serde_json::from_str(&request.note(|record| record.to_json())).unwrap();
-                return Ended { answer, record, head_released, callouts };
+                let request = Rc::clone(&request);
+                return Ended { answer, record, head_released, callouts, credential, request };
             }
             head_released |= request.take_released_head().is_some();
             if self.body_is_early {
@@ -140,6 +154,7 @@ impl Worker {
             let mut sent = Vec::new();
             self.shared.callouts.run(|callout| {
                 callouts.push(callout.endpoint.path.clone());
+                self.sent.borrow_mut().push(callout.clone());
                 match script(&callout.endpoint.path) {
                     Err(error @ (CalloutError::UnknownCluster | CalloutError::NotSent)) => Err(error),
                     reply => {

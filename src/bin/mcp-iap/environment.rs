@@ -1,13 +1,10 @@
 //! The secrets of a document where it is only looked at: a build machine has none, and needs none. What is set
 //! is checked; for what is not stands a text that no filter ever sees.
 
-use mcp_iap::config::{ConfigError, process_environment};
+use mcp_iap::config::{ConfigError, STAND_IN, process_environment};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-
-/// As long as the longest algorithm asks for (HS512: 64 bytes).
-const STAND_IN: &str = "this stands in for a secret that is not set where mcp-iap checks";
 
 /// What `${NAME}` means here.
 #[derive(Debug, Default)]

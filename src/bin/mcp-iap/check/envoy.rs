@@ -131,9 +131,18 @@ pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &m
     }
     let names: Vec<_> =
         clusters.into_iter().flatten().filter_map(|cluster| cluster.get("name")?.as_str()).collect();
-    for issuer in &settings.issuers {
-        if let Some(cluster) = issuer.cluster().filter(|cluster| !names.contains(cluster)) {
-            let path = format!("issuers[{}].cluster", issuer.index);
+    let of_issuers = settings
+        .issuers
+        .iter()
+        .filter_map(|issuer| Some((format!("issuers[{}].cluster", issuer.index), issuer.cluster()?)));
+    let exchanges = settings.resources.iter().filter_map(|resource| resource.outgoing.exchange());
+    let of_exchanges =
+        exchanges.map(|one| (format!("{}.cluster", one.path), one.endpoint().cluster.as_str()));
+    let of_judges = settings
+        .judges()
+        .map(|(path, _, endpoint, _)| (format!("{path}.cluster"), endpoint.cluster.as_str()));
+    for (path, cluster) in of_issuers.chain(of_exchanges).chain(of_judges) {
+        if !names.contains(&cluster) {
             let fix = "add the cluster (`mcp-iap render envoy --filter` prints it), or name another";
             findings.errors.push(ConfigError::new(path, "is no cluster of this Envoy", fix).value(cluster));
         }

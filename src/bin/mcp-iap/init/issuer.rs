@@ -25,7 +25,7 @@ pub fn ask(agent: &Agent, issuer: &str) -> Result<Issuer> {
     };
     let (jwks_uri, is_elsewhere) = match oauth::jwks_uri(&document, issuer, origin) {
         Ok(path) => (format!("{origin}{path}"), false),
-        Err(DiscoveryError::OtherHost) => {
+        Err(DiscoveryError::OtherHost(_)) => {
             let document: serde_json::Value = serde_json::from_slice(&document)?;
             (document["jwks_uri"].as_str().unwrap_or_default().to_owned(), true)
         }
@@ -34,7 +34,7 @@ pub fn ask(agent: &Agent, issuer: &str) -> Result<Issuer> {
             bail!("it calls itself {}: give that as `--issuer`", document["issuer"]);
         }
         Err(DiscoveryError::NotJson) => bail!("its discovery document is no strict JSON"),
-        Err(DiscoveryError::NoJwksUri) => bail!("its discovery document has no usable `jwks_uri`"),
+        Err(DiscoveryError::Absent(_)) => bail!("its discovery document has no usable `jwks_uri`"),
     };
     split(&jwks_uri).context("its `jwks_uri`")?;
     KeySet::parse(&get(agent, &jwks_uri)?)

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The list entry of one cluster.
 pub fn cluster(cluster: &Cluster, ca: &str) -> String {
-    let Cluster { name, endpoint, credential, purpose } = cluster;
+    let Cluster { name, endpoint, credential, gives_tokens, purpose } = cluster;
     let name = scalar(name);
     let (discovery, address) = match &endpoint.host {
         Host::Address(address) => ("type: STATIC".to_owned(), address.to_string()),
@@ -32,7 +32,7 @@ pub fn cluster(cluster: &Cluster, ca: &str) -> String {
         text.push_str(&indent(&upstream_tls(&endpoint.host, ca), 2));
     }
     if endpoint.tls || credential.is_some() {
-        text.push_str(&indent(&protocol(endpoint.tls, credential.as_deref()), 2));
+        text.push_str(&indent(&protocol(endpoint.tls, credential.as_deref(), *gives_tokens), 2));
     }
     text
 }
@@ -61,13 +61,13 @@ fn upstream_tls(host: &Host, ca: &str) -> String {
 }
 
 /// By TLS the protocol is negotiated (ALPN); without, it is HTTP/1.1.
-fn protocol(tls: bool, credential: Option<&str>) -> String {
+fn protocol(tls: bool, credential: Option<&str>, gives_tokens: bool) -> String {
     let protocol = if tls {
         "auto_config: { http_protocol_options: {}, http2_protocol_options: {} }"
     } else {
         "explicit_http_config: { http_protocol_options: {} }"
     };
-    let filters = credential.map(credential_filter).unwrap_or_default();
+    let filters = credential.map(|file| credential_filter(file, gives_tokens)).unwrap_or_default();
     format!(
         r#"typed_extension_protocol_options:
   envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
@@ -78,7 +78,12 @@ fn protocol(tls: bool, credential: Option<&str>) -> String {
     )
 }
 
-fn credential_filter(file: &str) -> String {
+fn credential_filter(file: &str, gives_tokens: bool) -> String {
+    let value = if gives_tokens {
+        "# The token's file holds the whole value: `Basic ` and the base64 of `id:secret`."
+    } else {
+        "# Envoy 1.36 does not have this field: without it the token's file holds the whole value.\n        header_value_prefix: \"Bearer \""
+    };
     let (file, folder) = (scalar(file), scalar(&folder(file)));
     format!(
         r#"# Envoy adds the credential on the way out; the filter's VM never has it. The file names it:
@@ -104,8 +109,7 @@ http_filters:
           sds_config:
             path_config_source: {{ path: {file}, watched_directory: {{ path: {folder} }} }}
         header: authorization
-        # Envoy 1.36 does not have this field: without it the token's file holds the whole value.
-        header_value_prefix: "Bearer "
+        {value}
 - name: envoy.filters.http.upstream_codec
   typed_config:
     "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec

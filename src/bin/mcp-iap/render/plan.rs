@@ -5,6 +5,7 @@ use super::address::{Endpoint, Upstream};
 use super::options::{ForResource, Options};
 use super::yaml;
 use crate::fault::Fault;
+use mcp_iap::callout;
 use mcp_iap::config::{ConfigError, Environment};
 use mcp_iap::gate::{Keys, Settings};
 use serde_json::Value;
@@ -54,6 +55,8 @@ pub struct Cluster {
     pub endpoint: Endpoint,
     /// A file with the credential that Envoy adds.
     pub credential: Option<String>,
+    /// Whether it is asked for tokens: then the credential is a whole value, `Basic` for the most part.
+    pub gives_tokens: bool,
     /// What it is for.
     pub purpose: String,
 }
@@ -73,7 +76,7 @@ impl Plan {
             let Some(cluster) = cluster else {
                 let names: Vec<_> = issuers.iter().map(|cluster| cluster.name.as_str()).collect();
                 let message = format!(
-                    "--credential {:?} names no issuer's cluster; there is {names:?}",
+                    "--credential {:?} names no cluster that is asked for keys or tokens; there is {names:?}",
                     credential.cluster
                 );
                 return Err(Fault::Usage(message));
@@ -100,40 +103,63 @@ impl Plan {
     }
 }
 
-/// One cluster for each name; issuers may share one if they are asked at the same address.
+/// One cluster for each name; who is asked at the same address may share one.
 fn issuer_clusters(settings: &Settings) -> Result<Vec<Cluster>, Fault> {
     let mut clusters: Vec<Cluster> = Vec::new();
     for issuer in &settings.issuers {
         // One with a secret of its own is asked for nothing.
         let Keys::Fetched(keys, _) = &issuer.keys else { continue };
-        let index = issuer.index;
-        let endpoint = Endpoint::parse(keys.scheme, &keys.authority).ok_or_else(|| {
-            let fix = "write a name, or an IP address, and a port";
-            let path =
-                format!("issuers[{index}].{}", if keys.jwks_path.is_some() { "jwks_uri" } else { "issuer" });
-            ConfigError::new(path, "has a host that Envoy can't connect to", fix)
-                .value(keys.authority.as_str())
-        })?;
-        match clusters.iter_mut().find(|cluster| cluster.name == keys.cluster) {
-            None => clusters.push(Cluster {
-                name: keys.cluster.clone(),
-                endpoint,
-                credential: None,
-                purpose: format!("Keys of {}", keys.issuer),
-            }),
-            Some(cluster) if cluster.endpoint == endpoint => {
-                cluster.purpose = format!("{}, {}", cluster.purpose, keys.issuer);
-            }
-            Some(cluster) => {
-                let reason =
-                    format!("stands at {endpoint} and has the cluster of another, at {}", cluster.endpoint);
-                let fix = "give each a `cluster` of its own";
-                let path = format!("issuers[{index}].cluster");
-                return Err(ConfigError::new(path, reason, fix).value(keys.cluster.as_str()).into());
-            }
-        }
+        let path = format!("issuers[{}]", issuer.index);
+        let field = if keys.jwks_path.is_some() { "jwks_uri" } else { "issuer" };
+        let (purpose, cluster) = (format!("Keys of {}", keys.issuer), keys.cluster.as_str());
+        add(&mut clusters, (&path, field), (keys.scheme, &keys.authority), cluster, purpose)?;
+    }
+    for exchange in settings.resources.iter().filter_map(|resource| resource.outgoing.exchange()) {
+        let callout::Endpoint { cluster, scheme, authority, .. } = exchange.endpoint();
+        let purpose = format!("Tokens of {authority}");
+        add(&mut clusters, (&exchange.path, "token_endpoint"), (scheme, authority), cluster, purpose)?;
+    }
+    for (path, field, endpoint, purpose) in settings.judges() {
+        let callout::Endpoint { cluster, scheme, authority, .. } = endpoint;
+        let purpose = format!("{purpose} {authority}");
+        add(&mut clusters, (path, field), (scheme, authority), cluster, purpose)?;
     }
     Ok(clusters)
+}
+
+/// Adds the cluster `name`, or what it is for as well; `path` and `field` are who asks for it.
+fn add(
+    clusters: &mut Vec<Cluster>,
+    (path, field): (&str, &str),
+    (scheme, authority): (&str, &str),
+    name: &str,
+    purpose: String,
+) -> Result<(), Fault> {
+    let gives_tokens = field == "token_endpoint";
+    let endpoint = Endpoint::parse(scheme, authority).ok_or_else(|| {
+        let fix = "write a name, or an IP address, and a port";
+        ConfigError::new(format!("{path}.{field}"), "has a host that Envoy can't connect to", fix)
+            .value(authority)
+    })?;
+    match clusters.iter_mut().find(|cluster| cluster.name == name) {
+        None => {
+            let (name, credential) = (name.to_owned(), None);
+            clusters.push(Cluster { name, endpoint, credential, gives_tokens, purpose });
+        }
+        Some(cluster) if cluster.endpoint == endpoint => {
+            cluster.gives_tokens |= gives_tokens;
+            if !cluster.purpose.split("; ").any(|known| known == purpose) {
+                cluster.purpose = format!("{}; {purpose}", cluster.purpose);
+            }
+        }
+        Some(cluster) => {
+            let reason =
+                format!("stands at {endpoint} and has the cluster of another, at {}", cluster.endpoint);
+            let fix = "give each a `cluster` of its own";
+            return Err(ConfigError::new(format!("{path}.cluster"), reason, fix).value(name).into());
+        }
+    }
+    Ok(())
 }
 
 /// The upstream of each resource; one without a name is that of the only resource.
@@ -192,7 +218,7 @@ fn upstream_clusters(mut resources: Vec<Resource>, issuers: &[Cluster]) -> (Vec<
         resource.cluster.clone_from(&name);
         let purpose = format!("The MCP server behind {}", resource.identifier);
         let endpoint = resource.upstream.endpoint.clone();
-        clusters.push(Cluster { name, endpoint, credential: None, purpose });
+        clusters.push(Cluster { name, endpoint, credential: None, gives_tokens: false, purpose });
     }
     (resources, clusters)
 }
@@ -241,6 +267,7 @@ mod tests {
             name: "mcp_server".to_owned(),
             endpoint: Endpoint::parse("https", "login.example.com").unwrap(),
             credential: None,
+            gives_tokens: false,
             purpose: String::new(),
         };
         let names = |resources: &[(&str, &str)]| {

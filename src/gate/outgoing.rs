@@ -1,0 +1,444 @@
+//! What the upstream of a resource gets as credential, compiled: none, a token that the caller's is exchanged for, or
+//! the caller's own; and which target a request is for.
+
+use super::key_times::compile_timeout;
+use super::url::Url;
+use crate::callout::{Endpoint, IssuerPlace};
+use crate::config::{
+    self, AuthMethod, ConfigError, Environment, GrantType, Guarded, RequestedTokenUse, STAND_IN,
+    SecretReference, TokenExchange,
+};
+use crate::jose::{Algorithm, ClientKey};
+use crate::json::{Kind, Reader};
+use crate::mcp::Arguments;
+use crate::oauth::{ACCESS_TOKEN, Asked, ClientProof, Grant, TokenRequest, basic};
+use crate::policy::Denial;
+use crate::reason::Reason;
+use crate::secret::Secret;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a resource's upstream gets.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// No credential.
+    Stripped,
+    /// A token of its own.
+    Exchanged(Rc<ExchangeSettings>),
+    /// The caller's token.
+    Passthrough,
+}
+
+/// How tokens for an upstream are come by.
+#[derive(Debug)]
+pub struct ExchangeSettings {
+    /// The field's path in the document.
+    pub path: String,
+    /// Where the token endpoint is.
+    pub place: TokenPlace,
+    /// How long each callout may take.
+    pub timeout: Duration,
+    /// The gate's own id there; empty where Envoy adds it.
+    pub client_id: String,
+    /// How it proves that.
+    pub client: Client,
+    argument: Option<Rc<str>>,
+    /// The first is the default.
+    targets: Vec<Rc<Target>>,
+}
+
+/// Where a token endpoint is.
+#[derive(Clone, Debug)]
+pub enum TokenPlace {
+    /// The configuration names it.
+    Configured(Rc<Endpoint>),
+    /// The issuer's discovery document does.
+    Discovered(Rc<IssuerPlace>),
+}
+
+/// How the gate proves itself to a token endpoint.
+#[derive(Debug)]
+pub enum Client {
+    /// In the same way each time.
+    Fixed(ClientProof),
+    /// By an assertion that is signed each time.
+    Key(Box<ClientKey>),
+    /// The key is not set where the document is only looked at: nothing can be asked for.
+    NotSet,
+}
+
+/// One target.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// Its name; of the only one, what the token is asked for.
+    pub(super) name: Rc<str>,
+    /// Its place among the targets.
+    pub(super) index: usize,
+    /// What is asked.
+    pub(super) request: Rc<TokenRequest>,
+    /// What `aud` of the token must hold.
+    pub(super) issued_audience: Option<String>,
+}
+
+impl Outgoing {
+    /// How tokens are come by, where they are.
+    #[must_use]
+    pub fn exchange(&self) -> Option<&ExchangeSettings> {
+        match self {
+            Self::Exchanged(exchange) => Some(exchange),
+            Self::Stripped | Self::Passthrough => None,
+        }
+    }
+
+    /// The target of a request with these arguments; `None` where there are no tokens to be had.
+    ///
+    /// # Errors
+    /// [`Reason::UnknownTarget`] where the argument names none, [`Reason::KeyVariant`] where a server may read
+    /// another argument for it.
+    pub(super) fn target(&self, arguments: &Arguments<'_>) -> Result<Option<Rc<Target>>, Denial> {
+        self.exchange().map(|exchange| exchange.target(arguments)).transpose()
+    }
+}
+
+impl ExchangeSettings {
+    /// The endpoint that is configured, or the issuer that is asked for it.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        match &self.place {
+            TokenPlace::Configured(endpoint) => endpoint,
+            TokenPlace::Discovered(issuer) => &issuer.endpoint,
+        }
+    }
+
+    fn target(&self, arguments: &Arguments<'_>) -> Result<Rc<Target>, Denial> {
+        let default = || self.targets.first().map(Rc::clone).ok_or_else(|| Reason::Internal.into());
+        let Some(argument) = &self.argument else { return default() };
+        if arguments.has_variant_of(argument) {
+            return Err(Reason::KeyVariant.into());
+        }
+        let Some(raw) = arguments.get(argument) else { return default() };
+        let named = text(raw).and_then(|name| self.targets.iter().find(|target| *target.name == *name));
+        named.map(Rc::clone).ok_or_else(|| Denial {
+            argument: Some(Rc::clone(argument)),
+            message: Some(format!("{argument}: names no target")),
+            ..Reason::UnknownTarget.into()
+        })
+    }
+}
+
+/// A JSON text; `None` for every other value.
+fn text(raw: &str) -> Option<String> {
+    let mut reader = Reader::new(raw);
+    match reader.kind().ok()? {
+        Kind::String => Some(reader.string().ok()?.into_owned()),
+        _ => None,
+    }
+}
+
+/// Compiles what a resource's upstream gets. Faults are added to `errors`, with their paths.
+pub(super) fn compile(
+    guarded: &Guarded<'_>,
+    issuers: &[config::Issuer],
+    has_flag: bool,
+    environment: Environment<'_>,
+    errors: &mut Vec<ConfigError>,
+) -> Outgoing {
+    let (field, exchange) = match (guarded.token_exchange, guarded.token_passthrough) {
+        (None, false) => return Outgoing::Stripped,
+        (None, true) => ("token_passthrough", None),
+        (Some(exchange), false) => ("token_exchange", Some(exchange)),
+        (Some(_), true) => {
+            let reason = "stands beside `token_exchange`: the upstream gets one credential";
+            errors.push(ConfigError::new(guarded.path("token_passthrough"), reason, "remove one of the two"));
+            return Outgoing::Stripped;
+        }
+    };
+    if !has_flag {
+        let reason = "needs `allow_on_headers_stop_iteration`: without it the head, and any credential in it, is \
+                      with the upstream before the body is decided";
+        errors.push(ConfigError::new(
+            guarded.path(field),
+            reason,
+            "set it here and in Envoy's `PluginConfig`",
+        ));
+    }
+    let Some(exchange) = exchange else { return Outgoing::Passthrough };
+    let path = guarded.path(field);
+    match (Compiling { path, written: exchange, environment }).compile(issuers) {
+        Ok(settings) => Outgoing::Exchanged(Rc::new(settings)),
+        Err(error) => {
+            errors.push(error);
+            Outgoing::Stripped
+        }
+    }
+}
+
+/// One `token_exchange` of the document.
+struct Compiling<'a> {
+    path: String,
+    written: &'a TokenExchange,
+    environment: Environment<'a>,
+}
+
+impl Compiling<'_> {
+    fn fault(&self, field: &str, reason: impl Into<String>, fix: impl Into<String>) -> ConfigError {
+        ConfigError::new(format!("{}.{field}", self.path), reason, fix)
+    }
+
+    fn compile(self, issuers: &[config::Issuer]) -> Result<ExchangeSettings, ConfigError> {
+        let place = self.place(issuers)?;
+        let timeout = compile_timeout(&self.written.timeout).map_err(|(reason, fix)| {
+            self.fault("timeout", reason, fix).value(self.written.timeout.as_str())
+        })?;
+        let client = self.client()?;
+        let (argument, targets) = self.targets()?;
+        let client_id = self.written.client_id.clone().unwrap_or_default();
+        Ok(ExchangeSettings { path: self.path, place, timeout, client_id, client, argument, targets })
+    }
+
+    fn place(&self, issuers: &[config::Issuer]) -> Result<TokenPlace, ConfigError> {
+        let TokenExchange { token_endpoint, cluster, insecure_http, .. } = self.written;
+        let endpoint = |field: &str, text: &str, url: &Url<'_>, cluster: Option<&str>| {
+            url.endpoint(cluster).map_err(|(reason, fix)| self.fault(field, reason, fix).value(text))
+        };
+        if let Some(text) = token_endpoint {
+            let url = Url::of_field(text, *insecure_http)
+                .map_err(|(reason, fix)| self.fault("token_endpoint", reason, fix).value(text.as_str()))?;
+            let endpoint = endpoint("cluster", "", &url, cluster.as_deref())?;
+            return Ok(TokenPlace::Configured(Rc::new(endpoint)));
+        }
+        let absent = |reason: &str| self.fault("token_endpoint", reason, "give `token_endpoint`");
+        let issuer =
+            issuers.first().ok_or_else(|| absent("is absent, and there is no issuer to ask for it"))?;
+        let url = Url::of_field(&issuer.issuer, issuer.insecure_http || *insecure_http)
+            .map_err(|_| absent("is absent, and the first issuer is none that can be asked for it"))?;
+        // With `jwks_uri` the issuer's cluster is that of its keys.
+        let of_issuer = issuer.cluster.as_deref().filter(|_| issuer.jwks_uri.is_none());
+        let endpoint = endpoint("cluster", "", &url, cluster.as_deref().or(of_issuer))?;
+        Ok(TokenPlace::Discovered(Rc::new(IssuerPlace {
+            issuer: issuer.issuer.clone(),
+            origin: format!("{}://{}", url.scheme, url.authority),
+            path: url.path.to_owned(),
+            endpoint,
+        })))
+    }
+
+    fn secret(&self, field: &str, reference: &SecretReference) -> Result<Secret, ConfigError> {
+        let secret =
+            reference.resolve(self.environment).map_err(|(reason, fix)| self.fault(field, reason, fix))?;
+        if secret.expose().is_empty() || std::str::from_utf8(secret.expose()).is_err() {
+            return Err(self.fault(field, "names an environment variable that holds no text", "set it"));
+        }
+        Ok(secret)
+    }
+
+    /// How the client proves itself: in one way, with all that it needs and nothing else.
+    fn client(&self) -> Result<Client, ConfigError> {
+        let TokenExchange {
+            client_id,
+            client_secret,
+            token_endpoint_auth_method,
+            private_key,
+            private_key_id,
+            token_endpoint_auth_signing_alg,
+            ..
+        } = self.written;
+        let default = match private_key {
+            Some(_) => AuthMethod::PrivateKeyJwt,
+            None => AuthMethod::ClientSecretBasic,
+        };
+        let method = token_endpoint_auth_method.unwrap_or(default);
+        let useless =
+            |field: &str| self.fault(field, "is of no use to this way of authentication", "remove it");
+        let has_secret = matches!(method, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost);
+        let has_key = method == AuthMethod::PrivateKeyJwt;
+        if client_secret.is_some() && !has_secret {
+            return Err(useless("client_secret"));
+        }
+        for (field, is_there) in
+            [("private_key", private_key.is_some()), ("private_key_id", private_key_id.is_some())]
+        {
+            if is_there && !has_key {
+                return Err(useless(field));
+            }
+        }
+        let is_injected = method == AuthMethod::ClientSecretBasic && client_secret.is_none();
+        let needed = |field: &str| self.fault(field, "is absent", format!("give `{field}`"));
+        let client_id = match client_id.as_deref() {
+            Some(id) if !id.is_empty() => id,
+            None if is_injected => "",
+            _ => return Err(needed("client_id")),
+        };
+        let secret = || match client_secret {
+            Some(reference) => self.secret("client_secret", reference),
+            None => Err(needed("client_secret")),
+        };
+        Ok(Client::Fixed(match method {
+            AuthMethod::ClientSecretBasic if is_injected => ClientProof::Injected,
+            AuthMethod::ClientSecretBasic => ClientProof::Basic(basic(client_id, &secret()?)),
+            AuthMethod::ClientSecretPost => ClientProof::Post(secret()?),
+            AuthMethod::TlsClientAuth | AuthMethod::None => ClientProof::Id,
+            AuthMethod::PrivateKeyJwt => {
+                let name = token_endpoint_auth_signing_alg.as_str();
+                let algorithm = Algorithm::from_name(name).filter(|_| ClientKey::ALGORITHMS.contains(&name));
+                let algorithm = algorithm.ok_or_else(|| {
+                    let fix = format!("use one of `{}`", ClientKey::ALGORITHMS.join("`, `"));
+                    self.fault("token_endpoint_auth_signing_alg", "is not signed with here", fix).value(name)
+                })?;
+                let pem =
+                    self.secret("private_key", private_key.as_ref().ok_or_else(|| needed("private_key"))?)?;
+                if pem.expose() == STAND_IN.as_bytes() {
+                    return Ok(Client::NotSet);
+                }
+                let key = ClientKey::from_pem(algorithm, &pem, private_key_id.as_deref());
+                return key.map(|key| Client::Key(Box::new(key))).ok_or_else(|| {
+                    let fix = "give it in PEM (PKCS #8), as `openssl genpkey` writes it";
+                    self.fault("private_key", format!("is no private key for {name}"), fix)
+                });
+            }
+        }))
+    }
+
+    fn targets(&self) -> Result<(Option<Rc<str>>, Vec<Rc<Target>>), ConfigError> {
+        let TokenExchange { audience, resource, scope, requested_token_type, issued_audience, .. } =
+            self.written;
+        let for_all = config::Target {
+            name: audience.as_ref().or(resource.as_ref()).cloned().unwrap_or_default(),
+            audience: audience.clone(),
+            resource: resource.clone(),
+            scope: scope.clone(),
+            requested_token_type: requested_token_type.clone(),
+            issued_audience: issued_audience.clone(),
+        };
+        let (by, targets) = match (&self.written.target, &self.written.targets) {
+            (None, None) => {
+                return Ok((None, vec![Rc::new(self.target(0, "", &for_all, &for_all)?)]));
+            }
+            (Some(by), Some(targets)) => (by, targets),
+            (None, Some(_)) => {
+                let fix = "say which argument names the target, like `target: { argument: cluster, default: NAME }`";
+                return Err(self.fault("targets", "stands without `target`", fix));
+            }
+            (Some(_), None) => {
+                return Err(self.fault("target", "stands without `targets`", "name the targets"));
+            }
+        };
+        let mut names = BTreeSet::new();
+        let mut compiled = Vec::new();
+        for (index, target) in targets.iter().enumerate() {
+            let place = format!("targets[{index}].");
+            let name = target.name.as_str();
+            if name.is_empty() || !names.insert(name) {
+                let reason =
+                    if name.is_empty() { "is empty" } else { "is the name of another target as well" };
+                let fix = "give each a name of its own";
+                return Err(self.fault(&format!("{place}name"), reason, fix).value(name));
+            }
+            compiled.push(Rc::new(self.target(index, &place, target, &for_all)?));
+        }
+        if by.argument.is_empty() {
+            return Err(self.fault("target.argument", "is empty", "name the argument"));
+        }
+        let default = compiled.iter().position(|target| *target.name == *by.default).ok_or_else(|| {
+            let fix = "use the name of one of them";
+            self.fault("target.default", "is none of `targets`", fix).value(by.default.as_str())
+        })?;
+        // The first is taken where no other is named.
+        compiled.swap(0, default);
+        Ok((Some(Rc::from(by.argument.as_str())), compiled))
+    }
+
+    fn target(
+        &self,
+        index: usize,
+        place: &str,
+        target: &config::Target,
+        for_all: &config::Target,
+    ) -> Result<Target, ConfigError> {
+        let config::Target { name, audience, resource, scope, requested_token_type, issued_audience } =
+            target;
+        let own = |own: &Option<String>, general: &Option<String>| own.as_ref().or(general.as_ref()).cloned();
+        let asked = Asked {
+            audience: own(audience, &for_all.audience),
+            resource: own(resource, &for_all.resource),
+            scope: own(scope, &for_all.scope),
+            requested_token_type: own(requested_token_type, &for_all.requested_token_type),
+        };
+        let issued_audience = own(issued_audience, &for_all.issued_audience);
+        let texts = [
+            ("audience", &asked.audience),
+            ("resource", &asked.resource),
+            ("scope", &asked.scope),
+            ("requested_token_type", &asked.requested_token_type),
+            ("issued_audience", &issued_audience),
+        ];
+        if let Some((field, _)) = texts.into_iter().find(|(_, text)| text.as_deref() == Some("")) {
+            return Err(self.fault(
+                &format!("{place}{field}"),
+                "is empty",
+                "give it a value, or leave it out",
+            ));
+        }
+        if asked.audience.is_none() && asked.resource.is_none() && asked.scope.is_none() {
+            let fix = "give `audience`, `resource` or `scope`";
+            return Err(self.fault(
+                &format!("{place}audience"),
+                "is absent, and nothing else says what the token is for",
+                fix,
+            ));
+        }
+        let request = Rc::new(self.request(asked)?);
+        Ok(Target { name: Rc::from(name.as_str()), index, request, issued_audience })
+    }
+
+    /// What is sent, of which each grant takes its own part and must be given no other.
+    fn request(&self, asked: Asked) -> Result<TokenRequest, ConfigError> {
+        let TokenExchange {
+            grant_type,
+            subject_token_type,
+            requested_token_use,
+            actor_token,
+            actor_token_type,
+            ..
+        } = self.written;
+        let grant = match grant_type {
+            GrantType::TokenExchange => Grant::TokenExchange,
+            GrantType::JwtBearer => Grant::JwtBearer,
+            GrantType::ClientCredentials => Grant::ClientCredentials,
+        };
+        let of_exchange = [
+            ("subject_token_type", subject_token_type.is_some()),
+            ("actor_token", actor_token.is_some()),
+            ("actor_token_type", actor_token_type.is_some()),
+            ("requested_token_type", asked.requested_token_type.is_some()),
+        ];
+        let useless = |field: &str| self.fault(field, "is no parameter of this `grant_type`", "remove it");
+        if let Some((field, _)) =
+            of_exchange.into_iter().find(|(_, is_there)| *is_there && grant != Grant::TokenExchange)
+        {
+            return Err(useless(field));
+        }
+        if requested_token_use.is_some() && grant != Grant::JwtBearer {
+            return Err(useless("requested_token_use"));
+        }
+        let actor = match (actor_token, actor_token_type) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                return Err(self.fault("actor_token_type", "stands without `actor_token`", "remove it"));
+            }
+            (Some(token), kind) => Some((
+                self.secret("actor_token", token)?,
+                kind.clone().unwrap_or_else(|| ACCESS_TOKEN.to_owned()),
+            )),
+        };
+        Ok(TokenRequest {
+            grant,
+            subject_token_type: subject_token_type.clone().unwrap_or_else(|| ACCESS_TOKEN.to_owned()),
+            requested_token_use: requested_token_use
+                .map(|RequestedTokenUse::OnBehalfOf| "on_behalf_of".to_owned()),
+            actor,
+            asked,
+        })
+    }
+}
