@@ -62,9 +62,10 @@ test-jose: $(WASM) deps-envoy ## tokens and keys: the attack list, natively and 
 	@cargo test --quiet --test attacks --test tokens --test token_cache
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- jose
 
-test-credentials: $(WASM) deps-envoy ## API keys, workloads, nobody: natively and on a real Envoy
-	@cargo test --quiet --test credentials --test hash_key
-	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- credentials::
+test-credentials: $(WASM) deps-envoy ## API keys, workloads, opaque tokens, nobody: natively and on a real Envoy
+	@scripts/deps.sh node
+	@cargo test --quiet --test credentials --test judges --test hash_key
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- credentials:: introspection::
 
 test-kube: $(WASM) deps-envoy ## tokens of a real Kubernetes API server, which the first run builds in about ten minutes
 	@scripts/deps.sh kube

@@ -1,11 +1,11 @@
-//! Opaque tokens on a real Envoy: of a real provider, which is asked (RFC 7662), and of a stand-in that misbehaves in
-//! every way.
+//! Opaque tokens on a real Envoy: of a real provider, which is asked (RFC 7662). And stand-ins for a provider and an API
+//! server, that misbehave in every way.
 
 use crate::client::{Answer, Request};
 use crate::envoy::{Changes, Envoy, free_port, root};
 use crate::failures::eventually;
-use crate::stub::{Reply, Seen, Stub};
-use crate::world::{ISSUER, RESOURCE, World, call, now, post, provide};
+use crate::stub::{Reply, Stub};
+use crate::world::{ISSUER, KEYS, RESOURCE, World, call, claims, now, post, provide};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::net::TcpStream;
@@ -134,48 +134,93 @@ fn active() -> String {
         .to_string()
 }
 
+/// What a token's judge may answer instead of what it should, and what the log says of it.
+fn faults(status: u16, good: fn() -> String) -> Vec<(&'static str, Reply, &'static str)> {
+    let with = |status: u16| Reply::new(status, good());
+    let lines = format!("HTTP/1.1 {status} OK\r\ncontent-length: 500\r\n\r\n{{");
+    vec![
+        ("rubbish", Reply::new(status, b"\xff\xfe<html>".to_vec()), "none that can be read"),
+        ("empty", Reply::new(status, ""), "none that can be read"),
+        ("another status", with(500), "answered 500"),
+        ("not the gate's secret", with(401), "answered 401"),
+        ("it may not ask", with(403), "answered 403"),
+        ("a redirect", with(302).header("location: /elsewhere"), "answered 302"),
+        ("another success", with(if status == 200 { 201 } else { 200 }), "answered 20"),
+        ("5 MB", Reply::new(status, " ".repeat(5_000_000) + &good()), "too large"),
+        ("slow", with(status).after(Duration::from_millis(1500)), "answered 504"),
+        ("cut off", Reply::wire(move |out| out.write_all(lines.as_bytes())), ""),
+        ("no HTTP", Reply::wire(|out| out.write_all(b"hello\r\n\r\n")), "answered 50"),
+    ]
+}
+
 /// Every way to fail is ours: 503 with a reason, a line in the log, nothing upstream; and it ends by itself.
-#[test]
-fn an_issuer_that_misbehaves_is_not_the_callers_fault() {
-    type Script = fn(&Seen) -> Reply;
-    let faults: &[(&str, Script, &str)] = &[
-        ("rubbish", |_| Reply::new(200, b"\xff\xfe<html>".to_vec()), "none that can be read"),
-        ("empty", |_| Reply::new(200, ""), "none that can be read"),
-        ("another status", |_| Reply::new(500, active()), "answered 500"),
-        ("not the gate's secret", |_| Reply::new(401, active()), "answered 401"),
-        ("a redirect", |_| Reply::new(302, active()).header("location: /elsewhere"), "answered 302"),
-        ("5 MB", |_| Reply::new(200, " ".repeat(5_000_000) + &active()), "too large"),
-        ("slow", |_| Reply::new(200, active()).after(Duration::from_millis(1500)), "answered 504"),
-        (
-            "cut off",
-            |_| Reply::wire(|out| write!(out, "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{{")),
-            "",
-        ),
-        ("no HTTP", |_| Reply::wire(|out| out.write_all(b"hello\r\n\r\n")), ""),
-        ("active as text", |_| Reply::new(200, r#"{"active":"true"}"#), "none that can be read"),
-    ];
-    for (name, script, told) in faults {
-        let brief = "{ cache_duration: 0s, negative_cache_duration: 0s, timeout: 500ms }";
-        let script = *script;
-        let world = World::with_provider(&changes(ISSUER, "/introspect", brief), move |seen| {
-            if seen.path == "/introspect" { script(seen) } else { provide(seen) }
-        });
-        let send = || post(OPAQUE, call("get_pods", &json!({}))).send(world.envoy.port);
+fn misbehave(
+    changes: &Changes,
+    path: &'static str,
+    status: u16,
+    good: fn() -> String,
+    token: &str,
+    reason: &str,
+) {
+    let world = World::new(changes);
+    let send = || post(token, call("get_pods", &json!({}))).send(world.envoy.port);
+    let mut told_before = 0;
+    for (name, reply, told) in faults(status, good) {
+        world.upstream.forget();
+        world.provider.script(move |seen| if seen.path == path { reply.clone() } else { provide(seen) });
         let answer = send();
-        is(&answer, 503, "introspection_unavailable");
-        assert!(answer.header("retry-after").is_some() && answer.header("www-authenticate").is_none());
-        assert_eq!(world.record(1)["reason"], "introspection_unavailable", "{name}");
+        is(&answer, 503, reason);
+        assert!(
+            answer.header("retry-after").is_some() && answer.header("www-authenticate").is_none(),
+            "{name}"
+        );
+        let lines = world.envoy.access_lines(1);
+        assert_eq!(lines.last().unwrap()["mcp_iap"][0]["reason"], reason, "{name}");
         assert!(world.upstream.seen().is_empty(), "{name}");
         eventually("a line in the log", || {
             let log = world.envoy.log();
-            log.contains("mcp-iap: introspection at") && log.contains(told)
+            log.get(told_before..).is_some_and(|new| new.contains(told) && new.contains("through cluster"))
         });
-        world.provider.script(|seen| {
-            if seen.path == "/introspect" { Reply::new(200, active()) } else { provide(seen) }
-        });
+        world.provider.script(
+            move |seen| {
+                if seen.path == path { Reply::new(status, good()) } else { provide(seen) }
+            },
+        );
         eventually("it recovers by itself", || send().status == 200);
-        assert!(!world.envoy.log().contains(OPAQUE) && !world.envoy.access_log().contains(OPAQUE));
+        told_before = world.envoy.log().len();
     }
+    assert!(!world.envoy.log().contains(token) && !world.envoy.access_log().contains(token));
+}
+
+const BRIEF: &str = "{ cache_duration: 0s, negative_cache_duration: 0s, timeout: 500ms }";
+
+#[test]
+fn an_issuer_that_misbehaves_is_not_the_callers_fault() {
+    let changes = Changes { concurrency: Some(1), ..changes(ISSUER, "/introspect", BRIEF) };
+    misbehave(&changes, "/introspect", 200, active, OPAQUE, "introspection_unavailable");
+}
+
+fn reviewed() -> String {
+    json!({"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "spec": {"token": "x"}, "status": {
+        "authenticated": true, "audiences": [RESOURCE], "user": {"username": "system:serviceaccount:agents:a"}}})
+    .to_string()
+}
+
+/// A stand-in for the API server, since a real one does not misbehave; `make test-kube` has a real one.
+#[test]
+fn an_api_server_that_misbehaves_is_not_the_callers_fault() {
+    let document = format!(
+        "resource: {RESOURCE}
+token_review: {{ server: '{ISSUER}', insecure_http: true, cluster: identity_provider, answers: {BRIEF} }}
+rules:
+  - {{ id: agents, allow: {{ tools: [get_*] }}, to: {{ kubernetes_users: ['system:serviceaccount:agents:*'] }} }}
+"
+    );
+    let changes = Changes { configuration: Some(document), concurrency: Some(1), ..Changes::default() };
+    let mut claims = claims(&[]);
+    claims["iss"] = json!("https://kubernetes.default.svc");
+    let path = "/apis/authentication.k8s.io/v1/tokenreviews";
+    misbehave(&changes, path, 201, reviewed, &KEYS.rs256(&claims), "token_review_unavailable");
 }
 
 #[test]

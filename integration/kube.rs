@@ -7,8 +7,10 @@ use crate::envoy::{Changes, Envoy, root, scratch};
 use crate::failures::eventually;
 use crate::rendered::{put, render};
 use crate::stub::{Reply, Stub};
-use crate::world::{call, post};
+use crate::world::{ISSUER, KEYS, call, claims, post};
 use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -74,18 +76,24 @@ fn reason(answer: &Answer) -> (u16, String) {
     (answer.status, answer.reason().unwrap_or_else(|| "allowed".to_owned()))
 }
 
-#[test]
-fn a_real_api_server_says_whose_a_token_is() {
-    let mut cluster = Cluster::start();
-    let folder = scratch();
-    put(&folder, "token", REVIEWER[0]);
+/// The gate's own credential in `folder`, and the file that tells Envoy of it.
+fn credential(folder: &Path) -> String {
+    put(folder, "token", REVIEWER[0]);
     let secret = json!({"resources": [{
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         "name": "credential",
         "generic_secret": {"secret": {"filename": folder.join("token"), "watched_directory": {"path": folder}}},
     }]});
-    let sds = folder.join("credential.yaml");
-    std::fs::write(&sds, secret.to_string()).unwrap();
+    let file = folder.join("credential.yaml");
+    std::fs::write(&file, secret.to_string()).unwrap();
+    file.display().to_string()
+}
+
+#[test]
+fn a_real_api_server_says_whose_a_token_is() {
+    let mut cluster = Cluster::start();
+    let folder = scratch();
+    let sds = credential(&folder);
     let document = format!(
         "resource: http://127.0.0.1:10000/mcp
 token_review:
@@ -104,7 +112,7 @@ rules:
         "--upstream".to_owned(),
         format!("http://127.0.0.1:{}", upstream.port),
         "--credential".to_owned(),
-        format!("kube_api={}", sds.display()),
+        format!("kube_api={sds}"),
         "--ca".to_owned(),
         cluster.folder.join("ca.crt").display().to_string(),
     ];
@@ -162,6 +170,77 @@ rules:
         assert_eq!(seen.header("authorization"), None);
     }
     for secret in [agent.as_str(), &other, REVIEWER[0], REVIEWER[1]] {
+        assert!(!envoy.log().contains(secret) && !envoy.access_log().contains(secret));
+    }
+}
+
+/// The target's own API server must know the token that was issued for it: before it is used, and after a rule has
+/// allowed the call.
+#[test]
+fn a_token_that_was_exchanged_is_reviewed_by_its_target() {
+    let cluster = Cluster::start();
+    let folder = scratch();
+    let sds = credential(&folder);
+    let issued = Arc::new(Mutex::new(cluster.token("coding-agent", &["k8s-staging"])));
+    let current = Arc::clone(&issued);
+    let provider = Stub::start(move |seen| match seen.path.as_str() {
+        "/jwks" => Reply::new(200, KEYS.jwks().to_string()),
+        "/token" => {
+            let token = current.lock().unwrap().clone();
+            let kind = "urn:ietf:params:oauth:token-type:access_token";
+            let body = json!({"access_token": token, "issued_token_type": kind, "token_type": "Bearer", "expires_in": 300});
+            Reply::new(200, body.to_string()).header("content-type: application/json")
+        }
+        _ => Reply::new(404, ""),
+    });
+    let at = format!("http://127.0.0.1:{}", provider.port);
+    let document = format!(
+        "resource: http://127.0.0.1:10000/mcp
+issuers:
+  - {{ issuer: '{ISSUER}', jwks_uri: '{at}/jwks', insecure_http: true, cluster: provider }}
+token_exchange:
+  token_endpoint: {at}/token
+  cluster: provider
+  insecure_http: true
+  client_id: gate
+  token_endpoint_auth_method: none
+  target: {{ argument: cluster, default: staging }}
+  targets:
+    - {{ name: staging, audience: k8s-staging, token_review: 'https://localhost:{}' }}
+    - {{ name: prod, audience: k8s-prod, token_review: 'https://localhost:{}' }}
+rules:
+  - {{ id: dev, allow: {{ tools: [get_*] }}, to: {{ groups: [dev] }} }}
+",
+        cluster.port, cluster.port
+    );
+    let upstream = Stub::start(|_| Reply::new(200, "{}"));
+    let options = [
+        "--upstream".to_owned(),
+        format!("http://127.0.0.1:{}", upstream.port),
+        "--credential".to_owned(),
+        format!("localhost={sds}"),
+        "--ca".to_owned(),
+        cluster.folder.join("ca.crt").display().to_string(),
+    ];
+    let envoy =
+        Envoy::run(&Changes::default(), |port, admin| render(&folder, &document, port, admin, &options));
+    let token = KEYS.es256(&claims(&["dev"]));
+    let send = |tool: &str, arguments: &Value| reason(&post(&token, call(tool, arguments)).send(envoy.port));
+    let allowed = (200, "allowed".to_owned());
+    assert_eq!(send("get_pods", &json!({})), allowed, "{}", envoy.log());
+    let exchange = envoy.access_lines(1)[0]["mcp_iap"][0]["exchange"].clone();
+    assert_eq!(exchange["kubernetes_user"], "system:serviceaccount:agents:coding-agent", "{exchange}");
+    let given = issued.lock().unwrap().clone();
+    let seen = upstream.seen().pop().unwrap();
+    assert_eq!(seen.header("authorization"), Some(format!("Bearer {given}").as_bytes()));
+    // A call that no rule allows is refused before a token is asked for.
+    let asked = provider.seen().len();
+    assert_eq!(send("delete_pods", &json!({"cluster": "prod"})), (403, "no_rule_allows".to_owned()));
+    assert_eq!(provider.seen().len(), asked);
+    // The endpoint gives the same for the other target, whose cluster wants another audience.
+    assert_eq!(send("get_pods", &json!({"cluster": "prod"})), (403, "issued_token_denied".to_owned()));
+    assert_eq!(upstream.seen().len(), 1, "nothing of it went on");
+    for secret in [&token, &given] {
         assert!(!envoy.log().contains(secret) && !envoy.access_log().contains(secret));
     }
 }

@@ -90,6 +90,8 @@ reasons! {
     IntrospectionUnavailable = "introspection_unavailable",
     /// Kubernetes says that the token is nobody's.
     TokenReviewDenied = "token_review_denied",
+    /// The target's API server says that the token that was issued for it is nobody's.
+    IssuedTokenDenied = "issued_token_denied",
     /// Kubernetes can't be asked about a token.
     TokenReviewUnavailable = "token_review_unavailable",
     /// No API key was sent, where nothing else would do.

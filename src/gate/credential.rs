@@ -118,7 +118,8 @@ async fn by_token<'a>(
         Spoken::Unsigned(validity, review) => {
             let expected = review.expected(protected, request.now());
             validity.check(&expected, request.sender())?;
-            let caller = judges::user_of(request, review, expected.audiences, token).await?;
+            let caller =
+                judges::user_of(request, review, expected.audiences, token.expose().as_bytes()).await?;
             (caller, validity.ends(&expected))
         }
     };

@@ -5,6 +5,7 @@
 //! the endpoint's (503). On none of them is anything forwarded.
 
 use super::credential::Identity;
+use super::judges;
 use super::outgoing::{Client, ExchangeSettings, Outgoing, Target, TokenPlace};
 use super::request::{Request, random_id};
 use crate::cache::{Digest, Room, digest};
@@ -326,6 +327,16 @@ impl Request {
         let issued = found.answer.map_err(|error| reason(error, target.request.grant))?;
         let Found { asked_at, .. } = found;
         self.note_used(Used { key: key(settings, &target, caller, token), asked_at, is_cached });
+        if let Some(review) = &target.review {
+            let issued = issued.access_token.expose();
+            let user = judges::user_of(self, review, review.own_audiences(), issued).await;
+            // The caller's own token is not at fault.
+            let user = user.map_err(|reason| match reason {
+                Reason::TokenReviewDenied | Reason::WrongAudience => Reason::IssuedTokenDenied,
+                reason => reason,
+            })?;
+            self.note(|record| record.note_exchange_user(user.kubernetes_user()));
+        }
         UpstreamCredential::issued(permit, &issued, token)
     }
 }

@@ -114,14 +114,14 @@ pub(super) async fn user_of(
     request: &Request,
     settings: &Rc<ReviewSettings>,
     audiences: &[String],
-    token: BearerToken<'_>,
+    token: &[u8],
 ) -> Result<Rc<Caller>, Reason> {
     let shared = request.shared();
     let named = audiences.iter().map(String::as_bytes);
-    let asked = [b"review".as_slice(), settings.path.as_bytes(), token.expose().as_bytes()];
+    let asked = [b"review".as_slice(), settings.path.as_bytes(), token];
     let key = digest(asked.into_iter().chain(named));
     let (endpoint, times) = (Rc::clone(&settings.endpoint), settings.times);
-    let (token, audiences) = (secret(token), Rc::from(audiences));
+    let (token, audiences) = (Secret::new(token.to_vec()), Rc::from(audiences));
     let (complaints, who) = (Rc::clone(&shared.judges.complaints), settings.name.clone());
     let task = |outbox| async move {
         let answer = review(outbox, endpoint, token, audiences, times.timeout).await;
@@ -154,7 +154,8 @@ pub(super) async fn told_of(
     let shared = request.shared();
     let key = digest([b"introspection".as_slice(), settings.path.as_bytes(), token.expose().as_bytes()]);
     let (endpoint, times) = (Rc::clone(&settings.endpoint), settings.times);
-    let (token, authorization) = (secret(token), settings.authorization.clone());
+    let token = Secret::new(token.expose().as_bytes().to_vec());
+    let authorization = settings.authorization.clone();
     let (identifier, groups_claim) = (Rc::clone(&issuer.identifier), issuer.groups_claim.clone());
     let (complaints, who) = (Rc::clone(&shared.judges.complaints), settings.name.clone());
     let task = |outbox| async move {
@@ -179,10 +180,6 @@ fn read(claims: Map<String, Value>, issuer: &Rc<str>, groups_claim: &str) -> Res
     let claims = VerifiedClaims::introspected(claims, issuer)?;
     let caller = Rc::new(Caller::from_claims(&claims, issuer, groups_claim)?);
     Ok(Told { caller, validity: claims.into_validity() })
-}
-
-fn secret(token: BearerToken<'_>) -> Secret {
-    Secret::new(token.expose().as_bytes().to_vec())
 }
 
 fn fresh<T>(answer: Verdict<T>, counts_for: Duration, bytes: usize) -> Fresh<Verdict<T>> {

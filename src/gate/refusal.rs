@@ -187,6 +187,9 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::TokenInactive => token("the token is not active"),
         Reason::IntrospectionUnavailable => answer(503, "the issuer can't be asked about the token"),
         Reason::TokenReviewDenied => token("the token is nobody's"),
+        Reason::IssuedTokenDenied => {
+            answer(403, "the target does not accept the token that was issued for it")
+        }
         Reason::TokenReviewUnavailable => answer(503, "the token can't be reviewed"),
         Reason::MissingApiKey => answer(401, "an API key is needed"),
         Reason::MalformedApiKey => answer(400, "the header of the API key is malformed"),

@@ -4,6 +4,7 @@ use super::api_keys::{ApiKeySettings, check_named_keys, compile_api_keys};
 use super::introspection::IntrospectionSettings;
 use super::issuer::{IssuerSettings, compile_issuers};
 use super::mesh::{MeshSettings, check_named_workloads, compile_mesh};
+use super::outgoing::ExchangeSettings;
 use super::resource::{self, ResourceSettings};
 use super::token_review::{ReviewSettings, check_named_users, compile_token_review};
 use crate::cache::MAX_TOKENS;
@@ -147,10 +148,10 @@ impl Settings {
 
     /// Who is asked about tokens: where it stands in the document, by which field, the endpoint, and what for.
     pub fn judges(&self) -> impl Iterator<Item = (&str, &'static str, &Endpoint, &'static str)> {
-        let reviews = self
-            .token_review
-            .iter()
-            .map(|one| (one.path.as_str(), "server", &*one.endpoint, "TokenReviews of"));
+        let of_targets = self.resources.iter().filter_map(|resource| resource.outgoing.exchange());
+        let of_targets = of_targets.flat_map(ExchangeSettings::reviews);
+        let reviews = self.token_review.iter().map(|review| &**review).chain(of_targets);
+        let reviews = reviews.map(|one| (one.path.as_str(), "server", &*one.endpoint, "TokenReviews of"));
         let introspections = self.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
         let introspections =
             introspections.map(|one| (one.path.as_str(), "endpoint", &*one.endpoint, "Introspection at"));

@@ -30,6 +30,11 @@ pub struct ReviewSettings {
 }
 
 impl ReviewSettings {
+    /// The audiences that are asked for, where they are its own.
+    pub(super) fn own_audiences(&self) -> &[String] {
+        self.audiences.as_deref().unwrap_or_default()
+    }
+
     /// What can be asked of a token for `resource` without its issuer's key.
     pub(super) fn expected<'a>(&'a self, resource: &'a ProtectedResource, now: UnixTime) -> Expected<'a> {
         Expected {
@@ -80,6 +85,25 @@ pub(super) fn compile_token_review(
         clock_skew,
         times: compile_answers(answers.as_ref(), path)?,
     })
+}
+
+/// The API server that is asked about tokens for a target of this audience.
+pub(super) fn review_of_target(
+    server: &str,
+    audience: &str,
+    insecure_http: bool,
+    path: &str,
+) -> Result<ReviewSettings, ConfigError> {
+    let written = config::TokenReview {
+        server: server.to_owned(),
+        audiences: Some(vec![audience.to_owned()]),
+        cluster: None,
+        answers: None,
+        clock_skew: "0s".to_owned(),
+        insecure_http,
+    };
+    // It is one field there.
+    compile_token_review(&written, path).map_err(|error| ConfigError { path: path.to_owned(), ..error })
 }
 
 /// How long answers count, and are waited for.

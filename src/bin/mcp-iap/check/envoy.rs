@@ -107,7 +107,9 @@ pub fn is_ours(config: &Value) -> bool {
     let document: Value = serde_saphyr::from_str(text).unwrap_or_default();
     let is_named = |field: &str| config[field] == "mcp_iap";
     let code = config["vm_config"]["code"].to_string();
-    is_named("name") || is_named("root_id") || code.contains("mcp_iap") || document.get("issuers").is_some()
+    let fields = ["issuers", "token_review", "api_keys", "mesh_identity", "require_auth"];
+    let is_written = fields.iter().any(|field| document.get(field).is_some());
+    is_named("name") || is_named("root_id") || code.contains("mcp_iap") || is_written
 }
 
 /// What doesn't fit between Envoy's configuration and the document in it.
