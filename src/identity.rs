@@ -54,15 +54,17 @@ pub struct Caller {
     pub groups: Vec<String>,
     /// `scope` (RFC 9068, RFC 8693), or else `scp`, as some issuers name it.
     pub scope: Scope,
-    /// What no token says. Apart, since ten thousand callers that have none of it are remembered.
+    /// What not every token says. Apart, since ten thousand callers that have none of it are remembered.
     pub beside: Option<Box<Beside>>,
 }
 
-/// What is known of a caller beside a token, or without one.
+/// What is known of a caller beside what every token says, or without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beside {
     /// The name of the Kubernetes user.
     pub kubernetes_user: Option<String>,
+    /// Of the token's other claims those that rules read, by their paths.
+    pub claims: Vec<(Rc<str>, Value)>,
     /// The name of the API key.
     pub api_key: Option<String>,
     /// The workload that the connection comes from, whoever its user is.
@@ -134,7 +136,14 @@ impl Caller {
         self.beside.as_ref()?.spiffe_id.as_ref().map(SpiffeId::as_str)
     }
 
-    /// The caller that a verified token of this issuer names.
+    /// The claim at this path, if it is one of those that are kept.
+    #[must_use]
+    pub fn claim(&self, path: &str) -> Option<&Value> {
+        let claims = &self.beside.as_ref()?.claims;
+        claims.iter().find(|(known, _)| **known == *path).map(|(_, value)| value)
+    }
+
+    /// The caller that a verified token of this issuer names, with the claims at these `paths`.
     ///
     /// # Errors
     /// [`Reason::InvalidClaim`] where the groups or the scope claim is neither a text nor a list of texts, or
@@ -143,6 +152,7 @@ impl Caller {
         claims: &VerifiedClaims,
         issuer: &Rc<str>,
         groups_claim: &str,
+        paths: &[Rc<str>],
     ) -> Result<Self, Reason> {
         let text = |name: &str| match claims.get(name) {
             None => Ok(None),
@@ -159,7 +169,8 @@ impl Caller {
                 .ok_or(Reason::InvalidClaim)?,
             Some(_) => return Err(Reason::InvalidClaim),
         };
-        Ok(Self {
+        let kept = paths.iter().filter_map(|path| Some((Rc::clone(path), claims.get(path)?.clone())));
+        let caller = Self {
             issuer: Rc::clone(issuer),
             subject: text("sub")?.unwrap_or_default(),
             client_id: text("client_id")?.or(text("azp")?),
@@ -169,7 +180,17 @@ impl Caller {
                 Some(claim) => Scope::granted(claim).ok_or(Reason::InvalidClaim)?,
             },
             ..Self::default()
-        })
+        };
+        Ok(caller.with_claims(kept.collect()))
+    }
+
+    /// The same, with these claims by their paths.
+    #[must_use]
+    pub fn with_claims(mut self, claims: Vec<(Rc<str>, Value)>) -> Self {
+        if !claims.is_empty() {
+            self.beside.get_or_insert_default().claims = claims;
+        }
+        self
     }
 
     /// About how many bytes this takes, beside its issuer's name.
@@ -182,6 +203,24 @@ impl Caller {
             texts.into_iter().flatten().map(str::len).fold(size_of_val(&**beside), usize::saturating_add)
         });
         let held = [size_of::<Self>(), self.scope.as_str().len(), beside];
-        texts.into_iter().chain(groups).chain(held).fold(0, usize::saturating_add)
+        let claims = self.beside.iter().flat_map(|beside| &beside.claims);
+        let claims = claims.map(|(_, value)| size_of::<Rc<str>>().saturating_add(size_of_value(value)));
+        texts.into_iter().chain(groups).chain(claims).chain(held).fold(0, usize::saturating_add)
     }
+}
+
+/// About how many bytes a claim takes.
+fn size_of_value(value: &Value) -> usize {
+    /// Of a member of an object, beside its name and its value.
+    const MEMBER: usize = 48;
+    let held = match value {
+        Value::String(text) => text.len(),
+        Value::Array(elements) => elements.iter().map(size_of_value).fold(0, usize::saturating_add),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| name.len().saturating_add(size_of_value(value)).saturating_add(MEMBER))
+            .fold(0, usize::saturating_add),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>().saturating_add(held)
 }

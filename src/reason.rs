@@ -165,6 +165,20 @@ reasons! {
     ArgumentNotInList = "argument_not_in_list",
     /// A number is above the rule's maximum or below its minimum.
     ArgumentOutOfRange = "argument_out_of_range",
+    /// An argument is there that must not be, or is not like the rule wants it.
+    ArgumentNotAccepted = "argument_not_accepted",
+    /// A claim of the token is absent or has none of the rule's values.
+    ClaimMismatch = "claim_mismatch",
+    /// The client's address is in none of the rule's networks.
+    SourceNotAllowed = "source_not_allowed",
+    /// A header that Envoy sets is absent or has none of the rule's values.
+    AttributeMismatch = "attribute_mismatch",
+    /// The rule holds at other times.
+    OutsideTimeWindow = "outside_time_window",
+    /// The rule's `when` does not hold.
+    ConditionNotMet = "condition_not_met",
+    /// The rule's `when` can't be evaluated for this call.
+    ConditionError = "condition_error",
 
     /// The argument that names a call's target names none.
     UnknownTarget = "unknown_target",

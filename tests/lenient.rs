@@ -5,7 +5,7 @@
 use mcp_iap::config;
 use mcp_iap::identity::Caller;
 use mcp_iap::mcp::Message;
-use mcp_iap::policy::PolicySet;
+use mcp_iap::policy::{Call, PolicySet};
 use proptest::prelude::*;
 use serde::Deserialize as _;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -122,9 +122,9 @@ fn may_do_harm(body: &[u8]) -> bool {
 fn is_allowed(policies: &PolicySet, body: &[u8]) -> bool {
     let caller = Caller { issuer: "https://i".into(), subject: "s".into(), ..Caller::default() };
     Message::parse(body).is_ok_and(|message| {
-        message
-            .operations()
-            .is_ok_and(|operations| policies.decide(&caller, &operations, &message.arguments).is_ok())
+        message.operations().is_ok_and(|operations| {
+            policies.decide(&Call::of(&caller).to(&operations, &message.arguments)).is_ok()
+        })
     })
 }
 

@@ -4,7 +4,7 @@
 use mcp_iap::config::{self, ConfigError};
 use mcp_iap::identity::Caller;
 use mcp_iap::mcp::{Arguments, Operation};
-use mcp_iap::policy::PolicySet;
+use mcp_iap::policy::{Call, PolicySet};
 
 const RULES: &str = r#"
 resource: https://mcp.example.com/mcp
@@ -52,7 +52,7 @@ fn decide(caller: &Caller, operation: Operation<'_>, arguments: &[(&str, &str)])
     let mut errors = Vec::new();
     let policies = compile(RULES, &mut errors);
     assert!(errors.is_empty(), "{errors:?}");
-    match policies.decide(caller, &[operation], &Arguments::from_pairs(arguments.to_vec())) {
+    match policies.decide(&Call::of(caller).to(&[operation], &Arguments::from_pairs(arguments.to_vec()))) {
         Ok(permit) => format!("allow {}", permit.rule().map_or("-", |rule| &**rule)),
         Err(denial) => {
             let rule = denial.rule.as_deref().unwrap_or("-").to_owned();
@@ -60,6 +60,11 @@ fn decide(caller: &Caller, operation: Operation<'_>, arguments: &[(&str, &str)])
             format!("{} {rule}{message}", denial.reason.code())
         }
     }
+}
+
+/// What a head tells of a call: all but its arguments.
+fn asks<'a>(caller: &'a Caller, operations: &'a [Operation<'a>]) -> Call<'a> {
+    Call { operations, ..Call::of(caller) }
 }
 
 fn compile(document: &str, errors: &mut Vec<ConfigError>) -> PolicySet {
@@ -81,7 +86,7 @@ fn rules_mean_what_they_say() {
     let anonymous_client = Caller { client_id: None, ..robot.clone() };
     let cases: &[(&Caller, Operation<'_>, &[(&str, &str)], &str)] = &[
         (&nobody, Open, &[], "allow -"),
-        (&nobody, Tool("get_x"), &[], "no_rule_allows -"),
+        (&nobody, Tool("get_x"), &[], "no_rule_allows devs"),
         (&dev, Tool("get_x"), &[], "allow devs"),
         (&dev, Tool("GET_x"), &[], "no_rule_allows -"),
         (&dev, Prompt("get_x"), &[], "no_rule_allows -"),
@@ -93,8 +98,8 @@ fn rules_mean_what_they_say() {
         (&contractor, Tool("get_secret"), &[], "denied_by_rule no-contractors"),
         (&dev, Tool("get_secret"), &[], "allow devs"),
         (&robot, Tool("sync"), &[], "allow robot"),
-        (&other, Tool("sync"), &[], "no_rule_allows -"),
-        (&anonymous_client, Tool("sync"), &[], "no_rule_allows -"),
+        (&other, Tool("sync"), &[], "no_rule_allows robot"),
+        (&anonymous_client, Tool("sync"), &[], "no_rule_allows robot"),
         // A deny rule holds if each of its conditions does, or can't be evaluated.
         (&dev, Tool("deploy"), &[("namespace", "\"prod\""), ("replicas", "100")], "denied_by_rule freeze"),
         (&dev, Tool("deploy"), &[("namespace", "\"prod\""), ("replicas", "99")], "allow devs"),
@@ -136,10 +141,10 @@ fn a_head_is_refused_only_for_certain() {
         (&contractor, "get_secret", false),
         (&contractor, "get_x", true),
     ] {
-        let head = policies.decide_head(caller, Some(&[Operation::Tool(tool)]));
+        let head = policies.decide_head(&asks(caller, &[Operation::Tool(tool)]));
         assert_eq!(head.is_ok(), passes, "{tool}");
     }
-    assert!(policies.decide_head(&dev, None).is_ok());
+    assert!(policies.decide_head(&asks(&dev, &[])).is_ok());
 }
 
 /// Annotations count as the catalogue has them: a tool that is not in it is never allowed and always denied.
@@ -175,10 +180,10 @@ rules:
         let caller = caller("https://a", &[group]);
         for tool in ["get_pods", "get_logs", "create_pod", "drop_all", "unheard_of", "new_pod"] {
             let decided =
-                policies.decide(&caller, &[Operation::Tool(tool)], &Arguments::from_pairs(Vec::new()));
+                policies.decide(&Call::of(&caller).to(&[Operation::Tool(tool)], &Arguments::default()));
             assert_eq!(decided.is_ok(), allowed.contains(&tool), "{group}: {tool}");
         }
-        let prompt = policies.decide(&caller, &[Operation::Prompt("p")], &Arguments::from_pairs(Vec::new()));
+        let prompt = policies.decide(&Call::of(&caller).to(&[Operation::Prompt("p")], &Arguments::default()));
         assert_eq!(prompt.is_ok(), matches!(group, "guarded" | "limited"), "{group}");
     }
 }

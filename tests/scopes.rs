@@ -8,7 +8,7 @@ use mcp_iap::config;
 use mcp_iap::identity::Caller;
 use mcp_iap::mcp::{Arguments, Operation};
 use mcp_iap::oauth::Scope;
-use mcp_iap::policy::{Denial, PolicySet};
+use mcp_iap::policy::{Call, Denial, PolicySet};
 use mcp_iap::reason::Reason;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -117,9 +117,7 @@ fn the_smallest_scope_that_allows_this_very_call_is_asked_for() {
     ];
     for (scope, groups, operation, arguments, expected) in cases {
         let decided = policies.decide(
-            &caller(scope, groups),
-            &[*operation],
-            &Arguments::from_pairs(arguments.to_vec()),
+            &Call::of(&caller(scope, groups)).to(&[*operation], &Arguments::from_pairs(arguments.to_vec())),
         );
         let seen = match decided {
             Ok(permit) => format!("allow {}", permit.rule().map_or("-", |rule| &**rule)),
@@ -135,7 +133,7 @@ fn several_operations_are_asked_for_together() {
     use Operation::{Open, Resource, Tool};
     let policies = policies(RULES);
     let decide = |scope: &str, operations: &[Operation<'_>]| {
-        policies.decide(&caller(scope, &[]), operations, &Arguments::default()).map(|_| ())
+        policies.decide(&Call::of(&caller(scope, &[])).to(operations, &Arguments::default())).map(|_| ())
     };
     let both = [Resource("docs://a"), Tool("drop")];
     // Of the first that lacks one; a deny rule counts wherever it stands.
@@ -160,7 +158,10 @@ fn a_head_is_refused_for_its_scope_only_where_the_body_changes_nothing() {
         ("", "drop", None),
         ("mcp:drop", "drop", None),
     ] {
-        let decided = policies.decide_head(&caller(scope, &["sre"]), Some(&[Operation::Tool(tool)]));
+        let decided = policies.decide_head(&Call {
+            operations: &[Operation::Tool(tool)],
+            ..Call::of(&caller(scope, &["sre"]))
+        });
         assert_eq!(decided.err().as_ref().map(told).as_deref(), expected, "{scope} {tool}");
     }
 }
@@ -227,7 +228,7 @@ proptest! {
         let number = number.to_string();
         let decide = |scope: &str| {
             let arguments = Arguments::from_pairs(vec![("n", number.as_str())]);
-            policies.decide(&caller(scope, &groups), &[Operation::Tool(tool)], &arguments).map(|_| ())
+            policies.decide(&Call::of(&caller(scope, &groups)).to(&[Operation::Tool(tool)], &arguments)).map(|_| ())
         };
         let with = |added: usize| {
             let added = NAMES.iter().enumerate().filter(|(bit, _)| added >> bit & 1 == 1).map(|(_, name)| *name);

@@ -218,7 +218,7 @@ impl Record {
         let name = |name: &str| if name.is_empty() { None } else { Some(cut(name).to_owned()) };
         (self.tool, self.prompt, self.resource, self.task) = (None, None, None, None);
         match operation {
-            Operation::Open => {}
+            Operation::Open | Operation::Unknown => {}
             Operation::Tool(tool) => self.tool = name(tool),
             Operation::Prompt(prompt) => self.prompt = name(prompt),
             Operation::Resource(uri) => self.resource = name(uri),

@@ -53,6 +53,10 @@ pub struct Config {
     /// The hosts that requests to the resource may be for, as `Host` or `:authority` names them. Default:
     /// every one.
     pub allowed_hosts: Option<Vec<String>>,
+    /// Headers on which rules may decide (`to.headers`): names of headers that Envoy itself sets, in lower case.
+    /// Envoy must remove what a client sends by these names.
+    #[serde(default)]
+    pub trusted_headers: Vec<String>,
     /// Paths that pass to the upstream without a token, by GET and HEAD: health checks.
     #[serde(default)]
     pub health_paths: Vec<String>,
@@ -311,7 +315,7 @@ impl Default for KeyFetching {
     }
 }
 
-/// One rule: an operation, a caller, arguments. All that a rule says must hold for it to match.
+/// One rule: an operation, a caller, arguments, a time. All that a rule says must hold for it to match.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -332,7 +336,14 @@ pub struct Rule {
     /// condition of an allow rule and every condition of a deny rule.
     #[serde(default)]
     pub arguments: BTreeMap<String, ArgumentCondition>,
-    /// What a refused caller is told, instead of the text made from the rule.
+    /// When the rule holds. Default: always.
+    pub time: Option<TimeWindow>,
+    /// A further condition in CEL, the Common Expression Language, on `caller`, `args` and what else a call is:
+    /// `args.replicas <= 10 || "lead" in caller.groups`. What can't be evaluated meets no allow rule and every
+    /// deny rule.
+    pub when: Option<String>,
+    /// What a caller is told whom this rule refuses or does not let through, instead of the text made from the
+    /// rule.
     pub message: Option<String>,
 }
 
@@ -350,6 +361,14 @@ pub struct Operations {
     /// Resources by URI (`resources/read` and subscriptions).
     #[serde(default)]
     pub resources: Vec<String>,
+    /// Tasks by id (`tasks/get`, `tasks/result`, `tasks/cancel`, `tasks/update` and subscriptions); `*` alone
+    /// also means `tasks/list`.
+    #[serde(default)]
+    pub tasks: Vec<String>,
+    /// Requests by JSON-RPC method, whatever they are about. A method that MCP does not have is allowed by its
+    /// whole name only.
+    #[serde(default)]
+    pub methods: Vec<String>,
     /// Of `tools` (default: all) those that are read-only, or are not, by the catalogue. A tool that is not
     /// in it is never allowed and always denied by such a rule.
     pub read_only: Option<bool>,
@@ -358,7 +377,7 @@ pub struct Operations {
 }
 
 /// Callers. Everything that is given must hold; of a list, one entry.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Subjects {
@@ -372,6 +391,22 @@ pub struct Subjects {
     pub groups: Option<Vec<String>>,
     /// The user that Kubernetes says a token is of is one of these; `*` stands for any text.
     pub kubernetes_users: Option<Vec<String>>,
+    /// One of the token's scopes is one of these. Lacking it is no `insufficient_scope`: what a client may ask
+    /// for is the rule's `scope`.
+    pub scopes: Option<Vec<String>>,
+    /// The token's claims, each by its name or, with dots, by its path: a text, an integer or a truth value that
+    /// is one of these, or a list that has one of them. A claim that is absent or of another kind meets no
+    /// allow rule and every deny rule.
+    #[serde(default)]
+    pub claims: BTreeMap<String, Vec<Scalar>>,
+    /// The client's address, as Envoy determines it, is in one of these networks (`10.0.0.0/8`, `2001:db8::/32`,
+    /// `192.0.2.7`).
+    pub source: Option<Vec<String>>,
+    /// Headers by name, each with the values of which it must have one: device or location, as Envoy set them.
+    /// Names of `trusted_headers` only. A header that is absent or repeated meets no allow rule and every deny
+    /// rule.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Vec<String>>,
     /// The name of the caller's API key is one of these; `*` stands for any text.
     pub api_keys: Option<Vec<String>>,
     /// The SPIFFE ID of the workload that the connection comes from is one of these; `*` stands for any text, also
@@ -387,8 +422,48 @@ pub struct ArgumentCondition {
     /// The argument is one of these values, of the same type.
     #[serde(rename = "in")]
     pub one_of: Option<Vec<Scalar>>,
+    /// The argument is a text that matches one of these; `*` stands for any text.
+    pub glob: Option<Vec<String>>,
+    /// The argument is a text that begins with one of these. Of a path this says nothing: `/srv/../etc` begins
+    /// with `/srv/`.
+    pub prefix: Option<Vec<String>>,
     /// The argument is an integer, written without fraction and exponent, within these bounds.
     pub integer: Option<IntegerRange>,
+    /// The argument is a number, however it is written, within these bounds.
+    pub number: Option<NumberRange>,
+    /// The argument is this truth value.
+    pub boolean: Option<bool>,
+    /// The argument is there, or is not. `null` is neither.
+    pub present: Option<bool>,
+}
+
+/// Bounds of a number; both are inclusive and may be absent.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NumberRange {
+    /// The smallest value.
+    pub min: Option<f64>,
+    /// The largest value.
+    pub max: Option<f64>,
+}
+
+/// When a rule holds. All that is given must hold.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TimeWindow {
+    /// Weekdays, like `[mon-fri]` or `[mon, wed, fri-sun]`. Default: every day.
+    pub days: Option<Vec<String>>,
+    /// Hours of the day, like `08:00-18:00`; the end is not within. Over midnight (`22:00-06:00`) they belong to
+    /// the day on which they begin. Default: the whole day.
+    pub hours: Option<String>,
+    /// The time zone of days and hours, like `Europe/Zurich` or `UTC` (IANA Time Zone Database).
+    pub zone: Option<String>,
+    /// The instant from which the rule holds, with its offset, like `2026-12-20T00:00:00Z` (RFC 3339).
+    pub from: Option<String>,
+    /// The instant from which it holds no longer.
+    pub until: Option<String>,
 }
 
 /// Bounds of an integer; both are inclusive and may be absent.

@@ -188,7 +188,7 @@ fn plain(expected: &str) -> Option<Value> {
         "a string" => Value::String(String::new()),
         "a sequence" => Value::Array(Vec::new()),
         "a boolean" => Value::Bool(false),
-        "usize" | "u64" | "i64" => Value::from(0),
+        "usize" | "u64" | "i64" | "f64" => Value::from(0),
         other if other.starts_with("struct ") || other == "a map" => Value::Object(Map::new()),
         _ => return None,
     })
@@ -212,6 +212,7 @@ fn wanted(expected: &str, path: &str, written: Option<&Value>) -> String {
         ("a boolean", _) => "`true` or `false`".to_owned(),
         ("usize" | "u64", _) => "a whole number that is not negative".to_owned(),
         ("i64", _) => "a whole number".to_owned(),
+        ("f64", _) => "a number".to_owned(),
         (other, _) if other.starts_with("struct ") || other == "a map" => {
             "fields, like `{ name: value }`".to_owned()
         }
@@ -246,7 +247,7 @@ mod tests {
             "rules[0].idd did you mean `id`?",
             "rules[0].to.group did you mean `groups`?",
             "rules[1].denny did you mean `deny`?",
-            "x use one of `resource`, `resources`, `issuers`, `require_auth`, `token_review`, `api_keys`, `mesh_identity`, `rules`, `catalogue`, `token_exchange`, `token_passthrough`, `allowed_origins`, `allowed_hosts`, `health_paths`, `limits`, `allow_on_headers_stop_iteration`",
+            "x use one of `resource`, `resources`, `issuers`, `require_auth`, `token_review`, `api_keys`, `mesh_identity`, `rules`, `catalogue`, `token_exchange`, `token_passthrough`, `allowed_origins`, `allowed_hosts`, `trusted_headers`, `health_paths`, `limits`, `allow_on_headers_stop_iteration`",
         ];
         let mut wanted: Vec<_> = wanted.iter().map(|line| (*line).to_owned()).collect();
         wanted.sort();

@@ -17,6 +17,8 @@ pub struct Guarded<'a> {
     pub catalogue: Option<&'a Catalogue>,
     /// Its hosts.
     pub allowed_hosts: Option<&'a [String]>,
+    /// The headers on which rules may decide.
+    pub trusted_headers: &'a [String],
     /// How its upstream gets a token.
     pub token_exchange: Option<&'a TokenExchange>,
     /// Whether its upstream gets the caller's.
@@ -48,6 +50,7 @@ impl Config {
                 rules: self.rules.as_deref().ok_or_else(|| absent("rules"))?,
                 catalogue: self.catalogue.as_ref(),
                 allowed_hosts: self.allowed_hosts.as_deref(),
+                trusted_headers: &self.trusted_headers,
                 token_exchange: self.token_exchange.as_ref(),
                 token_passthrough: self.token_passthrough,
             }]);
@@ -67,12 +70,16 @@ impl Config {
         if resources.is_empty() {
             return Err(ConfigError::new("resources", "names no resource", "name at least one"));
         }
-        Ok(resources.iter().enumerate().map(|(place, resource)| resource.guarded(place)).collect())
+        Ok(resources
+            .iter()
+            .enumerate()
+            .map(|(place, resource)| resource.guarded(place, &self.trusted_headers))
+            .collect())
     }
 }
 
 impl Resource {
-    fn guarded(&self, place: usize) -> Guarded<'_> {
+    fn guarded<'a>(&'a self, place: usize, trusted_headers: &'a [String]) -> Guarded<'a> {
         let Self { resource, rules, catalogue, allowed_hosts, token_exchange, token_passthrough } = self;
         Guarded {
             place: Some(place),
@@ -80,6 +87,7 @@ impl Resource {
             rules,
             catalogue: catalogue.as_ref(),
             allowed_hosts: allowed_hosts.as_deref(),
+            trusted_headers,
             token_exchange: token_exchange.as_ref(),
             token_passthrough: *token_passthrough,
         }

@@ -16,8 +16,8 @@ mod token_exchange;
 
 pub use document::{
     Answers, ApiKey, ApiKeys, ArgumentCondition, Catalogue, Config, ForwardedClientCert, IntegerRange,
-    Introspection, Issuer, KeyFetching, Limits, MeshIdentity, Operations, Resource, Rule, Scalar, Subjects,
-    TokenReview, Tool,
+    Introspection, Issuer, KeyFetching, Limits, MeshIdentity, NumberRange, Operations, Resource, Rule,
+    Scalar, Subjects, TimeWindow, TokenReview, Tool,
 };
 pub use environment::{Environment, STAND_IN, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};

@@ -11,6 +11,7 @@ use crate::head::Head;
 use crate::jose::{HostCrypto, Sender};
 use crate::time::Timestamp;
 use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -229,6 +230,13 @@ impl Sender for Client {
         let (pairs, []) = digits.as_chunks::<2>() else { return None };
         let bytes: Vec<u8> = pairs.iter().map(|[high, low]| (high << 4) | low).collect();
         bytes.try_into().ok()
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        // With the port; of a client on a pipe a path.
+        let address = abi::property("source\0address").ok()?;
+        let address: SocketAddr = std::str::from_utf8(&address).ok()?.parse().ok()?;
+        Some(address.ip())
     }
 
     fn uri(&self) -> Option<String> {

@@ -54,8 +54,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     // The head's exit: without the flag the host gives no body before the head has gone on.
     if !settings.allow_on_headers_stop_iteration {
         let announced = headers::announced(head)?;
-        let operations = announced.as_ref().map(headers::Announced::operations);
-        let permit = policies.decide_head(caller, operations.as_deref())?;
+        let (method, operations) = announced.as_ref().map(headers::Announced::asks).unwrap_or_default();
+        let permit = policies.decide_head(&request.call(caller, method, &operations, None))?;
         request.release_head(UpstreamCredential::stripped_head(&permit));
     }
 
@@ -72,7 +72,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         }
         let operations = message.operations()?;
         let target = outgoing.target(&message.arguments)?;
-        let decision = policies.decide(caller, &operations, &message.arguments);
+        let arguments = Some(&message.arguments);
+        let decision = policies.decide(&request.call(caller, &message.method, &operations, arguments));
         request.note_decision(&operations, &decision);
         (decision?, target)
     } else {
@@ -81,8 +82,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnexpectedBody.into());
         }
         request.note_era(headers::era_without_message(head)?);
-        let nothing = Arguments::default();
-        (policies.decide(caller, &[Operation::Open], &nothing)?, outgoing.target(&nothing)?)
+        let permit = policies.decide(&request.call(caller, "", &[Operation::Open], None))?;
+        (permit, outgoing.target(&Arguments::default())?)
     };
 
     // Then, and only with a permit: what the upstream gets.

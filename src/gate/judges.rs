@@ -157,11 +157,12 @@ pub(super) async fn told_of(
     let token = Secret::new(token.expose().as_bytes().to_vec());
     let authorization = settings.authorization.clone();
     let (identifier, groups_claim) = (Rc::clone(&issuer.identifier), issuer.groups_claim.clone());
+    let paths = request.settings.claim_paths.clone();
     let (complaints, who) = (Rc::clone(&shared.judges.complaints), settings.name.clone());
     let task = |outbox| async move {
         let answer = introspect(outbox, endpoint, token, authorization, times.timeout).await;
         complaints.note(&who, answer.as_ref().err().copied());
-        match answer.map(|claims| claims.map(|claims| read(claims, &identifier, &groups_claim))) {
+        match answer.map(|claims| claims.map(|claims| read(claims, &identifier, &groups_claim, &paths))) {
             Ok(Some(Ok(told))) => {
                 let bytes = told.caller.held_bytes().saturating_add(told.validity.held_bytes());
                 fresh(Verdict::Yes(Rc::new(told)), times.yes, bytes)
@@ -176,9 +177,14 @@ pub(super) async fn told_of(
 }
 
 /// What was told is checked as a token's claims are.
-fn read(claims: Map<String, Value>, issuer: &Rc<str>, groups_claim: &str) -> Result<Told, Reason> {
+fn read(
+    claims: Map<String, Value>,
+    issuer: &Rc<str>,
+    groups_claim: &str,
+    paths: &[Rc<str>],
+) -> Result<Told, Reason> {
     let claims = VerifiedClaims::introspected(claims, issuer)?;
-    let caller = Rc::new(Caller::from_claims(&claims, issuer, groups_claim)?);
+    let caller = Rc::new(Caller::from_claims(&claims, issuer, groups_claim, paths)?);
     Ok(Told { caller, validity: claims.into_validity() })
 }
 

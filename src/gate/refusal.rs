@@ -245,6 +245,13 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::ArgumentType => answer(403, "an argument has the wrong type"),
         Reason::ArgumentNotInList => answer(403, "an argument has a value that is not accepted"),
         Reason::ArgumentOutOfRange => answer(403, "an argument is out of range"),
+        Reason::ArgumentNotAccepted => answer(403, "an argument is not accepted"),
+        Reason::ClaimMismatch => answer(403, "the token lacks a claim that this needs"),
+        Reason::SourceNotAllowed => answer(403, "not from this address"),
+        Reason::AttributeMismatch => answer(403, "not from this device or place"),
+        Reason::OutsideTimeWindow => answer(403, "not at this time"),
+        Reason::ConditionNotMet => answer(403, "a condition is not met"),
+        Reason::ConditionError => answer(403, "a condition can't be evaluated for this call"),
 
         Reason::UnknownTarget => answer(403, "an argument names no target"),
         Reason::SubjectTokenRefused => token("the token is not accepted for the upstream"),

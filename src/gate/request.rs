@@ -15,9 +15,10 @@ use crate::audit::{Outcome, Record};
 use crate::cache::SharedData;
 use crate::callout::{Callouts, StreamId};
 use crate::head::Head;
+use crate::identity::Caller;
 use crate::jose::{HostCrypto, KeySet, Sender, Unproven};
-use crate::mcp::{Era, Message, Operation};
-use crate::policy::{Denial, Permit};
+use crate::mcp::{Arguments, Era, Message, Operation};
+use crate::policy::{Call, Denial, Permit};
 use crate::reason::Reason;
 use crate::time::{Timestamp, UnixTime};
 use crate::upstream::UpstreamCredential;
@@ -287,6 +288,26 @@ impl Request {
 
     pub(super) fn sender(&self) -> &dyn Sender {
         &*self.shared.sender
+    }
+
+    /// The request as rules see it, as far as its head tells.
+    pub(super) fn call<'a>(
+        &'a self,
+        caller: &'a Caller,
+        method: &'a str,
+        operations: &'a [Operation<'a>],
+        arguments: Option<&'a Arguments<'a>>,
+    ) -> Call<'a> {
+        Call {
+            caller,
+            has_claims: true,
+            method,
+            operations,
+            arguments,
+            head: Some(&self.head),
+            sender: Some(self.sender()),
+            now: Some(self.now()),
+        }
     }
 
     pub(super) fn now(&self) -> UnixTime {

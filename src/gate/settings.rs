@@ -11,6 +11,7 @@ use crate::cache::MAX_TOKENS;
 use crate::callout::Endpoint;
 use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
 use crate::oauth::is_one_path;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub issuers: Vec<IssuerSettings>,
     /// Who says whose a token is that no issuer speaks for.
     pub token_review: Option<Rc<ReviewSettings>>,
+    /// The claims that rules read, by their paths.
+    pub claim_paths: Vec<Rc<str>>,
     /// API keys.
     pub api_keys: Option<ApiKeySettings>,
     /// Workloads.
@@ -76,6 +79,7 @@ impl Settings {
             catalogue: _,
             allowed_origins,
             allowed_hosts: _,
+            trusted_headers,
             health_paths,
             limits,
             token_exchange: _,
@@ -120,15 +124,19 @@ impl Settings {
             );
         }
         check_origins(allowed_origins, &mut errors);
+        check_trusted_headers(trusted_headers, &mut errors);
         check_health_paths(health_paths, &resources, &mut errors);
         if !errors.is_empty() {
             return Err(Errors(errors));
         }
+        let paths: BTreeSet<Rc<str>> =
+            resources.iter().flat_map(|resource| resource.policies.claim_paths().cloned()).collect();
         Ok(Self {
             resources,
             require_auth: *require_auth,
             issuers: compiled,
             token_review: review,
+            claim_paths: paths.into_iter().collect(),
             api_keys: compiled_keys,
             mesh,
             allowed_origins: allowed_origins.clone(),
@@ -190,6 +198,23 @@ fn check_origins(origins: &[String], errors: &mut Vec<ConfigError>) {
                     .value(origin.as_str()),
             );
         }
+    }
+}
+
+/// What a rule decides on must be what Envoy says, never what a client or this filter does.
+fn check_trusted_headers(names: &[String], errors: &mut Vec<ConfigError>) {
+    const CLIENTS: &[&str] =
+        &["authorization", "cookie", "host", "origin", "referer", "user-agent", "forwarded"];
+    for (index, name) in names.iter().enumerate() {
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let (reason, fix) = if name.is_empty() || name.len() > 128 || !name.bytes().all(is_plain) {
+            ("is no name of a header", "write it in lower case, like `x-device-trust`")
+        } else if CLIENTS.contains(&name.as_str()) || name.starts_with("mcp-") {
+            ("is a header of clients", "name one that Envoy sets, like `x-device-trust`")
+        } else {
+            continue;
+        };
+        errors.push(ConfigError::new(format!("trusted_headers[{index}]"), reason, fix).value(name.as_str()));
     }
 }
 

@@ -144,6 +144,7 @@ async fn verify(
     jws.algorithm(expected.algorithms)?;
     let keys = request.keys(issuer, jws.key_id()?).await?;
     let (claims, proof) = VerifiedClaims::verify(jws, &keys, &expected, request.signatures())?;
-    let caller = Rc::new(Caller::from_claims(&claims, &issuer.identifier, &issuer.groups_claim)?);
+    let paths = &request.settings.claim_paths;
+    let caller = Rc::new(Caller::from_claims(&claims, &issuer.identifier, &issuer.groups_claim, paths)?);
     Ok(VerifiedToken { issuer: issuer.index, proof, validity: claims.into_validity(), caller })
 }

@@ -7,6 +7,7 @@
 use crate::json::{Map, Value};
 use crate::reason::Reason;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::net::IpAddr;
 
 /// The claim.
 const CONFIRMATION: &str = "cnf";
@@ -18,6 +19,9 @@ pub trait Sender {
     /// SHA-256 of the client's certificate in DER, whose key the handshake of this very connection has
     /// proved; `None` where there is none. What a header says of a certificate is no proof.
     fn certificate(&self) -> Option<[u8; 32]>;
+
+    /// The client's address as the host determines it; `None` where it has none.
+    fn address(&self) -> Option<IpAddr>;
 
     /// The first URI among the names of that certificate (RFC 5280 section 4.2.1.6), if Envoy verified it: its
     /// listener must be told to.
@@ -32,6 +36,10 @@ pub struct Unproven;
 
 impl Sender for Unproven {
     fn certificate(&self) -> Option<[u8; 32]> {
+        None
+    }
+
+    fn address(&self) -> Option<IpAddr> {
         None
     }
 }
@@ -71,6 +79,10 @@ mod tests {
     impl Sender for Shown {
         fn certificate(&self) -> Option<[u8; 32]> {
             self.0
+        }
+
+        fn address(&self) -> Option<IpAddr> {
+            None
         }
     }
 

@@ -76,17 +76,18 @@ pub struct Announced<'a> {
 }
 
 impl Announced<'_> {
-    /// The operations as far as the head tells them; a method whose object stands in the body only
-    /// tells nothing.
+    /// The method, and the operations as far as the head tells them; a method whose object stands in the body
+    /// only tells nothing.
     #[must_use]
-    pub fn operations(&self) -> Vec<Operation<'_>> {
+    pub fn asks(&self) -> (&str, Vec<Operation<'_>>) {
         let name = self.name.as_deref().unwrap_or_default();
-        match shape(&self.method) {
+        let operations = match shape(&self.method) {
             Some(Shape::ToolName) => vec![Operation::Tool(name)],
             Some(Shape::PromptName) => vec![Operation::Prompt(name)],
             Some(Shape::ResourceUri) if self.name.is_some() => vec![Operation::Resource(name)],
             _ => Vec::new(),
-        }
+        };
+        (&self.method, operations)
     }
 }
 

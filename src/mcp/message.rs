@@ -107,13 +107,12 @@ impl<'a> Message<'a> {
     /// What the message asks to act on; every one of them must be allowed. Never empty.
     ///
     /// # Errors
-    /// [`Reason::UnknownMethod`], or [`Reason::InvalidMessage`] where the method's parameters don't
-    /// say what it acts on.
+    /// [`Reason::InvalidMessage`] where the method's parameters don't say what it acts on.
     pub fn operations(&self) -> Result<Vec<Operation<'_>>, Reason> {
         if self.role == Role::Response {
             return Ok(vec![Operation::Open]);
         }
-        let shape = shape(&self.method).ok_or(Reason::UnknownMethod)?;
+        let Some(shape) = shape(&self.method) else { return Ok(vec![Operation::Unknown]) };
         if (shape == Shape::Notification) != (self.role == Role::Notification) {
             return Err(Reason::InvalidMessage);
         }

@@ -13,6 +13,8 @@ pub enum Operation<'a> {
     Resource(&'a str),
     /// A use of the task with this id; empty where the method names none.
     Task(&'a str),
+    /// A method that MCP does not have.
+    Unknown,
 }
 
 /// Where a method names what it acts on.
@@ -36,6 +38,14 @@ pub enum Shape {
     TaskId,
     /// All tasks.
     TaskList,
+}
+
+impl Shape {
+    /// Whether a request of this shape is about nothing that rules must allow.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Notification)
+    }
 }
 
 /// Whether 2026-07-28 has removed `method` ("Changes"); of a modern request it is unknown.

@@ -77,15 +77,26 @@ impl Rule {
             && cover(&self.tools.patterns, &other.tools.patterns)
             && cover(&self.prompts, &other.prompts)
             && cover(&self.resources, &other.resources)
+            && cover(&self.tasks, &other.tasks)
+            && cover(&self.methods, &other.methods)
             && self.subjects.cover(&other.subjects)
+            && match (&self.time, &other.time) {
+                (None, _) => true,
+                (Some(ours), Some(theirs)) => ours.covers(theirs),
+                (Some(_), None) => false,
+            }
+            && self.when.as_ref().is_none_or(|ours| other.when.as_ref().is_some_and(|theirs| ours.is(theirs)))
     }
 
     fn is_open_to_all(&self) -> bool {
         self.effect == Effect::Allow
             && self.arguments.is_empty()
             && self.scope.is_empty()
-            && self.tools.annotated.is_none()
-            && self.tools.patterns.iter().any(|pattern| pattern.covers(&Pattern::new("*")))
+            && self.time.is_none()
+            && self.when.is_none()
+            && (self.tools.annotated.is_none()
+                && self.tools.patterns.iter().any(|pattern| pattern.covers(&Pattern::new("*")))
+                || self.methods.iter().any(|pattern| pattern.matches("tools/call")))
             && self.subjects.cover(&Subjects::default())
     }
 }
@@ -98,7 +109,19 @@ fn cover(ours: &[Pattern], others: &[Pattern]) -> bool {
 impl Subjects {
     /// Whether every caller of the others is one of these.
     fn cover(&self, others: &Self) -> bool {
-        let Self { issuer, subjects, client_ids, groups, kubernetes_users, api_keys, spiffe_ids } = self;
+        let Self {
+            issuer,
+            subjects,
+            client_ids,
+            groups,
+            scopes,
+            claims,
+            source,
+            headers,
+            kubernetes_users,
+            api_keys,
+            spiffe_ids,
+        } = self;
         let named = |ours: &Option<Vec<Pattern>>, theirs: &Option<Vec<Pattern>>| {
             ours.as_ref().is_none_or(|ours| theirs.as_ref().is_some_and(|theirs| cover(ours, theirs)))
         };
@@ -112,13 +135,34 @@ impl Subjects {
             && within(client_ids, &others.client_ids)
             && within(groups, &others.groups)
             && named(kubernetes_users, &others.kubernetes_users)
+            && within(scopes, &others.scopes)
+            && claims.iter().all(|(path, ours)| {
+                others
+                    .claims
+                    .iter()
+                    .any(|(other, theirs)| path == other && theirs.iter().all(|value| ours.contains(value)))
+            })
+            && headers.iter().all(|(name, ours)| {
+                others
+                    .headers
+                    .iter()
+                    .any(|(other, theirs)| name == other && theirs.iter().all(|value| ours.contains(value)))
+            })
+            && source.as_ref().is_none_or(|ours| {
+                others.source.as_ref().is_some_and(|theirs| {
+                    theirs.iter().all(|network| ours.iter().any(|our| our.covers(network)))
+                })
+            })
             && named(api_keys, &others.api_keys)
             && named(spiffe_ids, &others.spiffe_ids)
     }
 
     fn names_without_issuer(&self) -> bool {
-        let Self { issuer, subjects, client_ids, groups, kubernetes_users, api_keys, spiffe_ids } = self;
+        let Self {
+            issuer, subjects, client_ids, groups, claims, kubernetes_users, api_keys, spiffe_ids, ..
+        } = self;
         let is_another = kubernetes_users.is_some() || api_keys.is_some() || spiffe_ids.is_some();
-        issuer.is_none() && !is_another && (subjects.is_some() || client_ids.is_some() || groups.is_some())
+        let names = subjects.is_some() || client_ids.is_some() || groups.is_some() || !claims.is_empty();
+        issuer.is_none() && !is_another && names
     }
 }

@@ -1,128 +1,218 @@
 //! Conditions on one argument, on its JSON as it is written.
 
+use super::clause::Verdict;
+use super::pattern::Pattern;
 use crate::config::Scalar;
 use crate::json::{Kind, Reader};
 use crate::reason::Reason;
+use std::borrow::Cow;
 
 /// How much of a value is told back to the caller.
 const MAX_SHOWN: usize = 64;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Condition {
     OneOf(Vec<Scalar>),
+    Glob(Vec<Pattern>),
+    Prefix(Vec<String>),
     Integer { min: Option<i64>, max: Option<i64> },
-}
-
-/// Why an argument does not meet a condition; `text` is for the caller, who sent the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unmet {
-    pub(super) reason: Reason,
-    pub(super) text: String,
+    Number { min: Option<f64>, max: Option<f64> },
+    Boolean(bool),
+    Present(bool),
 }
 
 impl Condition {
     /// Whether the argument meets the condition.
-    pub(super) fn check(&self, raw: Option<&str>) -> Result<(), Unmet> {
-        let unmet = |reason, text: String| Err(Unmet { reason, text });
-        let out_of_range = |text| Err(Unmet { reason: Reason::ArgumentOutOfRange, text });
+    pub(super) fn check(&self, raw: Option<&str>) -> Verdict {
         let Some(raw) = raw else {
-            return unmet(Reason::ArgumentMissing, "is needed".to_owned());
+            return match self {
+                Self::Present(false) => Verdict::Holds,
+                Self::Present(true) => Verdict::Fails(Reason::ArgumentMissing),
+                _ => Verdict::Unevaluated(Reason::ArgumentMissing),
+            };
         };
-        match (self, read(raw)) {
-            (Self::OneOf(values), Some(Given::Scalar(given))) if values.contains(&given) => Ok(()),
-            (Self::OneOf(values), Some(given)) => {
-                if values.iter().any(|value| given.is_like(value)) {
-                    unmet(Reason::ArgumentNotInList, format!("{} is not an accepted value", shown(raw)))
-                } else {
-                    unmet(Reason::ArgumentType, "has the wrong type".to_owned())
-                }
+        let given = Given::read(raw);
+        let accepted =
+            |accepted: bool, reason| if accepted { Verdict::Holds } else { Verdict::Fails(reason) };
+        match (self, &given) {
+            (Self::OneOf(values), _) if values.iter().any(|value| given.is(value)) => Verdict::Holds,
+            (Self::OneOf(values), _) if values.iter().any(|value| given.is_like(value)) => {
+                Verdict::Fails(Reason::ArgumentNotInList)
             }
-            (Self::Integer { min, max }, Some(Given::Scalar(Scalar::Integer(number)))) => match (min, max) {
-                (Some(min), _) if number < *min => out_of_range(format!("{number} is below {min}")),
-                (_, Some(max)) if number > *max => out_of_range(format!("{number} is above {max}")),
-                _ => Ok(()),
-            },
+            (Self::Glob(patterns), Given::Text(text)) => {
+                accepted(patterns.iter().any(|pattern| pattern.matches(text)), Reason::ArgumentNotAccepted)
+            }
+            (Self::Prefix(prefixes), Given::Text(text)) => accepted(
+                prefixes.iter().any(|prefix| text.starts_with(prefix.as_str())),
+                Reason::ArgumentNotAccepted,
+            ),
+            (Self::Integer { min, max }, Given::Integer(number)) => accepted(
+                min.is_none_or(|min| *number >= min) && max.is_none_or(|max| *number <= max),
+                Reason::ArgumentOutOfRange,
+            ),
             // Beyond 64 bits only the side counts, and only if it is bounded.
-            (Self::Integer { min, max }, Some(Given::LargeInteger)) => {
-                match (raw.starts_with('-'), min, max) {
-                    (true, Some(min), _) => out_of_range(format!("is below {min}")),
-                    (false, _, Some(max)) => out_of_range(format!("is above {max}")),
-                    _ => Ok(()),
+            (Self::Integer { min, max }, Given::LargeInteger) => {
+                let bound = if raw.starts_with('-') { min } else { max };
+                accepted(bound.is_none(), Reason::ArgumentOutOfRange)
+            }
+            (Self::Number { min, max }, _) => match number(raw) {
+                Some(number) => accepted(
+                    min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max),
+                    Reason::ArgumentOutOfRange,
+                ),
+                None => Verdict::Unevaluated(Reason::ArgumentType),
+            },
+            (Self::Boolean(wanted), Given::Bool(given)) => {
+                accepted(wanted == given, Reason::ArgumentNotAccepted)
+            }
+            // To some servers it is absent, to others it is not.
+            (Self::Present(_), Given::Null) => Verdict::Unevaluated(Reason::ArgumentType),
+            (Self::Present(wanted), _) => accepted(*wanted, Reason::ArgumentNotAccepted),
+            _ => Verdict::Unevaluated(Reason::ArgumentType),
+        }
+    }
+
+    /// Why the argument does not meet the condition, for the caller, who sent the value.
+    pub(super) fn say(&self, raw: Option<&str>, reason: Reason) -> String {
+        let Some(raw) = raw else { return "is needed".to_owned() };
+        match (reason, self) {
+            (Reason::ArgumentOutOfRange, Self::Integer { min, max }) => {
+                let Given::Integer(number) = Given::read(raw) else {
+                    return match (raw.starts_with('-'), min, max) {
+                        (true, Some(min), _) => format!("is below {min}"),
+                        (_, _, Some(max)) => format!("is above {max}"),
+                        _ => "is out of range".to_owned(),
+                    };
+                };
+                match (min, max) {
+                    (Some(min), _) if number < *min => format!("{number} is below {min}"),
+                    (_, Some(max)) => format!("{number} is above {max}"),
+                    _ => "is out of range".to_owned(),
                 }
             }
-            (Self::Integer { .. }, _) => {
-                unmet(Reason::ArgumentType, "must be an integer, without fraction and exponent".to_owned())
+            (Reason::ArgumentOutOfRange, Self::Number { min, max }) => {
+                let given = number(raw).unwrap_or_default();
+                match (min, max) {
+                    (Some(min), _) if given < *min => format!("{} is below {}", shown(raw), written(*min)),
+                    (_, Some(max)) => format!("{} is above {}", shown(raw), written(*max)),
+                    _ => "is out of range".to_owned(),
+                }
             }
-            (Self::OneOf(_), None) => unmet(Reason::ArgumentType, "has the wrong type".to_owned()),
+            (Reason::ArgumentType, Self::Integer { .. }) => {
+                "must be an integer, without fraction and exponent".to_owned()
+            }
+            (Reason::ArgumentType, _) => "has the wrong type".to_owned(),
+            (_, Self::Present(_)) => "must not be there".to_owned(),
+            _ => format!("{} is not an accepted value", shown(raw)),
         }
     }
 }
 
-enum Given {
-    Scalar(Scalar),
+enum Given<'a> {
+    Text(Cow<'a, str>),
+    Integer(i64),
     /// An integer that does not fit 64 bits.
     LargeInteger,
+    Bool(bool),
+    Null,
+    /// An array, an object, or a number with a fraction or an exponent: servers differ in whether `5.0` and
+    /// `5e0` are the integer 5.
+    Other,
 }
 
-impl Given {
+impl<'a> Given<'a> {
+    /// A value as it is written.
+    fn read(raw: &'a str) -> Self {
+        let mut reader = Reader::new(raw);
+        let read = match reader.kind() {
+            Ok(Kind::String) => reader.string().map(Self::Text),
+            Ok(Kind::Bool) => reader.bool().map(Self::Bool),
+            Ok(Kind::Null) => Ok(Self::Null),
+            Ok(Kind::Number) => reader.number().map(|number| {
+                if number.contains(['.', 'e', 'E']) {
+                    return Self::Other;
+                }
+                number.parse().map_or(Self::LargeInteger, Self::Integer)
+            }),
+            Ok(Kind::Array | Kind::Object) | Err(_) => Ok(Self::Other),
+        };
+        read.unwrap_or(Self::Other)
+    }
+
+    fn is(&self, value: &Scalar) -> bool {
+        match (self, value) {
+            (Self::Text(given), Scalar::Text(value)) => given == value,
+            (Self::Integer(given), Scalar::Integer(value)) => given == value,
+            (Self::Bool(given), Scalar::Bool(value)) => given == value,
+            _ => false,
+        }
+    }
+
     fn is_like(&self, value: &Scalar) -> bool {
         matches!(
             (self, value),
-            (Self::Scalar(Scalar::Text(_)), Scalar::Text(_))
-                | (Self::Scalar(Scalar::Bool(_)), Scalar::Bool(_))
-                | (Self::Scalar(Scalar::Integer(_)) | Self::LargeInteger, Scalar::Integer(_))
+            (Self::Text(_), Scalar::Text(_))
+                | (Self::Bool(_), Scalar::Bool(_))
+                | (Self::Integer(_) | Self::LargeInteger, Scalar::Integer(_))
         )
     }
 }
 
-/// A scalar as it is written. A number with a fraction or an exponent is none: servers differ in
-/// whether `5.0` and `5e0` are the integer 5.
-fn read(raw: &str) -> Option<Given> {
+/// A number, however it is written, if it is not too large for 64 bits of a float.
+fn number(raw: &str) -> Option<f64> {
     let mut reader = Reader::new(raw);
-    match reader.kind().ok()? {
-        Kind::String => Some(Given::Scalar(Scalar::Text(reader.string().ok()?.into_owned()))),
-        Kind::Bool => Some(Given::Scalar(Scalar::Bool(reader.bool().ok()?))),
-        Kind::Number => {
-            let number = reader.number().ok()?;
-            if number.contains(['.', 'e', 'E']) {
-                return None;
-            }
-            Some(number.parse().map_or(Given::LargeInteger, |number| Given::Scalar(Scalar::Integer(number))))
-        }
-        Kind::Null | Kind::Array | Kind::Object => None,
+    if reader.kind() != Ok(Kind::Number) {
+        return None;
     }
+    reader.number().ok()?.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-fn shown(raw: &str) -> String {
-    if raw.len() <= MAX_SHOWN { raw.to_owned() } else { "the value".to_owned() }
+fn written(number: f64) -> String {
+    serde_json::Number::from_f64(number).map(|number| number.to_string()).unwrap_or_default()
+}
+
+fn shown(raw: &str) -> &str {
+    if raw.len() <= MAX_SHOWN { raw } else { "the value" }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The verdict's reason and what the caller is told; whether a deny rule takes it for met.
+    fn check(condition: &Condition, raw: Option<&str>) -> (String, bool) {
+        match condition.check(raw) {
+            Verdict::Holds => (String::new(), true),
+            Verdict::Fails(reason) => (format!("{}: {}", reason.code(), condition.say(raw, reason)), false),
+            Verdict::Unevaluated(reason) => {
+                (format!("{}: {}", reason.code(), condition.say(raw, reason)), true)
+            }
+            Verdict::Unknown => panic!("an argument is known here"),
+        }
+    }
+
     #[test]
     fn integers_are_integers_as_written() {
         let condition = Condition::Integer { min: Some(0), max: Some(10) };
         for raw in ["0", "10", "-0", "3"] {
-            assert_eq!(condition.check(Some(raw)), Ok(()), "{raw}");
+            assert_eq!(condition.check(Some(raw)), Verdict::Holds, "{raw}");
         }
-        const INTEGER: &str = "must be an integer, without fraction and exponent";
-        for (raw, reason, text) in [
-            ("50", Reason::ArgumentOutOfRange, "50 is above 10"),
-            ("-1", Reason::ArgumentOutOfRange, "-1 is below 0"),
-            ("99999999999999999999", Reason::ArgumentOutOfRange, "is above 10"),
-            ("-99999999999999999999", Reason::ArgumentOutOfRange, "is below 0"),
-            ("5.0", Reason::ArgumentType, INTEGER),
-            ("5e0", Reason::ArgumentType, INTEGER),
-            ("\"5\"", Reason::ArgumentType, INTEGER),
-            ("true", Reason::ArgumentType, INTEGER),
-            ("null", Reason::ArgumentType, INTEGER),
-            ("[5]", Reason::ArgumentType, INTEGER),
+        const INTEGER: &str = "argument_type: must be an integer, without fraction and exponent";
+        for (raw, text) in [
+            ("50", "argument_out_of_range: 50 is above 10"),
+            ("-1", "argument_out_of_range: -1 is below 0"),
+            ("99999999999999999999", "argument_out_of_range: is above 10"),
+            ("-99999999999999999999", "argument_out_of_range: is below 0"),
+            ("5.0", INTEGER),
+            ("5e0", INTEGER),
+            ("\"5\"", INTEGER),
+            ("true", INTEGER),
+            ("null", INTEGER),
+            ("[5]", INTEGER),
         ] {
-            assert_eq!(condition.check(Some(raw)), Err(Unmet { reason, text: text.into() }), "{raw}");
+            assert_eq!(check(&condition, Some(raw)), (text.to_owned(), text == INTEGER), "{raw}");
         }
-        assert_eq!(condition.check(None).unwrap_err().reason, Reason::ArgumentMissing);
+        assert_eq!(check(&condition, None), ("argument_missing: is needed".to_owned(), true));
     }
 
     #[test]
@@ -130,12 +220,12 @@ mod tests {
         let from = Condition::Integer { min: Some(11), max: None };
         let until = Condition::Integer { min: None, max: Some(-1) };
         for raw in ["11", "9223372036854775807", "9223372036854775808", "99999999999999999999"] {
-            assert_eq!(from.check(Some(raw)), Ok(()), "{raw}");
-            assert!(until.check(Some(raw)).is_err(), "{raw}");
+            assert_eq!(from.check(Some(raw)), Verdict::Holds, "{raw}");
+            assert_eq!(until.check(Some(raw)), Verdict::Fails(Reason::ArgumentOutOfRange), "{raw}");
         }
         for raw in ["-1", "-9223372036854775808", "-9223372036854775809"] {
-            assert_eq!(until.check(Some(raw)), Ok(()), "{raw}");
-            assert!(from.check(Some(raw)).is_err(), "{raw}");
+            assert_eq!(until.check(Some(raw)), Verdict::Holds, "{raw}");
+            assert_eq!(from.check(Some(raw)), Verdict::Fails(Reason::ArgumentOutOfRange), "{raw}");
         }
     }
 
@@ -143,18 +233,61 @@ mod tests {
     fn values_are_compared_with_their_type() {
         let condition = Condition::OneOf(vec![Scalar::Text("web".into()), Scalar::Integer(7)]);
         for raw in ["\"web\"", "\"w\\u0065b\"", "7"] {
-            assert_eq!(condition.check(Some(raw)), Ok(()), "{raw}");
+            assert_eq!(condition.check(Some(raw)), Verdict::Holds, "{raw}");
         }
-        for (raw, reason) in [
-            ("\"Web\"", Reason::ArgumentNotInList),
-            ("\"7\"", Reason::ArgumentNotInList),
-            ("8", Reason::ArgumentNotInList),
-            ("99999999999999999999", Reason::ArgumentNotInList),
-            ("7.0", Reason::ArgumentType),
-            ("true", Reason::ArgumentType),
-            ("{\"web\":1}", Reason::ArgumentType),
+        for (raw, verdict) in [
+            ("\"Web\"", Verdict::Fails(Reason::ArgumentNotInList)),
+            ("\"7\"", Verdict::Fails(Reason::ArgumentNotInList)),
+            ("8", Verdict::Fails(Reason::ArgumentNotInList)),
+            ("99999999999999999999", Verdict::Fails(Reason::ArgumentNotInList)),
+            ("7.0", Verdict::Unevaluated(Reason::ArgumentType)),
+            ("true", Verdict::Unevaluated(Reason::ArgumentType)),
+            ("{\"web\":1}", Verdict::Unevaluated(Reason::ArgumentType)),
         ] {
-            assert_eq!(condition.check(Some(raw)).unwrap_err().reason, reason, "{raw}");
+            assert_eq!(condition.check(Some(raw)), verdict, "{raw}");
         }
+    }
+
+    #[test]
+    fn texts_numbers_truth_and_presence() {
+        let glob = Condition::Glob(vec![Pattern::new("team-*-dev"), Pattern::new("shared")]);
+        let prefix = Condition::Prefix(vec!["/srv/".into()]);
+        let number = Condition::Number { min: Some(-1.5), max: Some(10.0) };
+        let (yes, there, absent) =
+            (Condition::Boolean(true), Condition::Present(true), Condition::Present(false));
+        const TYPE: &str = "argument_type: has the wrong type";
+        for (condition, raw, told, met_by_deny) in [
+            (&glob, "\"team-a-dev\"", "", true),
+            (&glob, "\"te\\u0061m-a-dev\"", "", true),
+            (&glob, "\"shared\"", "", true),
+            (&glob, "\"shared2\"", "argument_not_accepted: \"shared2\" is not an accepted value", false),
+            (&glob, "7", TYPE, true),
+            (&glob, "[\"shared\"]", TYPE, true),
+            (&prefix, "\"/srv/x\"", "", true),
+            (&prefix, "\"/srv\"", "argument_not_accepted: \"/srv\" is not an accepted value", false),
+            (&prefix, "null", TYPE, true),
+            (&number, "10", "", true),
+            (&number, "10.0", "", true),
+            (&number, "1e1", "", true),
+            (&number, "-1.5", "", true),
+            (&number, "10.1", "argument_out_of_range: 10.1 is above 10.0", false),
+            (&number, "-1.6", "argument_out_of_range: -1.6 is below -1.5", false),
+            (&number, "1e999", TYPE, true),
+            (&number, "\"1\"", TYPE, true),
+            (&yes, "true", "", true),
+            (&yes, "false", "argument_not_accepted: false is not an accepted value", false),
+            (&yes, "\"true\"", TYPE, true),
+            (&yes, "1", TYPE, true),
+            (&there, "0", "", true),
+            (&there, "\"\"", "", true),
+            (&there, "null", TYPE, true),
+            (&absent, "0", "argument_not_accepted: must not be there", false),
+            (&absent, "null", TYPE, true),
+        ] {
+            assert_eq!(check(condition, Some(raw)), (told.to_owned(), met_by_deny), "{condition:?} {raw}");
+        }
+        // A deny rule for what has the argument leaves alone what has it not.
+        assert_eq!(check(&there, None), ("argument_missing: is needed".to_owned(), false));
+        assert_eq!(check(&absent, None), (String::new(), true));
     }
 }

@@ -160,9 +160,9 @@ fn can_hold(condition: &ArgumentCondition, property: &Value) -> bool {
         Scalar::Integer(_) => takes_integer,
         Scalar::Bool(_) => takes("boolean"),
     };
-    match (&condition.one_of, &condition.integer) {
-        (Some(values), _) => values.iter().any(fits),
-        (None, Some(_)) => takes_integer,
-        (None, None) => true,
-    }
+    let ArgumentCondition { one_of, glob, prefix, integer, number, boolean, present: _ } = condition;
+    one_of.as_ref().is_none_or(|values| values.iter().any(fits))
+        && (glob.is_none() && prefix.is_none() || takes("string"))
+        && (integer.is_none() && number.is_none() || takes_integer)
+        && (boolean.is_none() || takes("boolean"))
 }

@@ -1,11 +1,11 @@
 //! The decision: deny rules first, then the first allow rule that matches, else the scope with which one
 //! would, else the reason of the nearest one.
 
-use super::argument::Unmet;
-use super::pattern::Pattern;
-use super::{Effect, PolicySet, Rule, Subjects};
-use crate::identity::Caller;
-use crate::mcp::{Arguments, Operation};
+use super::call::Call;
+use super::clause::{Clause, State};
+use super::index::Merged;
+use super::{Effect, PolicySet, Rule};
+use crate::mcp::Operation;
 use crate::oauth::Scope;
 use crate::reason::Reason;
 use std::rc::Rc;
@@ -46,7 +46,7 @@ pub struct Denial {
     pub rule: Option<Rc<str>>,
     /// Which of the request's operations is denied, by its place among them.
     pub operation: usize,
-    /// The argument that failed.
+    /// The argument that failed, of the rule's first clause that did.
     pub argument: Option<Rc<str>>,
     /// What a token must have for this very request, where it lacks nothing else.
     pub scope: Scope,
@@ -60,35 +60,38 @@ impl From<Reason> for Denial {
     }
 }
 
+/// The method by which a client finds out what the server speaks; always open.
+const DISCOVER: &str = "server/discover";
+
+/// What can be said of a call, of which not everything need be known.
+enum Judgement {
+    Allowed(Permit),
+    Denied(Denial),
+    Undecided,
+}
+
 impl PolicySet {
-    /// Decides whether `caller` may do all of `operations` with `arguments`.
+    /// Decides whether the caller may do all that the call asks for.
     ///
     /// # Errors
     /// The denial of the first operation that is not allowed; where scopes are all that lacks, of the first
-    /// that lacks one, with the scope that all of them need.
-    pub fn decide(
-        &self,
-        caller: &Caller,
-        operations: &[Operation<'_>],
-        arguments: &Arguments<'_>,
-    ) -> Result<Permit, Denial> {
-        let mut permit = Permit { reason: Reason::Allowed, rule: None };
-        let (mut scope, mut lacking) = (Scope::default(), None);
-        for (operation, named) in
-            operations.iter().enumerate().filter(|(_, named)| **named != Operation::Open)
-        {
-            let rule = self
-                .nearest(caller, *named, arguments, &scope)
-                .map_err(|denial| Denial { operation, ..denial })?;
-            scope.extend(&rule.scope);
-            if !caller.scope.covers(&rule.scope) {
-                lacking.get_or_insert((operation, rule));
-            }
-            permit.rule = Some(Rc::clone(&rule.id));
+    /// that lacks one, with the scope that all of them need. [`Reason::Internal`] where it depends on what the
+    /// call leaves unknown.
+    pub fn decide(&self, call: &Call<'_>) -> Result<Permit, Denial> {
+        match self.judge(call) {
+            Judgement::Allowed(permit) => Ok(permit),
+            Judgement::Denied(denial) => Err(denial),
+            Judgement::Undecided => Err(Reason::Internal.into()),
         }
-        match lacking {
-            None => Ok(permit),
-            Some((operation, rule)) => Err(Denial { operation, ..rule.lacks(scope) }),
+    }
+
+    /// As [`Self::decide`], `None` where it depends on what the call leaves unknown.
+    #[must_use]
+    pub fn foretell(&self, call: &Call<'_>) -> Option<Result<Permit, Denial>> {
+        match self.judge(call) {
+            Judgement::Allowed(permit) => Some(Ok(permit)),
+            Judgement::Denied(denial) => Some(Err(denial)),
+            Judgement::Undecided => None,
         }
     }
 
@@ -107,113 +110,174 @@ impl PolicySet {
         Permit { reason: Reason::Health, rule: None }
     }
 
-    /// Decides by what a head tells (`Mcp-Method`, `Mcp-Name`), where arguments are not known yet:
-    /// refuses only what no arguments could make allowed. `operations` is `None` for a client that
-    /// sends no such headers.
+    /// Decides by what a head tells (`Mcp-Method`, `Mcp-Name`), where arguments are not known yet: refuses only
+    /// what none could make allowed. A client that sends no such headers asks for nothing yet.
     ///
     /// # Errors
     /// The denial of the first operation that can't be allowed.
-    pub fn decide_head(
-        &self,
-        caller: &Caller,
-        operations: Option<&[Operation<'_>]>,
-    ) -> Result<HeadPermit, Denial> {
-        let operations = operations.unwrap_or_default();
-        let about = |operation| self.rules.iter().filter(move |rule| rule.is_about(caller, operation));
-        if operations.iter().all(|operation| about(*operation).all(|rule| rule.arguments.is_empty())) {
-            // Whatever the arguments are, the decision is this.
-            return self.decide(caller, operations, &Arguments::default()).map(|_| HeadPermit(()));
+    pub fn decide_head(&self, call: &Call<'_>) -> Result<HeadPermit, Denial> {
+        match self.judge(call) {
+            Judgement::Allowed(_) | Judgement::Undecided => Ok(HeadPermit(())),
+            Judgement::Denied(denial) => Err(denial),
         }
-        for operation in operations.iter().filter(|operation| **operation != Operation::Open) {
-            let mut about = about(*operation);
-            if let Some(rule) =
-                about.clone().find(|rule| rule.effect == Effect::Deny && rule.arguments.is_empty())
-            {
-                return Err(rule.denies());
-            }
-            if !about.any(|rule| rule.effect == Effect::Allow) {
-                return Err(Reason::NoRuleAllows.into());
-            }
-        }
-        Ok(HeadPermit(()))
     }
 
-    /// The allow rule that is met but for scopes, of several the one of which the fewest lack: of none where
-    /// the caller may do this. `with`: what he is told to ask for anyway.
-    fn nearest(
+    fn judge(&self, call: &Call<'_>) -> Judgement {
+        let mut permit = Permit { reason: Reason::Allowed, rule: None };
+        let (mut scope, mut lacking, mut is_undecided) = (Scope::default(), None, false);
+        for (place, operation) in call.operations.iter().enumerate() {
+            let one = call.operations.get(place..=place).unwrap_or_default();
+            match self.judge_one(&Call { operations: one, ..*call }, *operation, &scope) {
+                Ok(Some(Found::Open)) => {}
+                Ok(Some(Found::By(rule))) => {
+                    scope.extend(&rule.scope);
+                    if !call.caller.scope.covers(&rule.scope) {
+                        lacking.get_or_insert((place, rule));
+                    }
+                    permit.rule = Some(Rc::clone(&rule.id));
+                }
+                Ok(None) => is_undecided = true,
+                Err(denial) => return Judgement::Denied(Denial { operation: place, ..denial }),
+            }
+        }
+        match lacking {
+            _ if is_undecided => Judgement::Undecided,
+            None => Judgement::Allowed(permit),
+            Some((operation, rule)) => Judgement::Denied(Denial { operation, ..rule.lacks(scope) }),
+        }
+    }
+
+    /// What allows one operation: of the allow rules that are met but for scopes the one of which the fewest
+    /// lack, none where the caller may do this. `with`: what he is told to ask for anyway. `None` where it
+    /// depends on what is not known.
+    fn judge_one(
         &self,
-        caller: &Caller,
+        call: &Call<'_>,
         operation: Operation<'_>,
-        arguments: &Arguments<'_>,
         with: &Scope,
-    ) -> Result<&Rule, Denial> {
-        let is_lacking = |name: &&str| !caller.scope.contains(name) && !with.contains(name);
-        let mut nearest: Option<(usize, &Rule)> = None;
-        let mut unmet = None;
-        for rule in self.rules.iter().filter(|rule| rule.is_about(caller, operation)) {
-            match (rule.effect, rule.first_unmet(arguments)) {
-                (Effect::Deny, _) => {
-                    if let Some(denial) = rule.denial(arguments) {
-                        return Err(denial);
-                    }
-                }
-                (Effect::Allow, None) => {
+    ) -> Result<Option<Found<'_>>, Denial> {
+        let mut is_undecided = false;
+        for rule in self.about(call.method, operation).filter(|rule| rule.effect == Effect::Deny) {
+            match rule.state(call) {
+                State::Holds(unevaluated) => return Err(rule.denies(unevaluated)),
+                State::Unknown(_) => is_undecided = true,
+                State::Fails(..) => {}
+            }
+        }
+        if operation == Operation::Open {
+            return Ok((!is_undecided).then_some(Found::Open));
+        }
+        let is_lacking = |name: &&str| !call.caller.scope.contains(name) && !with.contains(name);
+        let (mut best, mut nearest): (Option<(usize, &Rule)>, Option<(u8, &Rule, Clause<'_>, Reason)>) =
+            (None, None);
+        let mut may_be_allowed = false;
+        for rule in self.about(call.method, operation).filter(|rule| rule.effect == Effect::Allow) {
+            match rule.state(call) {
+                State::Holds(_) => {
                     let lacking = rule.scope.names().filter(is_lacking).count();
-                    if nearest.is_none_or(|(fewest, _)| lacking < fewest) {
-                        nearest = Some((lacking, rule));
+                    if best.is_none_or(|(fewest, _)| lacking < fewest) {
+                        best = Some((lacking, rule));
+                    }
+                    if lacking == 0 {
+                        break;
                     }
                 }
-                (Effect::Allow, Some((name, why))) => {
-                    unmet.get_or_insert_with(|| rule.unmet(&name, &why));
+                State::Unknown(_) => may_be_allowed = true,
+                State::Fails(clause, reason) => {
+                    if nearest.is_none_or(|(rank, ..)| clause.rank() > rank) {
+                        nearest = Some((clause.rank(), rule, clause, reason));
+                    }
                 }
             }
         }
-        match nearest {
-            Some((_, rule)) => Ok(rule),
-            None => Err(unmet.unwrap_or_else(|| Reason::NoRuleAllows.into())),
+        match (best, nearest) {
+            (Some((0, rule)), _) => Ok((!is_undecided).then_some(Found::By(rule))),
+            _ if may_be_allowed => Ok(None),
+            (Some((_, rule)), _) => Ok((!is_undecided).then_some(Found::By(rule))),
+            (None, Some((_, rule, clause, reason))) => Err(rule.refuses(call, clause, reason)),
+            (None, None) if operation == Operation::Unknown => Err(Reason::UnknownMethod.into()),
+            (None, None) => Err(Reason::NoRuleAllows.into()),
         }
+    }
+
+    /// The rules that are about this operation, in their order.
+    pub(super) fn about<'r, 'c>(
+        &'r self,
+        method: &'c str,
+        operation: Operation<'c>,
+    ) -> impl Iterator<Item = &'r Rule> {
+        self.candidates(method, operation).filter(move |rule| rule.is_about(method, operation))
+    }
+
+    /// How many rules are looked at for this operation.
+    #[must_use]
+    pub fn considered(&self, method: &str, operation: Operation<'_>) -> usize {
+        self.candidates(method, operation).count()
+    }
+
+    fn candidates<'r, 'c>(
+        &'r self,
+        method: &'c str,
+        operation: Operation<'c>,
+    ) -> impl Iterator<Item = &'r Rule> {
+        let none: [&[u32]; 3] = [&[]; 3];
+        let [a, b, c] = match operation {
+            Operation::Tool(name) => self.index.tools.find(name),
+            Operation::Prompt(name) => self.index.prompts.find(name),
+            Operation::Resource(uri) => self.index.resources.find(uri),
+            Operation::Task(id) => self.index.tasks.find(id),
+            Operation::Open | Operation::Unknown => none,
+        };
+        let [d, e, f] = if method.is_empty() { none } else { self.index.methods.find(method) };
+        let places = Merged([a, b, c, d, e, f]);
+        places.filter_map(|place| self.rules.get(usize::try_from(place).ok()?))
     }
 }
 
+/// What allows an operation.
+enum Found<'a> {
+    /// It is open to every authenticated caller.
+    Open,
+    By(&'a Rule),
+}
+
 impl Rule {
-    fn is_about(&self, caller: &Caller, operation: Operation<'_>) -> bool {
+    fn is_about(&self, method: &str, operation: Operation<'_>) -> bool {
         let denies = self.effect == Effect::Deny;
         let is_named = match operation {
             Operation::Tool(name) => self.tools.include(name),
             Operation::Prompt(name) => self.prompts.iter().any(|pattern| pattern.matches(name)),
             Operation::Resource(uri) => self.resources.iter().any(|pattern| pattern.matches_uri(uri, denies)),
-            Operation::Task(_) | Operation::Open => false,
+            Operation::Task(id) => self.tasks.iter().any(|pattern| pattern.matches(id)),
+            Operation::Open | Operation::Unknown => false,
         };
-        is_named && self.subjects.include(caller)
+        is_named || self.names_method(method, operation)
     }
 
-    /// Whether a deny rule holds: a condition that can't be evaluated counts as met, and its argument is
-    /// named to the caller.
-    fn denial(&self, arguments: &Arguments<'_>) -> Option<Denial> {
-        let mut unevaluated = None;
-        for (name, condition) in &self.arguments {
-            match condition.check(arguments.get(name)) {
-                Ok(()) => {}
-                Err(unmet) if matches!(unmet.reason, Reason::ArgumentMissing | Reason::ArgumentType) => {
-                    unevaluated.get_or_insert(name);
-                }
-                Err(_) => return None,
-            }
-        }
-        Some(Denial { argument: unevaluated.map(Rc::clone), ..self.denies() })
+    fn names_method(&self, method: &str, operation: Operation<'_>) -> bool {
+        // What is not known can't be meant by a pattern. By `server/discover` a client finds out how to speak.
+        let only_whole = operation == Operation::Unknown && self.effect == Effect::Allow;
+        !method.is_empty()
+            && method != DISCOVER
+            && self.methods.iter().any(|pattern| match pattern.literal() {
+                Some(name) => name == method,
+                None => !only_whole && pattern.matches(method),
+            })
     }
 
-    fn first_unmet(&self, arguments: &Arguments<'_>) -> Option<(Rc<str>, Unmet)> {
-        self.arguments.iter().find_map(|(name, condition)| {
-            condition.check(arguments.get(name)).err().map(|unmet| (Rc::clone(name), unmet))
-        })
-    }
-
-    fn denies(&self) -> Denial {
+    fn denies(&self, unevaluated: Option<(Clause<'_>, Reason)>) -> Denial {
+        let reason = match unevaluated {
+            Some((Clause::When, reason)) => reason,
+            _ => Reason::DeniedByRule,
+        };
         Denial {
             rule: Some(Rc::clone(&self.id)),
+            argument: match unevaluated {
+                Some((Clause::Argument(name), _)) => Some(Rc::clone(name)),
+                _ => None,
+            },
             message: self.message.as_deref().map(str::to_owned),
-            ..Reason::DeniedByRule.into()
+            ..reason.into()
         }
     }
 
@@ -227,33 +291,21 @@ impl Rule {
         }
     }
 
-    fn unmet(&self, name: &Rc<str>, unmet: &Unmet) -> Denial {
-        let own = self.message.as_deref().map(str::to_owned);
+    /// The refusal by the nearest allow rule, for its first clause that failed.
+    fn refuses(&self, call: &Call<'_>, clause: Clause<'_>, reason: Reason) -> Denial {
+        let argument = match clause {
+            Clause::Argument(name) => Some(name),
+            _ => None,
+        };
+        let told = || {
+            let (name, condition) = self.arguments.iter().find(|(name, _)| Some(name) == argument)?;
+            Some(format!("{name}: {}", condition.say(call.arguments?.get(name), reason)))
+        };
         Denial {
             rule: Some(Rc::clone(&self.id)),
-            argument: Some(Rc::clone(name)),
-            message: Some(own.unwrap_or_else(|| format!("{name}: {}", unmet.text))),
-            ..unmet.reason.into()
+            argument: argument.map(Rc::clone),
+            message: self.message.as_deref().map(str::to_owned).or_else(told),
+            ..reason.into()
         }
-    }
-}
-
-impl Subjects {
-    fn include(&self, caller: &Caller) -> bool {
-        let Self { issuer, subjects, client_ids, groups, kubernetes_users, api_keys, spiffe_ids } = self;
-        let is_named = |list: &Option<Vec<Pattern>>, name: Option<&str>| {
-            list.as_ref()
-                .is_none_or(|list| name.is_some_and(|name| list.iter().any(|entry| entry.matches(name))))
-        };
-        let holds = |list: &Option<Vec<String>>, value: &str| {
-            list.as_ref().is_none_or(|list| list.iter().any(|entry| entry == value))
-        };
-        issuer.as_ref().is_none_or(|issuer| **issuer == *caller.issuer)
-            && holds(subjects, &caller.subject)
-            && (client_ids.is_none() || caller.client_id.as_deref().is_some_and(|id| holds(client_ids, id)))
-            && groups.as_ref().is_none_or(|groups| groups.iter().any(|group| caller.groups.contains(group)))
-            && is_named(kubernetes_users, caller.kubernetes_user())
-            && is_named(api_keys, caller.api_key())
-            && is_named(spiffe_ids, caller.spiffe_id())
     }
 }

@@ -6,23 +6,50 @@
 
 mod advice;
 mod argument;
+mod call;
 mod catalogue;
+mod clause;
 mod compile;
 mod decide;
+mod index;
+mod network;
 mod pattern;
+mod subjects;
+mod trace;
+mod when;
+mod window;
 
+pub use call::Call;
+pub use clause::{Clause, State, Verdict};
 pub use decide::{Denial, HeadPermit, Permit};
+pub use trace::{Says, Traced};
+pub use window::{parse_instant, utc_offset};
 
 use crate::oauth::Scope;
 use argument::Condition;
 use catalogue::Annotated;
+use index::Index;
 use pattern::Pattern;
 use std::rc::Rc;
+use subjects::Subjects;
+use when::When;
+use window::Window;
 
 /// All rules of one configuration.
 #[derive(Debug, Default)]
 pub struct PolicySet {
     rules: Vec<Rule>,
+    index: Indexes,
+}
+
+/// The rules by what they are about.
+#[derive(Debug, Default)]
+struct Indexes {
+    tools: Index,
+    prompts: Index,
+    resources: Index,
+    tasks: Index,
+    methods: Index,
 }
 
 #[derive(Debug)]
@@ -32,10 +59,14 @@ struct Rule {
     tools: Tools,
     prompts: Vec<Pattern>,
     resources: Vec<Pattern>,
+    tasks: Vec<Pattern>,
+    methods: Vec<Pattern>,
     subjects: Subjects,
     /// Empty in deny rules.
     scope: Scope,
     arguments: Vec<(Rc<str>, Condition)>,
+    time: Option<Window>,
+    when: Option<When>,
     message: Option<Rc<str>>,
 }
 
@@ -52,16 +83,23 @@ enum Effect {
     Deny,
 }
 
-/// Everything that is given must hold.
-#[derive(Debug, Default)]
-struct Subjects {
-    issuer: Option<String>,
-    subjects: Option<Vec<String>>,
-    client_ids: Option<Vec<String>>,
-    groups: Option<Vec<String>>,
-    kubernetes_users: Option<Vec<Pattern>>,
-    api_keys: Option<Vec<Pattern>>,
-    spiffe_ids: Option<Vec<Pattern>>,
+impl Indexes {
+    fn new(rules: &[Rule]) -> Self {
+        fn index(rules: &[Rule], patterns: fn(&Rule) -> &[Pattern], whole_names: bool) -> Index {
+            let each = rules.iter().zip(0_u32..);
+            let each =
+                each.flat_map(|(rule, place)| patterns(rule).iter().map(move |pattern| (pattern, place)));
+            Index::new(each, whole_names)
+        }
+        Self {
+            tools: index(rules, |rule| &rule.tools.patterns, true),
+            prompts: index(rules, |rule| &rule.prompts, true),
+            // A deny rule is about its URI with a query as well.
+            resources: index(rules, |rule| &rule.resources, false),
+            tasks: index(rules, |rule| &rule.tasks, true),
+            methods: index(rules, |rule| &rule.methods, true),
+        }
+    }
 }
 
 impl Tools {

@@ -30,6 +30,11 @@ impl Pattern {
         self.after.is_empty().then_some(self.first.as_str())
     }
 
+    /// What every name of it begins with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.first
+    }
+
     /// Whether every name of `other` is one of this pattern as well. A NUL, which no pattern has, stands for
     /// whatever the other's `*` stand for: only a `*` here can take it.
     pub(super) fn covers(&self, other: &Self) -> bool {
@@ -93,6 +98,18 @@ mod tests {
                 "{uri}"
             );
         }
+    }
+
+    /// What follows a `*` is looked for from its earliest place on and never again: the time is that of one
+    /// pass, however many `*` there are.
+    #[test]
+    fn a_hostile_pattern_takes_one_pass() {
+        let pattern = Pattern::new(&"a*".repeat(500).replace("a*a*a*a*", "a**a*aa*"));
+        let name = "a".repeat(1 << 20);
+        assert!(pattern.matches(&name));
+        let never = Pattern::new(&format!("{}b", "*a".repeat(500)));
+        assert!(!never.matches(&name));
+        assert!(!never.covers(&Pattern::new(&name)));
     }
 
     #[test]

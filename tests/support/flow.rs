@@ -10,6 +10,7 @@ use mcp_iap::reason::Reason;
 use mcp_iap::time::UnixTime;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -42,6 +43,10 @@ struct Client(Rc<Cell<Option<[u8; 32]>>>, Rc<RefCell<Option<String>>>);
 impl Sender for Client {
     fn certificate(&self) -> Option<[u8; 32]> {
         self.0.get()
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        None
     }
 
     fn uri(&self) -> Option<String> {

@@ -9,6 +9,7 @@ mod environment;
 mod fault;
 mod hash_key;
 mod init;
+mod policy;
 mod render;
 mod run;
 mod schema;
@@ -30,6 +31,10 @@ enum Command {
     Init(init::Options),
     /// Checks a configuration as the filter does when Envoy loads it.
     Check(check::Options),
+    /// Says rule by rule what the policy says of a call, from a file of cases or a line of the access log.
+    Explain(policy::explain::Options),
+    /// Puts files of cases to the policy and says what differs from what they expect.
+    Test(policy::test::Options),
     /// Prints the configuration of the proxy that runs the filter, with the document in it.
     Render {
         #[command(subcommand)]
@@ -60,6 +65,8 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Init(options) => init::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Explain(options) => policy::explain::run(&options),
+        Command::Test(options) => policy::test::run(&options),
         Command::Render { target } => render::run(&target),
         Command::Run(options) => run::run(&options),
         Command::HashKey(options) => hash_key::run(&options),

@@ -1,0 +1,126 @@
+//! `mcp-iap explain`: rule by rule, what a policy says of a call, and the first clause that fails of each.
+
+use super::case::{Case, Cases, Decision};
+use super::judgement::{Judgement, judge};
+use super::record::{self, Then};
+use crate::Output;
+use crate::check;
+use crate::fault::Fault;
+use crate::run::terminal::{Colour, Style, escape, escape_json};
+use clap::Args;
+use mcp_iap::policy::{Says, Traced};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct Options {
+    /// The configuration, YAML or JSON, or the Envoy configuration that it stands in.
+    policy: PathBuf,
+    /// The calls: a file of cases, as `mcp-iap test` takes it, or lines of the access log; `-` for standard input.
+    calls: PathBuf,
+    /// The case with this name alone.
+    #[arg(long)]
+    case: Option<String>,
+    /// How the result is written.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub fn run(options: &Options) -> ExitCode {
+    match explain(options) {
+        Ok(code) => code,
+        Err(fault) => fault.report(&options.policy),
+    }
+}
+
+fn explain(options: &Options) -> Result<ExitCode, Fault> {
+    let Options { policy, calls, case: wanted, output } = options;
+    let policies = super::load(policy)?;
+    let text = check::read(calls).map_err(|error| Fault::Usage(format!("{}: {error}", calls.display())))?;
+    let text = String::from_utf8_lossy(&text);
+    let calls: Vec<Result<(Case, Option<Then>), String>> =
+        if text.lines().any(|line| record::read(line).is_some()) {
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            let read =
+                |line| record::read(line).unwrap_or_else(|| Err("is no line of the access log".to_owned()));
+            lines.map(|line| read(line).map(|(case, then)| (case, Some(then)))).collect()
+        } else {
+            let cases =
+                Cases::read(&text).map_err(|fault| Fault::Usage(format!("{}: {fault}", calls.display())))?;
+            cases.cases.into_iter().map(|case| Ok((case, None))).collect()
+        };
+    let mut explained = 0_usize;
+    for call in calls {
+        let (case, then) = match call {
+            Ok(call) => call,
+            Err(fault) => {
+                eprintln!("mcp-iap: {}", escape(&fault));
+                continue;
+            }
+        };
+        if wanted.as_ref().is_some_and(|wanted| *wanted != case.name) {
+            continue;
+        }
+        let judgement =
+            judge(&case, &policies).map_err(|fault| Fault::Usage(format!("{}: {fault}", case.name)))?;
+        match output {
+            Output::Text => print!("{}", to_text(&case, &judgement, then.as_ref(), Style::of_stdout())),
+            Output::Json => {
+                let mut line = judgement.to_json();
+                line["name"] = json!(case.name);
+                if let Some(Then { outcome, reason, rule }) = &then {
+                    line["recorded"] = json!({"outcome": outcome, "reason": reason, "rule": rule});
+                }
+                println!("{}", escape_json(&line.to_string()));
+            }
+        }
+        explained = explained.saturating_add(1);
+    }
+    if explained == 0 {
+        return Err(Fault::Usage("there is no call to explain".to_owned()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn to_text(case: &Case, judgement: &Judgement, then: Option<&Then>, style: Style) -> String {
+    let mut text = format!(
+        "{}: {} calls {}\n",
+        escape(&case.name),
+        escape(&case.caller.subject),
+        escape(&judgement.call)
+    );
+    let width = judgement.rules.iter().map(|traced| traced.rule.len()).max().unwrap_or_default();
+    for Traced { rule, allows, says } in &judgement.rules {
+        let effect = if *allows { "allow" } else { "deny " };
+        let says = match says {
+            Says::Nothing => "is about other operations".to_owned(),
+            Says::Matches(None) => style.paint(Colour::Cyan, "matches"),
+            Says::Matches(Some(clause)) => format!("matches: `{}` can't be evaluated", escape(clause)),
+            Says::LacksScope => "matches but for its `scope`".to_owned(),
+            Says::Fails(clause, reason) => format!("fails at `{}` ({})", escape(clause), reason.code()),
+            Says::Unknown(clause) => format!("depends on `{}`, which is not known", escape(clause)),
+        };
+        let _ = writeln!(text, "  {effect} {rule:<width$}  {says}");
+    }
+    let rule = judgement.rule.as_deref().map(|rule| format!(" by {rule}")).unwrap_or_default();
+    let decision = match judgement.decision {
+        Decision::Allow => style.paint(Colour::Green, "allowed"),
+        Decision::Deny => style.paint(Colour::Red, "refused"),
+        Decision::Undecided => style.paint(Colour::Yellow, "undecided"),
+    };
+    let _ = match (judgement.decision, judgement.reason) {
+        (Decision::Deny, Some(reason)) => {
+            let told = escape(judgement.message.as_deref().unwrap_or_default());
+            writeln!(text, "{decision}{rule}: {reason}; the caller is told \"{told}\"")
+        }
+        (Decision::Undecided, _) => writeln!(text, "{decision}: it depends on what is not known"),
+        _ => writeln!(text, "{decision}{rule}"),
+    };
+    if let Some(Then { outcome, reason, rule }) = then {
+        let rule = rule.as_deref().map(|rule| format!(" by {}", escape(rule))).unwrap_or_default();
+        let _ = writeln!(text, "then it was {}{rule}: {}", escape(outcome), escape(reason));
+    }
+    text
+}

@@ -1,0 +1,138 @@
+//! A case put to a policy: the decision, and what each rule says.
+
+use super::case::{Case, Decision, Expected, From};
+use mcp_iap::gate::Settings;
+use mcp_iap::mcp::{Arguments, Operation};
+use mcp_iap::policy::{Call, Says, Traced};
+use serde_json::{Value, json};
+
+/// What was decided.
+#[derive(Debug)]
+pub struct Judgement {
+    /// What was called, for people.
+    pub call: String,
+    pub decision: Decision,
+    /// A reason code; none where it is undecided.
+    pub reason: Option<&'static str>,
+    pub rule: Option<String>,
+    pub argument: Option<String>,
+    /// What the caller is told.
+    pub message: Option<String>,
+    pub rules: Vec<Traced>,
+}
+
+/// Puts a case to the resource that it is for.
+pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
+    let resources: Vec<_> = policies
+        .iter()
+        .flat_map(|settings| settings.resources.iter().map(move |resource| (settings, resource)))
+        .filter(|(_, resource)| {
+            case.resource.as_deref().is_none_or(|wanted| wanted == resource.protected.identifier())
+        })
+        .collect();
+    let (settings, resource) = match resources.as_slice() {
+        [one] => *one,
+        [] => return Err("there is no such `resource`".to_owned()),
+        several => {
+            let names: Vec<_> = several.iter().map(|(_, one)| one.protected.identifier()).collect();
+            return Err(format!("there are several resources: name one in `resource`: {}", names.join(", ")));
+        }
+    };
+    let first_issuer = settings.issuers.first().map(|issuer| &*issuer.identifier).unwrap_or_default();
+    let caller = case.caller(first_issuer, &settings.claim_paths)?;
+    let (method, operation) = case.operation()?;
+    let written: Vec<(String, String)> =
+        case.call.arguments.iter().flatten().map(|(name, value)| (name.clone(), value.to_string())).collect();
+    let pairs = written.iter().map(|(name, raw)| (name.as_str(), raw.as_str())).collect();
+    let arguments = Arguments::from_pairs(pairs);
+    let has_arguments = case.call.arguments.is_some() || !case.is_recorded;
+    let (head, from) = (case.head(), From(case.source));
+    let operations = [operation];
+    let call = Call {
+        caller: &caller,
+        has_claims: !case.is_recorded,
+        method,
+        operations: &operations,
+        arguments: has_arguments.then_some(&arguments),
+        head: (!case.is_recorded).then_some(&head),
+        sender: case.source.is_some().then_some(&from),
+        now: case.now()?,
+    };
+    let rules = resource.policies.trace(&call, operation);
+    let judgement = Judgement {
+        call: told(method, operation),
+        decision: Decision::Undecided,
+        reason: None,
+        rule: None,
+        argument: None,
+        message: None,
+        rules,
+    };
+    Ok(match resource.policies.foretell(&call) {
+        None => judgement,
+        Some(Ok(permit)) => Judgement {
+            decision: Decision::Allow,
+            reason: Some(permit.reason().code()),
+            rule: permit.rule().map(|rule| rule.to_string()),
+            ..judgement
+        },
+        Some(Err(denial)) => Judgement {
+            decision: Decision::Deny,
+            reason: Some(denial.reason.code()),
+            rule: denial.rule.map(|rule| rule.to_string()),
+            argument: denial.argument.map(|argument| argument.to_string()),
+            message: Some(denial.message.unwrap_or_else(|| mcp_iap::gate::told(denial.reason).to_owned())),
+            ..judgement
+        },
+    })
+}
+
+fn told(method: &str, operation: Operation<'_>) -> String {
+    match operation {
+        Operation::Open | Operation::Unknown if method.is_empty() => "no method".to_owned(),
+        Operation::Open | Operation::Unknown => method.to_owned(),
+        Operation::Tool(name)
+        | Operation::Prompt(name)
+        | Operation::Resource(name)
+        | Operation::Task(name) => format!("{method} {name}"),
+    }
+}
+
+impl Judgement {
+    /// What differs from what is expected: field, expected, seen.
+    pub fn differences(&self, expected: &Expected) -> Vec<(&'static str, String, String)> {
+        let Expected { decision, rule, reason, argument } = expected;
+        let mut differences = Vec::new();
+        if *decision != self.decision {
+            differences.push(("decision", decision.name().to_owned(), self.decision.name().to_owned()));
+        }
+        let texts = [
+            ("rule", rule.as_deref(), self.rule.as_deref()),
+            ("reason", reason.as_deref(), self.reason),
+            ("argument", argument.as_deref(), self.argument.as_deref()),
+        ];
+        for (field, expected, seen) in texts {
+            if expected.is_some() && expected != seen {
+                let shown = |text: Option<&str>| text.unwrap_or("none").to_owned();
+                differences.push((field, shown(expected), shown(seen)));
+            }
+        }
+        differences
+    }
+
+    pub fn to_json(&self) -> Value {
+        let rules = self.rules.iter().map(|Traced { rule, allows, says }| {
+            let (says, clause, reason) = match says {
+                Says::Nothing => ("nothing", None, None),
+                Says::Matches(clause) => ("matches", clause.as_deref(), None),
+                Says::LacksScope => ("lacks_scope", Some("scope"), Some("insufficient_scope")),
+                Says::Fails(clause, reason) => ("fails", Some(clause.as_str()), Some(reason.code())),
+                Says::Unknown(clause) => ("unknown", Some(clause.as_str()), None),
+            };
+            json!({"rule": **rule, "effect": if *allows { "allow" } else { "deny" }, "says": says,
+                "clause": clause, "reason": reason})
+        });
+        json!({"call": self.call, "decision": self.decision.name(), "reason": self.reason, "rule": self.rule,
+            "argument": self.argument, "message": self.message, "rules": rules.collect::<Vec<_>>()})
+    }
+}

@@ -1,0 +1,115 @@
+//! A line of the access log as a case: what a record does not have is not known.
+
+use super::case::{Case, What, Who};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A record, as far as rules ask for what stands in it (docs/audit.md).
+#[derive(Deserialize)]
+struct Record {
+    schema: u32,
+    decision: String,
+    outcome: String,
+    reason: String,
+    rule: Option<String>,
+    protected_resource: Option<String>,
+    caller: Option<RecordedCaller>,
+    method: Option<String>,
+    tool: Option<String>,
+    prompt: Option<String>,
+    resource: Option<String>,
+    task: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RecordedCaller {
+    issuer: Option<String>,
+    #[serde(default)]
+    subject: String,
+    kubernetes_user: Option<String>,
+    api_key: Option<String>,
+    spiffe_id: Option<String>,
+    client_id: Option<String>,
+    groups: Vec<String>,
+    #[serde(default)]
+    scope: String,
+}
+
+/// What was decided then.
+pub struct Then {
+    pub outcome: String,
+    pub reason: String,
+    pub rule: Option<String>,
+}
+
+/// Reads a line of the access log, or a record by itself; `None` for what is neither.
+pub fn read(text: &str) -> Option<Result<(Case, Then), String>> {
+    let line: Value = serde_json::from_str(text).ok()?;
+    let record = match &line["mcp_iap"] {
+        Value::Array(records) => records.first().cloned(),
+        Value::Object(_) => Some(line["mcp_iap"].clone()),
+        _ if line.get("schema").is_some() => Some(line.clone()),
+        _ => return None,
+    };
+    let Some(record) = record else { return Some(Err("the line has no record".to_owned())) };
+    Some(of(&line, record))
+}
+
+fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
+    let Record {
+        schema,
+        decision,
+        outcome,
+        reason,
+        rule,
+        protected_resource,
+        caller,
+        method,
+        tool,
+        prompt,
+        resource,
+        task,
+    } = serde_json::from_value(record).map_err(|error| format!("is no record: {error}"))?;
+    if schema != 1 {
+        return Err(format!("has schema {schema}, which is not known here"));
+    }
+    let Some(RecordedCaller {
+        issuer,
+        subject,
+        kubernetes_user,
+        api_key,
+        spiffe_id,
+        client_id,
+        groups,
+        scope,
+    }) = caller
+    else {
+        return Err(format!("{decision}: was {outcome} ({reason}) before rules were asked"));
+    };
+    let time = line["time"].as_str().map(|time| match time.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => time.to_owned(),
+    });
+    let case = Case {
+        name: decision,
+        resource: protected_resource,
+        caller: Who {
+            issuer,
+            subject,
+            client_id,
+            groups,
+            kubernetes_user,
+            api_key,
+            spiffe_id,
+            scope,
+            claims: Default::default(),
+        },
+        call: What { method, tool, prompt, resource, task, arguments: None },
+        time,
+        source: line["source"].as_str().and_then(|source| source.parse().ok()),
+        headers: Default::default(),
+        expect: None,
+        is_recorded: true,
+    };
+    Ok((case, Then { outcome, reason, rule }))
+}

@@ -1,0 +1,54 @@
+//! What is decided on: who calls, what for, from where and when.
+
+use crate::head::Head;
+use crate::identity::Caller;
+use crate::jose::{Sender, Unproven};
+use crate::mcp::{Arguments, Operation};
+use crate::time::UnixTime;
+
+/// One request as rules see it. What is `None` is not known: a decision that depends on it can't be made.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// Who calls.
+    pub caller: &'a Caller,
+    /// Whether the caller's claims are known beyond what a record has.
+    pub has_claims: bool,
+    /// The JSON-RPC method; empty where there is none.
+    pub method: &'a str,
+    /// What is asked for; each one must be allowed.
+    pub operations: &'a [Operation<'a>],
+    /// The arguments of the call.
+    pub arguments: Option<&'a Arguments<'a>>,
+    /// The request's head, for headers that Envoy sets.
+    pub head: Option<&'a Head>,
+    /// The client's connection, which knows its address.
+    pub sender: Option<&'a dyn Sender>,
+    /// The time.
+    pub now: Option<UnixTime>,
+}
+
+/// Nothing is asked for.
+const NOTHING: &[Operation<'static>] = &[];
+
+impl<'a> Call<'a> {
+    /// Of a caller, with nothing asked for yet, from nowhere, at the epoch.
+    #[must_use]
+    pub fn of(caller: &'a Caller) -> Self {
+        Self {
+            caller,
+            has_claims: true,
+            method: "",
+            operations: NOTHING,
+            arguments: None,
+            head: None,
+            sender: Some(&Unproven),
+            now: Some(UnixTime(0)),
+        }
+    }
+
+    /// The same, for these operations with these arguments.
+    #[must_use]
+    pub fn to(self, operations: &'a [Operation<'a>], arguments: &'a Arguments<'a>) -> Self {
+        Self { operations, arguments: Some(arguments), ..self }
+    }
+}

@@ -1,0 +1,202 @@
+//! From the document's rules to compiled ones; what is ambiguous or can't hold is refused.
+
+mod arguments;
+mod operations;
+mod subjects;
+
+use super::pattern::Pattern;
+use super::when::{Fault, When};
+use super::window::Window;
+use super::{Effect, Indexes, PolicySet, Rule, catalogue};
+use crate::config::{self, Catalogue, ConfigError, Guarded};
+use crate::oauth::{Scope, ScopeError};
+use operations::Operations;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+const MAX_ID: usize = 64;
+const MAX_MESSAGE: usize = 500;
+
+impl PolicySet {
+    /// Compiles the rules of one resource. Faults are added to `errors`, with their paths.
+    #[must_use]
+    pub fn compile(guarded: &Guarded<'_>, issuers: &[&str], errors: &mut Vec<ConfigError>) -> Self {
+        if let Some(catalogue) = guarded.catalogue {
+            catalogue::check(catalogue, &guarded.path("catalogue"), errors);
+        }
+        let context =
+            Context { issuers, catalogue: guarded.catalogue, trusted_headers: guarded.trusted_headers };
+        let mut ids = BTreeSet::new();
+        let mut rules = Vec::new();
+        for (index, rule) in guarded.rules.iter().enumerate() {
+            let path = guarded.path(&format!("rules[{index}]"));
+            if !ids.insert(rule.id.as_str()) {
+                errors.push(
+                    fault(&path, "id", "is the id of another rule as well", "give each rule its own")
+                        .value(rule.id.as_str()),
+                );
+            }
+            rules.extend(compile_rule(rule, &path, context, errors));
+        }
+        let index = Indexes::new(&rules);
+        Self { rules, index }
+    }
+
+    /// The claims that rules read, by their paths, each once.
+    pub fn claim_paths(&self) -> impl Iterator<Item = &Rc<str>> {
+        self.rules.iter().flat_map(|rule| {
+            let read = rule.when.iter().flat_map(When::claims);
+            rule.subjects.claims.iter().map(|(path, _)| path).chain(read)
+        })
+    }
+}
+
+/// What rules refer to.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    issuers: &'a [&'a str],
+    catalogue: Option<&'a Catalogue>,
+    trusted_headers: &'a [String],
+}
+
+fn fault(path: &str, field: &str, reason: &str, fix: &str) -> ConfigError {
+    ConfigError::new(format!("{path}.{field}"), reason, fix)
+}
+
+fn compile_rule(
+    rule: &config::Rule,
+    path: &str,
+    context: Context<'_>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Rule> {
+    // Every field is named, so that a new one can't be forgotten here.
+    let config::Rule { id, allow, deny, to, scope, arguments, time, when, message } = rule;
+    let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if id.is_empty() || id.len() > MAX_ID || !plain {
+        errors.push(
+            fault(path, "id", "is no usable name", "use 1 to 64 letters, digits, `-`, `_` and `.`")
+                .value(id.as_str()),
+        );
+    }
+    let (effect, field, written) = match (allow, deny) {
+        (Some(operations), None) => (Effect::Allow, "allow", operations),
+        (None, Some(operations)) => (Effect::Deny, "deny", operations),
+        (None, None) => {
+            errors.push(ConfigError::new(
+                path,
+                "neither allows nor denies anything",
+                "give `allow` or `deny`",
+            ));
+            return None;
+        }
+        (Some(_), Some(_)) => {
+            errors.push(ConfigError::new(path, "both allows and denies", "make two rules of it"));
+            return None;
+        }
+    };
+    if !arguments.is_empty() && !written.resources.is_empty() {
+        errors.push(fault(
+            path,
+            "arguments",
+            "can't hold for `resources`, which have no arguments",
+            "make a rule of its own for the resources",
+        ));
+    }
+    if message
+        .as_ref()
+        .is_some_and(|message| message.len() > MAX_MESSAGE || message.chars().any(char::is_control))
+    {
+        errors.push(fault(
+            path,
+            "message",
+            "is too long or has control characters",
+            "write one line of at most 500 bytes",
+        ));
+    }
+    let operations_path = format!("{path}.{field}");
+    let operations = operations::compile(written, effect, context.catalogue, &operations_path, errors);
+    let Operations { tools, prompts, resources, tasks, methods } = operations;
+    if let Some(catalogue) = context.catalogue {
+        // A deny rule may name what is not there yet.
+        if effect == Effect::Allow {
+            catalogue::check_tools(&written.tools, catalogue, &operations_path, errors);
+        }
+        catalogue::check_arguments(arguments, catalogue, |tool| tools.include(tool), path, errors);
+    }
+    Some(Rule {
+        id: Rc::from(id.as_str()),
+        effect,
+        tools,
+        prompts,
+        resources,
+        tasks,
+        methods,
+        scope: compile_scope(scope.as_deref(), effect, path, errors),
+        subjects: subjects::compile(to.as_ref(), path, context, errors),
+        arguments: arguments
+            .iter()
+            .filter_map(|(name, condition)| {
+                let path = format!("{path}.arguments.{name}");
+                Some((Rc::from(name.as_str()), arguments::compile(condition, &path, errors)?))
+            })
+            .collect(),
+        time: compile_time(time.as_ref(), path, errors),
+        when: when.as_deref().and_then(|text| match When::compile(text, context.trusted_headers) {
+            Ok(when) => Some(when),
+            Err(Fault { reason, fix }) => {
+                errors.push(fault(path, "when", &reason, &fix).value(text));
+                None
+            }
+        }),
+        message: message.as_deref().map(Rc::from),
+    })
+}
+
+fn compile_time(
+    written: Option<&config::TimeWindow>,
+    path: &str,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Window> {
+    match Window::compile(written?) {
+        Ok(window) => Some(window),
+        Err((field, reason, fix)) => {
+            let dot = if field.is_empty() { "" } else { "." };
+            errors.push(fault(path, &format!("time{dot}{field}"), reason, &fix));
+            None
+        }
+    }
+}
+
+fn patterns(names: &[String]) -> Vec<Pattern> {
+    names.iter().map(|name| Pattern::new(name)).collect()
+}
+
+/// A list that must not be empty, nor have an empty entry.
+fn check_list(list: &[String], path: &str, errors: &mut Vec<ConfigError>) {
+    if list.is_empty() || list.iter().any(String::is_empty) {
+        let reason = "can't hold: it is empty or has an empty entry";
+        errors.push(ConfigError::new(path, reason, "name at least one, or leave it out"));
+    }
+}
+
+fn compile_scope(text: Option<&str>, effect: Effect, path: &str, errors: &mut Vec<ConfigError>) -> Scope {
+    let Some(text) = text else { return Scope::default() };
+    let (reason, fix) = match Scope::asked(text) {
+        Ok(_) if effect == Effect::Deny => (
+            "can't be meant in a deny rule: who lacks a scope would be spared",
+            "give it to the allow rules that it is for",
+        ),
+        Ok(scope) => return scope,
+        Err(ScopeError::Malformed) => (
+            "is no scope",
+            "write names of ASCII without quotes and backslashes, with one space between (RFC 6749 section 3.3)",
+        ),
+        Err(ScopeError::Repeated) => ("has a name twice", "write each once"),
+        Err(ScopeError::OfflineAccess) => {
+            ("has `offline_access`, which is for refresh tokens and none of a resource's scopes", "remove it")
+        }
+        Err(ScopeError::TooLong) => ("is too long for a header", "use at most 500 bytes"),
+    };
+    errors.push(fault(path, "scope", reason, fix).value(text));
+    Scope::default()
+}

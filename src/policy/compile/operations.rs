@@ -1,0 +1,89 @@
+//! What a rule is about: names and patterns of tools, prompts, resources, tasks and methods.
+
+use super::super::pattern::Pattern;
+use super::super::{Effect, Tools, catalogue};
+use super::patterns;
+use crate::config::{self, Catalogue, ConfigError};
+use crate::mcp::shape;
+
+/// How long a pattern may be, in bytes.
+const MAX_PATTERN: usize = 1_024;
+
+pub(super) struct Operations {
+    pub(super) tools: Tools,
+    pub(super) prompts: Vec<Pattern>,
+    pub(super) resources: Vec<Pattern>,
+    pub(super) tasks: Vec<Pattern>,
+    pub(super) methods: Vec<Pattern>,
+}
+
+pub(super) fn compile(
+    written: &config::Operations,
+    effect: Effect,
+    catalogue: Option<&Catalogue>,
+    path: &str,
+    errors: &mut Vec<ConfigError>,
+) -> Operations {
+    let config::Operations { tools, prompts, resources, tasks, methods, read_only, destructive } = written;
+    let has_annotation = read_only.is_some() || destructive.is_some();
+    let kinds = [
+        ("tools", tools),
+        ("prompts", prompts),
+        ("resources", resources),
+        ("tasks", tasks),
+        ("methods", methods),
+    ];
+    if kinds.iter().all(|(_, names)| names.is_empty()) && !has_annotation {
+        errors.push(ConfigError::new(
+            path,
+            "names no operation",
+            "give `tools`, `prompts`, `resources`, `tasks`, `methods`, `read_only` or `destructive`; `[\"*\"]` means all",
+        ));
+    }
+    for (kind, names) in kinds {
+        for (index, name) in names.iter().enumerate() {
+            let (reason, fix) = if name.is_empty() {
+                ("matches no name", "write a name, or `*` for all")
+            } else if name.len() > MAX_PATTERN {
+                ("is too long", "write at most 1024 bytes")
+            } else {
+                continue;
+            };
+            let shown = if name.is_empty() { name.as_str() } else { "..." };
+            errors.push(ConfigError::new(format!("{path}.{kind}[{index}]"), reason, fix).value(shown));
+        }
+    }
+    for (index, method) in methods.iter().enumerate() {
+        if let Some((reason, fix)) = misnamed(method, effect) {
+            errors.push(
+                ConfigError::new(format!("{path}.methods[{index}]"), reason, fix).value(method.as_str()),
+            );
+        }
+    }
+    let annotated = catalogue::annotated(written, effect, catalogue, path, errors);
+    let every = ["*".to_owned()];
+    let tools = Tools {
+        patterns: patterns(if tools.is_empty() && has_annotation { &every } else { tools }),
+        annotated,
+    };
+    Operations {
+        tools,
+        prompts: patterns(prompts),
+        resources: patterns(resources),
+        tasks: patterns(tasks),
+        methods: patterns(methods),
+    }
+}
+
+/// Why a rule can't be about this method.
+fn misnamed(method: &str, effect: Effect) -> Option<(&'static str, &'static str)> {
+    const OPEN: &str =
+        "is open to every authenticated caller, and a client needs it to find out how to speak";
+    match (method, effect) {
+        ("server/discover", _) => Some((OPEN, "leave it out")),
+        (name, Effect::Allow) if shape(name).is_some_and(|shape| shape.is_open()) => {
+            Some(("is open to every authenticated caller", "leave it out; a deny rule can close it"))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,58 @@
+//! Why a call is decided as it is: each rule, and the first of its clauses that fails. For people who look at
+//! a policy; a request is decided without it.
+
+use super::call::Call;
+use super::clause::State;
+use super::{Effect, PolicySet};
+use crate::mcp::Operation;
+use crate::reason::Reason;
+use std::rc::Rc;
+
+/// What one rule says of one operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traced {
+    /// The rule.
+    pub rule: Rc<str>,
+    /// Whether it allows; else it denies.
+    pub allows: bool,
+    /// What it says.
+    pub says: Says,
+}
+
+/// What a rule says of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// It is about other operations.
+    Nothing,
+    /// It matches. Of a deny rule, the clause that could not be evaluated, as it stands in the document.
+    Matches(Option<String>),
+    /// It would, with a scope that the token lacks.
+    LacksScope,
+    /// It does not: the first clause that fails, and why.
+    Fails(String, Reason),
+    /// It can't be said: the first clause on what is not known.
+    Unknown(String),
+}
+
+impl PolicySet {
+    /// What each rule says of one operation of a call, in their order.
+    #[must_use]
+    pub fn trace(&self, call: &Call<'_>, operation: Operation<'_>) -> Vec<Traced> {
+        let about: Vec<Rc<str>> =
+            self.about(call.method, operation).map(|rule| Rc::clone(&rule.id)).collect();
+        let operations = [operation];
+        let call = Call { operations: &operations, ..*call };
+        let each = self.rules.iter().map(|rule| {
+            let allows = rule.effect == Effect::Allow;
+            let says = match rule.state(&call) {
+                _ if !about.contains(&rule.id) => Says::Nothing,
+                State::Holds(_) if allows && !call.caller.scope.covers(&rule.scope) => Says::LacksScope,
+                State::Holds(unevaluated) => Says::Matches(unevaluated.map(|(clause, _)| clause.to_string())),
+                State::Fails(clause, reason) => Says::Fails(clause.to_string(), reason),
+                State::Unknown(clause) => Says::Unknown(clause.to_string()),
+            };
+            Traced { rule: Rc::clone(&rule.id), allows, says }
+        });
+        each.collect()
+    }
+}

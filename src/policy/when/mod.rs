@@ -1,0 +1,99 @@
+//! `when`: a condition in CEL, the Common Expression Language, without its comprehensions.
+//!
+//! Names and types are checked when the configuration is loaded. Nothing in it repeats (no `all`, `exists`,
+//! `map`, `filter`, no regular expression), so an evaluation visits each node once, and what it may read and
+//! make is bounded. An error at run time is never false: the clause can't be evaluated.
+
+mod check;
+mod evaluate;
+mod lexer;
+mod parser;
+mod value;
+
+use super::call::Call;
+use super::clause::Verdict;
+use crate::reason::Reason;
+use check::{Context, Node};
+use std::rc::Rc;
+
+/// How long an expression may be, in bytes.
+const MAX_EXPRESSION: usize = 2_000;
+
+/// A compiled condition.
+#[derive(Debug)]
+pub(super) struct When {
+    node: Node,
+    reads: Reads,
+    text: String,
+}
+
+/// What a condition reads.
+#[derive(Debug, Default)]
+struct Reads {
+    arguments: bool,
+    headers: bool,
+    source: bool,
+    now: bool,
+    claims: Vec<Rc<str>>,
+}
+
+/// What is wrong with an expression, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) reason: String,
+    pub(super) fix: String,
+}
+
+impl Fault {
+    /// At a byte of the expression, told as the character's number.
+    fn at(at: usize, reason: impl AsRef<str>, fix: impl Into<String>) -> Self {
+        let reason = format!("{}, at character {}", reason.as_ref(), at.saturating_add(1));
+        Self { reason, fix: fix.into() }
+    }
+}
+
+impl When {
+    pub(super) fn compile(text: &str, trusted_headers: &[String]) -> Result<Self, Fault> {
+        if text.len() > MAX_EXPRESSION {
+            let reason = "is too long".to_owned();
+            return Err(Fault { reason, fix: "write at most 2000 bytes".to_owned() });
+        }
+        if !text.is_ascii() {
+            let reason = "has characters beyond ASCII".to_owned();
+            return Err(Fault { reason, fix: "write them in texts as `\\u00e9`".to_owned() });
+        }
+        let mut reads = Reads::default();
+        let node = Context { trusted_headers, reads: &mut reads }.condition(&parser::parse(text)?)?;
+        Ok(Self { node, reads, text: text.to_owned() })
+    }
+
+    /// Whether it holds for a call that asks for just one thing.
+    pub(super) fn check(&self, call: &Call<'_>) -> Verdict {
+        let Reads { arguments, headers, source, now, claims } = &self.reads;
+        let is_unknown = (*arguments && call.arguments.is_none())
+            || (*headers && call.head.is_none())
+            || (*source && call.sender.is_none())
+            || (*now && call.now.is_none())
+            || (!claims.is_empty() && !call.has_claims);
+        if is_unknown {
+            return Verdict::Unknown;
+        }
+        match evaluate::condition(&self.node, call) {
+            Some(holds) => Verdict::of(holds, Reason::ConditionNotMet),
+            None => Verdict::Unevaluated(Reason::ConditionError),
+        }
+    }
+
+    /// The claims that it reads, by their paths.
+    pub(super) fn claims(&self) -> &[Rc<str>] {
+        &self.reads.claims
+    }
+
+    /// Whether it is the same condition as the other one, to the letter.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+#[cfg(test)]
+mod tests;

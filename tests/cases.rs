@@ -1,0 +1,223 @@
+//! `mcp-iap explain` and `mcp-iap test`: the shipped cases hold, a difference is told, and a line of the access
+//! log is explained as far as it says.
+
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn mcp_iap(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mcp-iap")).args(arguments).current_dir(root()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A file of its own for each test.
+fn file(name: &str, content: &str) -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cases");
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn json_lines(output: &Output) -> Vec<Value> {
+    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Each example has its cases, and they hold.
+#[test]
+fn the_shipped_cases_hold() {
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let cases = format!("examples/cases/{name}");
+        let output = mcp_iap(&["test", &cases]);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{cases}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        let passed: usize = text(&output.stdout).split(' ').next().unwrap().parse().unwrap();
+        assert!(passed >= 5, "{cases}: {passed} cases");
+    }
+}
+
+#[test]
+fn a_difference_is_told_and_fails() {
+    let policy = root().join("examples/demo.yaml");
+    let cases = file(
+        "wrong.yaml",
+        &format!(
+            "policy: {}
+cases:
+  - name: <holds> & more
+    caller: {{ groups: [dev] }}
+    call: {{ tool: get_x }}
+    expect: {{ decision: allow }}
+  - name: does not
+    caller: {{ groups: [sre] }}
+    call: {{ tool: scale_deployment, arguments: {{ namespace: web, replicas: 50 }} }}
+    expect: {{ decision: allow, rule: dev-reads, reason: allowed }}
+",
+            policy.display()
+        ),
+    );
+    let junit = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cases/junit.xml");
+    let output = mcp_iap(&["test", &cases, "--junit", junit.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    for part in [
+        "does not\n",
+        "decision: expected allow, is deny",
+        "rule: expected dev-reads, is sre-scales",
+        "reason: expected allowed, is argument_out_of_range",
+        "1 passed, 1 failed",
+    ] {
+        assert!(told.contains(part), "no `{part}`:\n{told}");
+    }
+    let xml = fs::read_to_string(junit).unwrap();
+    assert!(xml.contains("tests=\"2\" failures=\"1\"") && xml.contains("&lt;holds&gt; &amp; more"), "{xml}");
+    let json = json_lines(&mcp_iap(&["test", "-o", "json", &cases]));
+    assert_eq!((&json[0]["ok"], &json[1]["ok"]), (&Value::Bool(true), &Value::Bool(false)));
+}
+
+#[test]
+fn what_is_no_case_is_told_with_its_place() {
+    for (name, content, part) in [
+        ("field.yaml", "cases: [{name: a, call: {tol: x}}]", "`cases[0].call"),
+        ("two.yaml", "cases: [{name: a, call: {tool: x, prompt: y}}]", "calls several things"),
+        ("none.yaml", "cases: [{name: a, call: {}}]", "says not what is called"),
+        ("method.yaml", "cases: [{name: a, call: {method: tools/call}}]", "acts on something"),
+        ("time.yaml", "cases: [{name: a, call: {tool: x}, time: noon}]", "`noon` is no instant"),
+        ("source.yaml", "cases: [{name: a, call: {tool: x}, source: home}]", "source"),
+        (
+            "policy.yaml",
+            "cases: [{name: a, call: {tool: x}, expect: {decision: allow}}]",
+            "names no `policy`",
+        ),
+        (
+            "expect.yaml",
+            "policy: /dev/null\ncases: [{name: a, call: {tool: x}}]",
+            "there is no configuration",
+        ),
+    ] {
+        let output = mcp_iap(&["test", &file(name, content)]);
+        let told = text(&output.stderr);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{name}: {told}");
+        assert!(told.contains(part), "{name}: {told}");
+    }
+    let absent = mcp_iap(&["test", "no-such-file.yaml"]);
+    assert_eq!(absent.status.code(), Some(2));
+}
+
+const POLICY: &str = "
+resource: https://r/mcp
+issuers: [{issuer: 'https://i'}]
+rules:
+  - {id: freeze, deny: {tools: [t]}, time: {from: '2026-12-20T00:00:00Z', until: '2027-01-03T00:00:00Z'}}
+  - {id: few, allow: {tools: [t]}, to: {source: [10.0.0.0/8]}, arguments: {n: {integer: {max: 3}}}}
+  - {id: lead, allow: {tools: [t]}, to: {claims: {role: [lead]}}, when: 'args.n <= 9'}
+  - {id: read, allow: {tools: ['get_*']}, scope: 'r w'}
+";
+
+fn explain(line: &str) -> Value {
+    let policy = file("policy-of-lines.yaml", POLICY);
+    let lines = file(&format!("line-{}.json", line.len()), line);
+    let output = mcp_iap(&["explain", "-o", "json", &policy, &lines]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    json_lines(&output).remove(0)
+}
+
+/// What a record has not is not known, and is not made up.
+#[test]
+fn a_line_of_the_access_log_is_explained_as_far_as_it_says() {
+    let line = |time: &str, source: &str, tool: &str| {
+        format!(
+            r#"{{"time":"{time}","source":"{source}","mcp_iap":[{{"schema":1,"decision":"d","outcome":"refused","reason":"denied_by_rule","rule":"freeze","protected_resource":"https://r/mcp","caller":{{"issuer":"https://i","subject":"s","groups":[],"scope":"r"}},"era":"modern","http_method":"POST","method":"tools/call","tool":"{tool}"}}]}}"#
+        )
+    };
+    let seen = explain(&line("2026-12-24T10:00:00.123Z", "10.0.0.1", "t"));
+    assert_eq!(
+        (&seen["decision"], &seen["reason"], &seen["rule"]),
+        (&"deny".into(), &"denied_by_rule".into(), &"freeze".into())
+    );
+    assert_eq!(seen["recorded"]["rule"], "freeze");
+    let seen = explain(&line("2026-12-01T10:00:00.123Z", "10.0.0.1", "t"));
+    assert_eq!(seen["decision"], "undecided");
+    let says: Vec<_> = seen["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| (rule["says"].as_str().unwrap(), rule["clause"].as_str()))
+        .collect();
+    assert_eq!(
+        says,
+        [
+            ("fails", Some("time")),
+            ("unknown", Some("arguments.n")),
+            ("unknown", Some("to.claims.role")),
+            ("nothing", None)
+        ]
+    );
+    let seen = explain(&line("2026-12-01T10:00:00.1Z", "10.0.0.1", "get_x"));
+    assert_eq!(
+        (&seen["reason"], &seen["rules"][3]["says"]),
+        (&"insufficient_scope".into(), &"lacks_scope".into())
+    );
+    let seen = explain(&line("2026-12-01T10:00:00.1Z", "10.0.0.1", "other"));
+    assert_eq!((&seen["reason"], &seen["rule"]), (&"no_rule_allows".into(), &Value::Null));
+}
+
+/// A case says all: what it does not name is absent, but for time and address, which nothing stands for.
+#[test]
+fn a_case_without_a_time_is_undecided_where_the_time_decides() {
+    let policy = file("policy-of-cases.yaml", POLICY);
+    let case = "call: {tool: t, arguments: {n: 4}}, caller: {claims: {role: lead}}";
+    let cases = file(
+        "times.yaml",
+        &format!(
+            "cases:\n  - {{name: without, {case}, expect: {{decision: undecided}}}}\n  - {{name: with, time: '2026-12-01T00:00:00Z', {case}, expect: {{decision: allow, rule: lead}}}}\n"
+        ),
+    );
+    let output = mcp_iap(&["test", "--policy", &policy, &cases]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let told = text(&mcp_iap(&["explain", &policy, &cases, "--case", "without"]).stdout);
+    assert!(told.contains("deny  freeze  depends on `time`, which is not known"), "{told}");
+    assert!(told.contains("undecided: it depends on what is not known"), "{told}");
+}
+
+/// Each policy of the guide is followed by its cases, and they hold.
+#[test]
+fn the_policies_of_the_guide_hold_their_cases() {
+    let guide = fs::read_to_string(root().join("docs/policy.md")).unwrap();
+    let blocks: Vec<&str> =
+        guide.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    let (pairs, rest) = blocks.as_chunks::<2>();
+    assert!(pairs.len() >= 8 && rest.is_empty(), "a policy, then its cases");
+    for (number, [policy, cases]) in pairs.iter().enumerate() {
+        let policy = file(&format!("guide-{number}.yaml"), policy);
+        let checked = mcp_iap(&["check", &policy]);
+        assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stdout));
+        let cases = file(&format!("guide-{number}-cases.yaml"), cases);
+        let output = mcp_iap(&["test", "--policy", &policy, &cases]);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{cases}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
+}
