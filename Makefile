@@ -20,7 +20,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange
+.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,7 +60,7 @@ test-unit: $(WASM) ## native tests, in seconds
 integration: $(WASM) deps-envoy ## scenarios on a real Envoy
 	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
 	@scripts/deps.sh node
-	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- --skip soak::
+	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- --skip soak:: --skip kube::
 
 test-wire: $(WASM) deps-envoy ## what gets in and what passes unchanged: every row, on a real Envoy
 	@cargo test --quiet --test lenient
@@ -71,9 +71,14 @@ test-jose: $(WASM) deps-envoy ## tokens and keys: the attack list, natively and 
 	@cargo test --quiet --test attacks --test tokens --test token_cache
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- jose
 
-test-credentials: $(WASM) deps-envoy ## API keys, workloads, nobody: natively and on a real Envoy
-	@cargo test --quiet --test credentials --test hash_key
-	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- credentials::
+test-credentials: $(WASM) deps-envoy ## API keys, workloads, opaque tokens, nobody: natively and on a real Envoy
+	@scripts/deps.sh node
+	@cargo test --quiet --test credentials --test judges --test hash_key
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- credentials:: introspection::
+
+test-kube: $(WASM) deps-envoy ## tokens of a real Kubernetes API server, which the first run builds in about ten minutes
+	@scripts/deps.sh kube
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- kube:: --test-threads 1
 
 test-reload: $(WASM) deps-envoy ## twenty changes of the configuration under load: no request is lost
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- reload --nocapture

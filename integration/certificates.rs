@@ -29,8 +29,13 @@ impl Authority {
     }
 
     pub fn sign(&self, name: &str) -> Certificate {
+        self.sign_names(&[name])
+    }
+
+    pub fn sign_names(&self, names: &[&str]) -> Certificate {
         let key = KeyPair::generate().unwrap();
-        let parameters = CertificateParams::new([name.to_owned()]).unwrap();
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let parameters = CertificateParams::new(names).unwrap();
         Certificate { certificate: parameters.signed_by(&key, &self.0).unwrap(), key }
     }
 

@@ -18,6 +18,7 @@ usage: scripts/deps.sh COMMAND
   node             the Node packages of demo/provider/package-lock.json
   conformance      the MCP conformance suite of conformance/package-lock.json, with its Node.js
   containers       a Debian and packages for images that can't be pulled (compose/images.py); needs root
+  kube             a Kubernetes API server, built from Debian's source package, and etcd: about ten minutes, once
   clients          the MCP clients of clients/package-lock.json and clients/requirements.txt, with their Node.js
 EOF
   exit 2
@@ -205,6 +206,16 @@ install_containers() {
   stamp containers "$sum"
 }
 
+# No registry has the binary; scripts/kube.sh builds it.
+install_kube() {
+  local sum
+  sum=$(checksum "$root/scripts/kube.sh")
+  open_deps
+  if is_current kube "$sum"; then return; fi
+  "$root/scripts/kube.sh" "$deps/kube"
+  stamp kube "$sum"
+}
+
 case "${1-} $#" in
   "rust-target 1") add_rust_target ;;
   "wasm-opt 1") install_wasm_opt ;;
@@ -214,5 +225,6 @@ case "${1-} $#" in
   "conformance 1") install_conformance ;;
   "containers 1") install_containers ;;
   "clients 1") install_clients ;;
+  "kube 1") install_kube ;;
   *) usage >&2 ;;
 esac

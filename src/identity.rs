@@ -3,6 +3,7 @@
 
 use crate::jose::VerifiedClaims;
 use crate::json::Value;
+use crate::kube::User;
 use crate::oauth::Scope;
 use crate::reason::Reason;
 use crate::spiffe::SpiffeId;
@@ -18,6 +19,8 @@ pub enum CallerKind {
     Anonymous,
     /// A token of a configured issuer.
     Token,
+    /// A token that Kubernetes says is somebody's.
+    Kubernetes,
     /// An API key.
     ApiKey,
     /// The certificate of the connection: a workload by itself.
@@ -31,6 +34,7 @@ impl CallerKind {
         match self {
             Self::Anonymous => "anonymous",
             Self::Token => "token",
+            Self::Kubernetes => "kubernetes",
             Self::ApiKey => "api_key",
             Self::Workload => "workload",
         }
@@ -46,7 +50,7 @@ pub struct Caller {
     pub subject: String,
     /// `client_id` (RFC 9068) or `azp`
     pub client_id: Option<String>,
-    /// The values of the configured groups claim, or the groups of the API key.
+    /// The values of the configured groups claim, or the groups of the API key or the Kubernetes user.
     pub groups: Vec<String>,
     /// `scope` (RFC 9068, RFC 8693), or else `scp`, as some issuers name it.
     pub scope: Scope,
@@ -57,6 +61,8 @@ pub struct Caller {
 /// What is known of a caller beside what every token says, or without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beside {
+    /// The name of the Kubernetes user.
+    pub kubernetes_user: Option<String>,
     /// Of the token's other claims those that rules read, by their paths.
     pub claims: Vec<(Rc<str>, Value)>,
     /// The name of the API key.
@@ -70,6 +76,14 @@ impl Caller {
     #[must_use]
     pub fn anonymous() -> Self {
         Self::default()
+    }
+
+    /// The user that Kubernetes says a token is of.
+    #[must_use]
+    pub fn of_kubernetes(user: User) -> Self {
+        let User { name, groups } = user;
+        let beside = Beside { kubernetes_user: Some(name), ..Beside::default() };
+        Self { groups, beside: Some(Box::new(beside)), ..Self::default() }
     }
 
     /// Who has the API key of this name, and is in these groups.
@@ -98,9 +112,16 @@ impl Caller {
         match &self.beside {
             _ if !self.issuer.is_empty() => CallerKind::Token,
             None => CallerKind::Anonymous,
+            Some(beside) if beside.kubernetes_user.is_some() => CallerKind::Kubernetes,
             Some(beside) if beside.api_key.is_some() => CallerKind::ApiKey,
             Some(_) => CallerKind::Workload,
         }
+    }
+
+    /// The name of the Kubernetes user.
+    #[must_use]
+    pub fn kubernetes_user(&self) -> Option<&str> {
+        self.beside.as_ref()?.kubernetes_user.as_deref()
     }
 
     /// The name of the API key.
@@ -177,10 +198,13 @@ impl Caller {
     pub fn held_bytes(&self) -> usize {
         let texts = [self.subject.len(), self.client_id.as_deref().map_or(0, str::len)];
         let groups = self.groups.iter().map(|group| group.len().saturating_add(size_of::<String>()));
-        let beside = self.beside.as_ref().map_or(0, |_| size_of::<Beside>());
+        let beside = self.beside.as_ref().map_or(0, |beside| {
+            let texts = [self.kubernetes_user(), self.api_key(), self.spiffe_id()];
+            texts.into_iter().flatten().map(str::len).fold(size_of_val(&**beside), usize::saturating_add)
+        });
+        let held = [size_of::<Self>(), self.scope.as_str().len(), beside];
         let claims = self.beside.iter().flat_map(|beside| &beside.claims);
         let claims = claims.map(|(_, value)| size_of::<Rc<str>>().saturating_add(size_of_value(value)));
-        let held = [size_of::<Self>(), self.scope.as_str().len(), beside];
         texts.into_iter().chain(groups).chain(claims).chain(held).fold(0, usize::saturating_add)
     }
 }

@@ -15,7 +15,7 @@
 //!         policy     rules, compiled; the decision
 //!        identity    the caller
 //!         config     the user's document, as written
-//! mcp oauth jose spiffe one standard each, pure
+//! mcp oauth jose kube spiffe one standard each, pure
 //!        api_key     one secret of a caller
 //!       head, json   what comes over the wire
 //! reason, secret, time plain data
@@ -55,6 +55,7 @@ pub mod head;
 pub mod identity;
 pub mod jose;
 pub mod json;
+pub mod kube;
 pub mod mcp;
 pub mod oauth;
 pub mod policy;

@@ -84,6 +84,16 @@ reasons! {
     ClientCertificateMissing = "client_certificate_missing",
     /// The token is bound to another client certificate than this connection's.
     ClientCertificateMismatch = "client_certificate_mismatch",
+    /// The issuer says that an opaque token is not active.
+    TokenInactive = "token_inactive",
+    /// The issuer can't be asked about an opaque token.
+    IntrospectionUnavailable = "introspection_unavailable",
+    /// Kubernetes says that the token is nobody's.
+    TokenReviewDenied = "token_review_denied",
+    /// The target's API server says that the token that was issued for it is nobody's.
+    IssuedTokenDenied = "issued_token_denied",
+    /// Kubernetes can't be asked about a token.
+    TokenReviewUnavailable = "token_review_unavailable",
     /// No API key was sent, where nothing else would do.
     MissingApiKey = "missing_api_key",
     /// The header of API keys is repeated, or holds nothing that is a key.

@@ -141,6 +141,46 @@ fn an_envoy_that_does_not_fit_the_document_is_refused() {
     }
 }
 
+/// The name in a certificate that nobody verified is anybody's.
+#[test]
+fn workloads_need_a_listener_that_verifies_certificates() {
+    let shipped = std::fs::read_to_string(root().join("envoy/mtls.yaml")).unwrap();
+    let document = "                    rules:\n";
+    let mesh = format!("                    mesh_identity: {{ trust_domains: [cluster.local] }}\n{document}");
+    let verified = shipped.replacen(document, &mesh, 1);
+    assert_ne!(shipped, verified);
+    let authority = "trusted_ca: { filename: /etc/envoy/tls/client-ca.crt }";
+    assert!(verified.contains(authority) && verified.contains("require_client_certificate: true"));
+    for (index, (text, code, told)) in [
+        (verified.clone(), 0, "ok, guards"),
+        (verified.replace(authority, "{}"), 1, "verifies no client certificates"),
+        (
+            verified.replace(
+                authority,
+                &format!("{authority}\n              trust_chain_verification: ACCEPT_UNTRUSTED"),
+            ),
+            1,
+            "verifies no client certificates",
+        ),
+        (verified.replace("require_client_certificate: true", ""), 0, "knows no workload of a client"),
+        (
+            std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap().replacen(document, &mesh, 1),
+            1,
+            "verifies no client certificates",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mesh-{index}.yaml"));
+        std::fs::write(&file, text).unwrap();
+        let seen = mcp_iap(&["check", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(seen.status.code(), Some(code), "{index}: {text}");
+        assert!(text.contains(told), "{index}: {text}");
+    }
+}
+
 /// Pasted into an Envoy with routes of its own, the filter can be passed by.
 #[test]
 fn what_passes_the_filter_by_is_refused_and_what_cuts_calls_is_told() {

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy"],
     &["identity"],
     &["config"],
-    &["mcp", "oauth", "jose", "spiffe"],
+    &["mcp", "oauth", "jose", "kube", "spiffe"],
     &["api_key"],
     &["head", "json"],
     &["reason", "secret", "time"],

@@ -67,7 +67,7 @@ fn verify_by(token: &str, verifier: &dyn Verifier) -> Result<VerifiedClaims, Rea
         clock_skew: Duration::from_secs(30),
         now: UnixTime(NOW),
     };
-    let claims = VerifiedClaims::verify(Jws::parse(token)?, &keys(), &expected, verifier)?;
+    let (claims, _) = VerifiedClaims::verify(Jws::parse(token)?, &keys(), &expected, verifier)?;
     claims.validity().check(&expected, &Unproven)?;
     Ok(claims)
 }
@@ -82,7 +82,7 @@ fn accepts_both_algorithms() {
     for token in [ISSUER.rs256(&claims), ISSUER.es256(&claims)] {
         let verified = verify(&token).unwrap();
         assert_eq!(verified.text("sub"), Some("dana"));
-        assert_eq!(verified.validity().expires_at(), UnixTime(NOW + 60));
+        assert_eq!(verified.text("iss"), Some("https://i"));
         assert_eq!(verified.get("groups"), Some(&json!(["dev"])));
     }
 }

@@ -113,6 +113,7 @@ impl Serialize for CallerRecord<'_> {
             ("issuer", Some(&**issuer).filter(|text| known(text))),
             ("subject", Some(subject.as_str()).filter(|text| known(text))),
             ("client_id", client_id.as_deref()),
+            ("kubernetes_user", self.0.kubernetes_user()),
             ("api_key", self.0.api_key()),
             ("spiffe_id", self.0.spiffe_id()),
         ];
@@ -139,6 +140,9 @@ struct ExchangeRecord {
     /// How it failed: one of a closed list.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
+    /// Whose it is, by the target's API server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes_user: Option<String>,
 }
 
 struct Groups<'a>(&'a [String]);
@@ -236,8 +240,16 @@ impl Record {
         error: Option<&'static str>,
     ) {
         let waited_ms = (!is_cached).then(|| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        let target = cut(target).to_owned();
         self.exchange =
-            Some(ExchangeRecord { target: cut(target).to_owned(), cached: is_cached, waited_ms, error });
+            Some(ExchangeRecord { target, cached: is_cached, waited_ms, error, kubernetes_user: None });
+    }
+
+    /// Notes whose the token for the target is, by its API server.
+    pub fn note_exchange_user(&mut self, user: Option<&str>) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.kubernetes_user = user.map(|user| cut(user).to_owned());
+        }
     }
 
     /// Notes that the request is allowed.

@@ -9,12 +9,14 @@
 
 mod answers;
 mod discovery;
+mod judge;
 mod jwks;
 mod single_flight;
 mod tasks;
 mod token;
 
 pub use answers::{Answers, Found, Fresh, Unanswered};
+pub use judge::{JudgeError, introspect, review};
 pub use jwks::{KeySource, KeysError, fetch_keys};
 pub use single_flight::{Lost, SingleFlight, Wait};
 pub use tasks::{Callouts, Full, Outbox, StreamId};

@@ -29,6 +29,8 @@ pub struct Config {
     /// rules allow it, whatever else is configured here. Default: `true`.
     #[serde(default = "yes")]
     pub require_auth: bool,
+    /// The Kubernetes API server that says whose a token is that none of `issuers` signed.
+    pub token_review: Option<TokenReview>,
     /// API keys, each a caller.
     pub api_keys: Option<ApiKeys>,
     /// Workloads by the certificates of their connections (SPIFFE).
@@ -153,12 +155,75 @@ pub struct Issuer {
     pub cluster: Option<String>,
     /// How its keys are fetched and how long they count.
     pub keys: Option<KeyFetching>,
+    /// Where the issuer is asked about tokens that are opaque. One issuer alone may have this.
+    pub introspection: Option<Introspection>,
     /// How far the issuer's clock may differ from ours. Default: `30s`; at most `5m`.
     #[serde(default = "clock_skew")]
     pub clock_skew: String,
     /// Accept an issuer by plain `http://`. For tests and demonstrations.
     #[serde(default)]
     pub insecure_http: bool,
+}
+
+/// Token introspection (RFC 7662). What proves the gate to the endpoint is `client_id` and `client_secret`, or a
+/// credential that Envoy adds.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Introspection {
+    /// The issuer's introspection endpoint.
+    pub endpoint: String,
+    /// The Envoy cluster through which it is reached. Default: its host.
+    pub cluster: Option<String>,
+    /// The client that the issuer knows the gate by.
+    pub client_id: Option<String>,
+    /// Its secret, as `${NAME}` of an environment variable that Envoy gives to the filter.
+    pub client_secret: Option<SecretReference>,
+    /// How long answers count.
+    pub answers: Option<Answers>,
+}
+
+/// TokenReview (Kubernetes, `authentication.k8s.io/v1`). Of a token only its times and audience are checked here: whose
+/// it is says the API server. The credential with which it is asked is added by Envoy.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenReview {
+    /// The API server, like `https://kubernetes.default.svc`.
+    pub server: String,
+    /// The audiences of which a token must have one. Default: `resource`.
+    pub audiences: Option<Vec<String>>,
+    /// The Envoy cluster through which it is reached. Default: its host.
+    pub cluster: Option<String>,
+    /// How long answers count.
+    pub answers: Option<Answers>,
+    /// How far the clock of who issued a token may differ from ours. Default: `30s`; at most `5m`.
+    #[serde(default = "clock_skew")]
+    pub clock_skew: String,
+    /// Accept a server by plain `http://`. For tests.
+    #[serde(default)]
+    pub insecure_http: bool,
+}
+
+/// How long the answers of a service count. Durations are like `500ms`, `30s`, `5m`.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Answers {
+    /// How long a token that counts is not asked about again; one that was taken back works no longer than that.
+    /// Default: `10s`; `0s` to `5m`.
+    pub cache_duration: String,
+    /// The same of one that does not count. Default: `10s`; `0s` to `5m`.
+    pub negative_cache_duration: String,
+    /// How long an answer is waited for. Default: `5s`; `100ms` to `30s`.
+    pub timeout: String,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        let [cache_duration, negative_cache_duration, timeout] = ["10s", "10s", "5s"].map(str::to_owned);
+        Self { cache_duration, negative_cache_duration, timeout }
+    }
 }
 
 /// API keys. Kept of each is a hash alone; `mcp-iap hash-key` makes it.
@@ -326,6 +391,8 @@ pub struct Subjects {
     pub client_ids: Option<Vec<String>>,
     /// One of the caller's groups is one of these.
     pub groups: Option<Vec<String>>,
+    /// The user that Kubernetes says a token is of is one of these; `*` stands for any text.
+    pub kubernetes_users: Option<Vec<String>>,
     /// One of the token's scopes is one of these. Lacking it is no `insufficient_scope`: what a client may ask
     /// for is the rule's `scope`.
     pub scopes: Option<Vec<String>>,

@@ -89,6 +89,9 @@ pub struct Target {
     pub requested_token_type: Option<String>,
     /// As in `token_exchange`.
     pub issued_audience: Option<String>,
+    /// The Kubernetes API server that must say whose the token is before it is used, like
+    /// `https://api.staging.example.com`. It is asked for the target's `audience`, through the cluster of its host.
+    pub token_review: Option<String>,
 }
 
 /// A grant, by the name of RFC 7591 section 2 (`grant_types`).

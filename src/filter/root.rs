@@ -89,6 +89,9 @@ impl Worker {
         for complaint in self.shared.keys.take_complaints() {
             host::warn(&format!("mcp-iap: {complaint}"));
         }
+        for message in self.shared.judges.take_complaints() {
+            host::warn(&format!("mcp-iap: {message}"));
+        }
         for news in self.shared.keys.take_news() {
             host::info(&format!("mcp-iap: {news}"));
         }

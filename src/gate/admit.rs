@@ -90,6 +90,6 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     };
 
     // Then, and only with a permit: what the upstream gets.
-    let credential = request.credential(&permit, caller, target).await?;
+    let credential = request.credential(&permit, &identity, target).await?;
     Ok(Exit::Forward(Forward::new(permit, credential)))
 }

@@ -14,7 +14,8 @@ impl Settings {
             let fix = "remove it before anybody but you can reach this";
             advice.push(ConfigError::new("require_auth", reason, fix).value(false));
         }
-        let several_issuers = config.issuers.len() > 1;
+        let others = usize::from(config.token_review.is_some());
+        let several_issuers = config.issuers.len().saturating_add(others) > 1;
         for (resource, guarded) in self.resources.iter().zip(config.guarded().unwrap_or_default()) {
             if is_plain_and_elsewhere(guarded.resource) {
                 let reason = "is reached without TLS: tokens can be read on the way";

@@ -1,8 +1,9 @@
 //! Which credential of a request says who calls: an API key, a bearer token, or the connection's own certificate.
 //! Never two of the first, and never a guess between them.
 
+use super::judges;
 use super::request::Request;
-use super::token;
+use super::token::{self, Spoken};
 use crate::head::One;
 use crate::identity::Caller;
 use crate::oauth::{BearerToken, ProtectedResource};
@@ -12,13 +13,15 @@ use crate::time::UnixTime;
 use std::rc::Rc;
 
 /// Who calls, and for how long what says so counts.
-pub(super) struct Identity {
+pub(super) struct Identity<'a> {
     pub(super) caller: Rc<Caller>,
+    /// The bearer token that says so, where one does; what was not verified is none.
+    pub(super) token: Option<BearerToken<'a>>,
     /// When the credential ends, and the reason then.
     ends: Option<(UnixTime, Reason)>,
 }
 
-impl Identity {
+impl Identity<'_> {
     /// The credential has not ended meanwhile: to be asked again after a wait.
     pub(super) fn check(&self, now: UnixTime) -> Result<(), Reason> {
         match self.ends {
@@ -39,7 +42,10 @@ impl Identity {
 ///
 /// # Errors
 /// There is no credential, or it does not count.
-pub(super) async fn identify(request: &Request, protected: &ProtectedResource) -> Result<Identity, Reason> {
+pub(super) async fn identify<'a>(
+    request: &'a Request,
+    protected: &ProtectedResource,
+) -> Result<Identity<'a>, Reason> {
     let (settings, head) = (&request.settings, &request.head);
     let token = BearerToken::from_head(head);
     let key = settings.api_keys.as_ref().map(|keys| keys.presented(head)).transpose()?.flatten();
@@ -47,7 +53,7 @@ pub(super) async fn identify(request: &Request, protected: &ProtectedResource) -
         return match token {
             // What can't be taken out of the head does not go on in it.
             Err(reason @ (Reason::TokenInQuery | Reason::TokenRepeated)) => Err(reason),
-            _ => Ok(Identity { caller: Rc::new(Caller::anonymous()), ends: None }),
+            _ => Ok(Identity { caller: Rc::new(Caller::anonymous()), token: None, ends: None }),
         };
     }
     let mesh = settings.mesh.as_ref();
@@ -64,7 +70,9 @@ pub(super) async fn identify(request: &Request, protected: &ProtectedResource) -
         (None, Ok(token)) => Ok(by_token(request, protected, token).await?.through(beside)),
         (None, Err(Reason::MissingToken)) => match mesh.filter(|mesh| mesh.authenticates) {
             Some(_) => match workload? {
-                Some(id) => Ok(Identity { caller: Rc::new(Caller::of_workload(id)), ends: None }),
+                Some(id) => {
+                    Ok(Identity { caller: Rc::new(Caller::of_workload(id)), token: None, ends: None })
+                }
                 None => Err(missing(request)),
             },
             None => Err(missing(request)),
@@ -77,28 +85,46 @@ pub(super) async fn identify(request: &Request, protected: &ProtectedResource) -
 fn missing(request: &Request) -> Reason {
     let settings = &request.settings;
     match &settings.api_keys {
-        _ if !settings.issuers.is_empty() => Reason::MissingToken,
+        _ if settings.takes_tokens() => Reason::MissingToken,
         Some(_) => Reason::MissingApiKey,
         None => Reason::MeshIdentityMissing,
     }
 }
 
-fn by_key(request: &Request, key: &str) -> Result<Identity, Reason> {
+fn by_key(request: &Request, key: &str) -> Result<Identity<'static>, Reason> {
     let keys = request.settings.api_keys.as_ref().ok_or(Reason::Internal)?;
     let entry = keys.find(key)?;
     let caller = Rc::new(entry.caller());
     // Whose key has ended is known, and recorded.
     request.note(|record| record.note_caller(Rc::clone(&caller)));
     entry.check(request.now())?;
-    Ok(Identity { caller, ends: entry.until.map(|until| (until, Reason::ApiKeyExpired)) })
+    Ok(Identity { caller, token: None, ends: entry.until.map(|until| (until, Reason::ApiKeyExpired)) })
 }
 
-async fn by_token(
+async fn by_token<'a>(
     request: &Request,
     protected: &ProtectedResource,
-    token: BearerToken<'_>,
-) -> Result<Identity, Reason> {
-    let verified = token::authenticate(request, protected, token).await?;
-    let ends = verified.ends(request, protected)?;
-    Ok(Identity { caller: Rc::clone(verified.caller()), ends: Some((ends, Reason::TokenExpired)) })
+    token: BearerToken<'a>,
+) -> Result<Identity<'a>, Reason> {
+    let (caller, ends) = match token::authenticate(request, protected, token).await? {
+        Spoken::For(verified) => (Rc::clone(verified.caller()), verified.ends(request, protected)?),
+        Spoken::Opaque(issuer, introspection) => {
+            let told = judges::told_of(request, issuer, introspection, token).await?;
+            let expected = issuer.expected(protected, request.now());
+            told.validity.check(&expected, request.sender())?;
+            (Rc::clone(&told.caller), told.validity.ends(&expected))
+        }
+        // Nobody here speaks for it: what can be seen without its key is checked, and the review is the verification.
+        Spoken::Unsigned(validity, review) => {
+            let expected = review.expected(protected, request.now());
+            validity.check(&expected, request.sender())?;
+            let caller =
+                judges::user_of(request, review, expected.audiences, token.expose().as_bytes()).await?;
+            (caller, validity.ends(&expected))
+        }
+    };
+    let identity = Identity { caller, token: Some(token), ends: Some((ends, Reason::TokenExpired)) };
+    // An answer may have taken its time.
+    identity.check(request.now())?;
+    Ok(identity)
 }

@@ -4,6 +4,8 @@
 //! Whose fault a failure is decides the refusal: the caller's token (401), what the caller may have (403), or ours and
 //! the endpoint's (503). On none of them is anything forwarded.
 
+use super::credential::Identity;
+use super::judges;
 use super::outgoing::{Client, ExchangeSettings, Outgoing, Target, TokenPlace};
 use super::random::Random;
 use super::request::Request;
@@ -293,11 +295,12 @@ impl Request {
     pub(super) async fn credential(
         &self,
         permit: &Permit,
-        caller: &Caller,
+        identity: &Identity<'_>,
         target: Option<Rc<Target>>,
     ) -> Result<UpstreamCredential, Reason> {
         let resource = self.resource()?;
-        let token = || BearerToken::from_head(&self.head);
+        let caller = &identity.caller;
+        let token = || identity.token.ok_or(Reason::MissingToken);
         let (settings, target) = match (&resource.outgoing, target) {
             (Outgoing::Stripped, None) => return Ok(UpstreamCredential::stripped(permit)),
             (Outgoing::Passthrough, None) => return Ok(UpstreamCredential::passthrough(permit, token()?)),
@@ -325,6 +328,16 @@ impl Request {
         let issued = found.answer.map_err(|error| reason(error, target.request.grant))?;
         let Found { asked_at, .. } = found;
         self.note_used(Used { key: key(settings, &target, caller, token), asked_at, is_cached });
+        if let Some(review) = &target.review {
+            let issued = issued.access_token.expose();
+            let user = judges::user_of(self, review, review.own_audiences(), issued).await;
+            // The caller's own token is not at fault.
+            let user = user.map_err(|reason| match reason {
+                Reason::TokenReviewDenied | Reason::WrongAudience => Reason::IssuedTokenDenied,
+                reason => reason,
+            })?;
+            self.note(|record| record.note_exchange_user(user.kubernetes_user()));
+        }
         UpstreamCredential::issued(permit, &issued, token)
     }
 }

@@ -1,6 +1,7 @@
 //! The authorization servers of a configuration, compiled: what their tokens must be, and where their keys
 //! are.
 
+use super::introspection::{IntrospectionSettings, compile_introspection};
 use super::key_times::compile_key_times;
 use super::url::Url;
 use crate::cache::KeyTimes;
@@ -26,6 +27,8 @@ pub struct IssuerSettings {
     pub keys: Keys,
     /// The dotted path of its groups claim.
     pub groups_claim: String,
+    /// Where it is asked about opaque tokens.
+    pub introspection: Option<Rc<IntrospectionSettings>>,
     algorithms: Vec<Algorithm>,
     audiences: Option<Vec<String>>,
     clock_skew: Duration,
@@ -83,6 +86,13 @@ pub(super) fn compile_issuers(
             Err(error) => errors.push(error),
         }
     }
+    // Whose an opaque token is, is not to be seen; and nobody else's is shown to an issuer.
+    let asked = compiled.iter().filter(|issuer| issuer.introspection.is_some());
+    for issuer in asked.skip(1) {
+        let path = format!("issuers[{}].introspection", issuer.index);
+        let reason = "is the second one: whose an opaque token is, is not to be seen";
+        errors.push(ConfigError::new(path, reason, "leave it to one issuer"));
+    }
     compiled
 }
 
@@ -100,6 +110,7 @@ fn compile_issuer(
         hmac_secret,
         cluster,
         keys,
+        introspection,
         clock_skew,
         insecure_http,
     } = written;
@@ -195,12 +206,20 @@ fn compile_issuer(
             Keys::Fetched(Rc::new(source), times)
         }
     };
+    let introspection = match introspection {
+        Some(written) => {
+            let path = format!("issuers[{index}].introspection");
+            Some(Rc::new(compile_introspection(written, &path, insecure, environment)?))
+        }
+        None => None,
+    };
     Ok(IssuerSettings {
         index,
         identifier: Rc::from(issuer.as_str()),
         keys: source,
         algorithms,
         groups_claim: groups_claim.clone(),
+        introspection,
         audiences: audiences.clone(),
         clock_skew,
     })

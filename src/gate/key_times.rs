@@ -6,7 +6,7 @@ use crate::time::parse_duration;
 use std::time::Duration;
 
 /// Least and most, as the configuration writes them.
-type Bounds = [&'static str; 2];
+pub(super) type Bounds = [&'static str; 2];
 
 const CACHE_DURATION: Bounds = ["1s", "24h"];
 const STALE_IF_ERROR: Bounds = ["0s", "24h"];
@@ -33,7 +33,10 @@ pub(super) fn compile_key_times(index: usize, keys: &KeyFetching) -> Result<KeyT
     })
 }
 
-fn compile_duration(written: &str, [least, most]: Bounds) -> Result<Duration, (&'static str, String)> {
+pub(super) fn compile_duration(
+    written: &str,
+    [least, most]: Bounds,
+) -> Result<Duration, (&'static str, String)> {
     let duration = parse_duration(written).map_err(|wanted| ("is no duration", format!("write {wanted}")))?;
     let bound = |text| parse_duration(text).unwrap_or_default();
     if (bound(least)..=bound(most)).contains(&duration) {

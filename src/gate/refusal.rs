@@ -110,17 +110,18 @@ impl Answer {
         let resource = request.resource().ok();
         if let Some(resource) = resource.filter(|_| wire.status == 401 || wire.error.is_some()) {
             let realm = resource.protected.identifier();
+            let has_issuers = !request.settings.issuers.is_empty();
             let challenge = Challenge {
                 realm,
-                resource_metadata: Some(resource.protected.metadata_url()),
+                resource_metadata: has_issuers.then(|| resource.protected.metadata_url()),
                 error: wire.error,
                 error_description: wire.error.map(|_| wire.message),
                 scope: if wire.status == 401 { &resource.basic_scope } else { &denial.scope },
             };
-            let challenge = match request.settings.issuers.is_empty() {
-                false => challenge.to_string(),
+            let challenge = match request.settings.takes_tokens() {
+                true => challenge.to_string(),
                 // A 401 has a challenge (RFC 9110 section 15.5.2); no scheme is registered for API keys.
-                true => format!("ApiKey realm=\"{realm}\""),
+                false => format!("ApiKey realm=\"{realm}\""),
             };
             headers.push(("www-authenticate", challenge));
         }
@@ -183,6 +184,13 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::SenderConstraintUnsupported => token("the token is bound to what is not verified here"),
         Reason::ClientCertificateMissing => token("the token is bound to a client certificate"),
         Reason::ClientCertificateMismatch => token("the token is bound to another client certificate"),
+        Reason::TokenInactive => token("the token is not active"),
+        Reason::IntrospectionUnavailable => answer(503, "the issuer can't be asked about the token"),
+        Reason::TokenReviewDenied => token("the token is nobody's"),
+        Reason::IssuedTokenDenied => {
+            answer(403, "the target does not accept the token that was issued for it")
+        }
+        Reason::TokenReviewUnavailable => answer(503, "the token can't be reviewed"),
         Reason::MissingApiKey => answer(401, "an API key is needed"),
         Reason::MalformedApiKey => answer(400, "the header of the API key is malformed"),
         Reason::UnknownApiKey => answer(401, "the API key is unknown"),

@@ -4,6 +4,7 @@ use super::admit::admit;
 use super::cors::Cors;
 use super::exchange::{Exchange, Used};
 use super::issuer::{IssuerSettings, Keys};
+use super::judges::Judges;
 use super::keys::KeyStore;
 use super::random::Random;
 use super::refusal::Answer;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub keys: Rc<KeyStore>,
     /// The tokens for upstreams.
     pub exchange: Rc<Exchange>,
+    /// What others said of tokens.
+    pub judges: Judges,
     sender: Box<dyn Sender>,
     clock: Rc<Cell<Timestamp>>,
 }
@@ -48,13 +51,14 @@ impl Shared {
     /// With this host's crypto and shared data, and room for as many verified tokens as the limits say.
     #[must_use]
     pub fn new(host: Box<dyn HostCrypto>, data: &Rc<dyn SharedData>, settings: &Settings) -> Self {
-        let clock = Rc::default();
+        let clock: Rc<Cell<Timestamp>> = Rc::default();
         Self {
             callouts: Callouts::default(),
             signatures: Signatures::new(host),
             tokens: Tokens::new(settings.limits.cached_tokens),
             random: Random::default(),
             sender: Box::new(Unproven),
+            judges: Judges::new(&clock),
             keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
             exchange: Rc::new(Exchange::new(Rc::clone(&clock))),
             clock,

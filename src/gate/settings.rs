@@ -1,10 +1,14 @@
 //! The configuration, compiled: immutable, shared by all requests of one root.
 
 use super::api_keys::{ApiKeySettings, check_named_keys, compile_api_keys};
+use super::introspection::IntrospectionSettings;
 use super::issuer::{IssuerSettings, compile_issuers};
 use super::mesh::{MeshSettings, check_named_workloads, compile_mesh};
+use super::outgoing::ExchangeSettings;
 use super::resource::{self, ResourceSettings};
+use super::token_review::{ReviewSettings, check_named_users, compile_token_review};
 use crate::cache::MAX_TOKENS;
+use crate::callout::Endpoint;
 use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
 use crate::oauth::is_one_path;
 use std::collections::BTreeSet;
@@ -21,6 +25,8 @@ pub struct Settings {
     pub require_auth: bool,
     /// Whose tokens count.
     pub issuers: Vec<IssuerSettings>,
+    /// Who says whose a token is that no issuer speaks for.
+    pub token_review: Option<Rc<ReviewSettings>>,
     /// The claims that rules read, by their paths.
     pub claim_paths: Vec<Rc<str>>,
     /// API keys.
@@ -66,6 +72,7 @@ impl Settings {
             resources: _,
             issuers,
             require_auth,
+            token_review,
             api_keys,
             mesh_identity,
             rules: _,
@@ -81,17 +88,27 @@ impl Settings {
         } = config;
         let guarded = config.guarded()?;
         let is_workload_enough = mesh_identity.as_ref().is_some_and(|mesh| mesh.authenticates);
-        if issuers.is_empty() && *require_auth && api_keys.is_none() && !is_workload_enough {
+        let has_other_callers = token_review.is_some() || api_keys.is_some() || is_workload_enough;
+        if issuers.is_empty() && *require_auth && !has_other_callers {
             let fix = "name the authorization server of your callers";
             errors.push(ConfigError::new("issuers", "names no issuer", fix));
         }
         let compiled = compile_issuers(issuers, environment, &mut errors);
+        let review = token_review.as_ref().map(|review| compile_token_review(review, "token_review"));
+        let review = match review.transpose() {
+            Ok(review) => review.map(Rc::new),
+            Err(error) => {
+                errors.push(error);
+                None
+            }
+        };
         let compiled_keys =
             api_keys.as_ref().and_then(|keys| compile_api_keys(keys, environment, &mut errors));
         let mesh = mesh_identity.as_ref().map(|mesh| compile_mesh(mesh, &mut errors));
         for one in &guarded {
             check_named_keys(one, api_keys.as_ref(), &mut errors);
             check_named_workloads(one, mesh_identity.as_ref(), &mut errors);
+            check_named_users(one, token_review.is_some(), &mut errors);
         }
         let resources = resource::compile(&guarded, config, environment, &mut errors);
         if limits.body_bytes == 0 || limits.body_bytes > MAX_BODY {
@@ -118,6 +135,7 @@ impl Settings {
             resources,
             require_auth: *require_auth,
             issuers: compiled,
+            token_review: review,
             claim_paths: paths.into_iter().collect(),
             api_keys: compiled_keys,
             mesh,
@@ -134,6 +152,30 @@ impl Settings {
         let identifiers: Vec<_> =
             self.resources.iter().map(|resource| resource.protected.identifier()).collect();
         identifiers.join(", ")
+    }
+
+    /// Who is asked about tokens: where it stands in the document, by which field, the endpoint, and what for.
+    pub fn judges(&self) -> impl Iterator<Item = (&str, &'static str, &Endpoint, &'static str)> {
+        let of_targets = self.resources.iter().filter_map(|resource| resource.outgoing.exchange());
+        let of_targets = of_targets.flat_map(ExchangeSettings::reviews);
+        let reviews = self.token_review.iter().map(|review| &**review).chain(of_targets);
+        let reviews = reviews.map(|one| (one.path.as_str(), "server", &*one.endpoint, "TokenReviews of"));
+        let introspections = self.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
+        let introspections =
+            introspections.map(|one| (one.path.as_str(), "endpoint", &*one.endpoint, "Introspection at"));
+        reviews.chain(introspections)
+    }
+
+    /// Whether callers may come with a bearer token.
+    #[must_use]
+    pub fn takes_tokens(&self) -> bool {
+        !self.issuers.is_empty() || self.token_review.is_some()
+    }
+
+    /// Who is asked about opaque tokens, if anybody is.
+    #[must_use]
+    pub fn introspecting_issuer(&self) -> Option<(&IssuerSettings, &Rc<IntrospectionSettings>)> {
+        self.issuers.iter().find_map(|issuer| Some((issuer, issuer.introspection.as_ref()?)))
     }
 
     /// The issuer with this identifier, to the letter.

@@ -1,11 +1,14 @@
 //! From a request's bearer token to its caller. A token that is known costs one tag; what is asked of it
 //! is the same: is its key still the issuer's, and does it count here, now, for whoever sends it.
 
+use super::introspection::IntrospectionSettings;
+use super::issuer::IssuerSettings;
 use super::request::Request;
 use super::signatures::VerifiedBy;
+use super::token_review::ReviewSettings;
 use crate::cache::{Tag, TokenCache};
 use crate::identity::Caller;
-use crate::jose::{Expected, Jws, Proof, Validity, VerifiedClaims};
+use crate::jose::{Expected, Jws, Proof, Validity, VerifiedClaims, unsigned_validity};
 use crate::oauth::{BearerToken, ProtectedResource};
 use crate::reason::Reason;
 use crate::time::UnixTime;
@@ -27,6 +30,16 @@ pub(super) struct VerifiedToken {
     proof: Proof,
     validity: Validity,
     caller: Rc<Caller>,
+}
+
+/// Who speaks for a token.
+pub(super) enum Spoken<'a> {
+    /// Its issuer, by its signature.
+    For(Rc<VerifiedToken>),
+    /// Its issuer, when it is asked: nothing can be seen of it here.
+    Opaque(&'a IssuerSettings, &'a Rc<IntrospectionSettings>),
+    /// No issuer that is known here; Kubernetes, when it is asked.
+    Unsigned(Validity, &'a Rc<ReviewSettings>),
 }
 
 impl Tokens {
@@ -64,7 +77,7 @@ impl VerifiedToken {
 
     /// From when on the token counts no more.
     pub(super) fn ends(&self, request: &Request, protected: &ProtectedResource) -> Result<UnixTime, Reason> {
-        Ok(self.validity.expires_at().plus(self.expected(request, protected)?.clock_skew))
+        Ok(self.validity.ends(&self.expected(request, protected)?))
     }
 
     fn expected<'a>(
@@ -83,15 +96,15 @@ impl VerifiedToken {
     }
 }
 
-/// What `token` says, where it counts for this resource.
+/// Who speaks for `token`. What its issuer has signed counts for this resource.
 ///
 /// # Errors
 /// The first check that fails.
-pub(super) async fn authenticate(
-    request: &Request,
+pub(super) async fn authenticate<'a>(
+    request: &'a Request,
     protected: &ProtectedResource,
     token: BearerToken<'_>,
-) -> Result<Rc<VerifiedToken>, Reason> {
+) -> Result<Spoken<'a>, Reason> {
     let tag = request.tokens().tag(token.expose());
     let verified = match request.tokens().get(&tag) {
         Some(known) if is_still_signed(request, &known).await? => {
@@ -99,13 +112,30 @@ pub(super) async fn authenticate(
             known
         }
         _ => {
-            let verified = Rc::new(verify(request, token.expose(), protected).await?);
+            let settings = &request.settings;
+            if let Some((issuer, asked)) = settings.introspecting_issuer()
+                && is_opaque(token)
+            {
+                return Ok(Spoken::Opaque(issuer, asked));
+            }
+            let jws = Jws::parse(token.expose())?;
+            let is_known = settings.issuer(jws.claimed_issuer().unwrap_or_default()).is_some();
+            if let Some(review) = settings.token_review.as_ref().filter(|_| !is_known) {
+                jws.algorithm(&review.algorithms)?;
+                return Ok(Spoken::Unsigned(unsigned_validity(&jws)?, review));
+            }
+            let verified = Rc::new(verify(request, jws, protected).await?);
             request.tokens().insert(tag, &verified);
             verified
         }
     };
     verified.validity.check(&verified.expected(request, protected)?, request.sender())?;
-    Ok(verified)
+    Ok(Spoken::For(verified))
+}
+
+/// Has no form of a JWS (RFC 7515 section 3.1).
+fn is_opaque(token: BearerToken<'_>) -> bool {
+    token.expose().split('.').count() != 3
 }
 
 /// Whether the key that a known token is signed with is still its issuer's.
@@ -117,19 +147,17 @@ async fn is_still_signed(request: &Request, known: &VerifiedToken) -> Result<boo
 
 async fn verify(
     request: &Request,
-    token: &str,
+    jws: Jws<'_>,
     protected: &ProtectedResource,
 ) -> Result<VerifiedToken, Reason> {
-    let jws = Jws::parse(token)?;
     let claimed = jws.claimed_issuer().unwrap_or_default();
     let issuer = request.settings.issuer(claimed).ok_or(Reason::UnknownIssuer)?;
     // Before keys are asked for: nobody fetches for a token that can't count.
     let expected = issuer.expected(protected, request.now());
     jws.algorithm(expected.algorithms)?;
     let keys = request.keys(issuer, jws.key_id()?).await?;
-    let claims = VerifiedClaims::verify(jws, &keys, &expected, request.signatures())?;
+    let (claims, proof) = VerifiedClaims::verify(jws, &keys, &expected, request.signatures())?;
     let paths = &request.settings.claim_paths;
     let caller = Rc::new(Caller::from_claims(&claims, &issuer.identifier, &issuer.groups_claim, paths)?);
-    let (proof, validity) = claims.into_parts();
-    Ok(VerifiedToken { issuer: issuer.index, proof, validity, caller })
+    Ok(VerifiedToken { issuer: issuer.index, proof, validity: claims.into_validity(), caller })
 }

@@ -33,10 +33,10 @@ pub struct Expected<'a> {
     pub now: UnixTime,
 }
 
-/// The claims of a token that its issuer has signed as an access token. Only [`Self::verify`] makes one.
+/// The claims of an access token that its issuer has signed, or answered for when it was asked. Only
+/// [`Self::verify`] and [`Self::introspected`] make one.
 pub struct VerifiedClaims {
     claims: Map<String, Value>,
-    proof: Proof,
     validity: Validity,
 }
 
@@ -59,23 +59,41 @@ impl VerifiedClaims {
         keys: &KeySet,
         expected: &Expected<'_>,
         verifier: &dyn Verifier,
-    ) -> Result<Self, Reason> {
+    ) -> Result<(Self, Proof), Reason> {
         validity::check_forms(jws.claims())?;
         let proof = check_signature(&jws, keys, expected.algorithms, verifier)?;
         let claims = jws.into_claims();
         if claims.get("iss").and_then(Value::as_str) != Some(expected.issuer) {
             return Err(Reason::UnknownIssuer);
         }
-        let is_another = OTHER_TOKENS_CLAIMS.iter().any(|claim| claims.contains_key(*claim))
-            || claims.get("typ").and_then(Value::as_str) == Some("ID");
-        if is_another {
-            return Err(Reason::NotAnAccessToken);
-        }
-        if !matches!(claims.get("sub"), Some(Value::String(subject)) if !subject.is_empty()) {
+        check_kind(&claims)?;
+        if !is_text(&claims, "sub") {
             return Err(Reason::InvalidClaim);
         }
         let validity = Validity::of(&claims)?;
-        Ok(Self { claims, proof, validity })
+        Ok((Self { claims, validity }, proof))
+    }
+
+    /// Takes what `issuer` itself told of a token that is active (RFC 7662 section 2.2). It was asked, so there is no
+    /// signature, and `iss` may be absent; the token is a subject's or a client's.
+    ///
+    /// # Errors
+    /// The first check that fails: form of the registered claims, issuer, kind of token, what it must have.
+    pub fn introspected(claims: Map<String, Value>, issuer: &str) -> Result<Self, Reason> {
+        validity::check_forms(&claims)?;
+        if claims.get("iss").is_some_and(|told| told.as_str() != Some(issuer)) {
+            return Err(Reason::UnknownIssuer);
+        }
+        let is_bearer = |kind: &Value| kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
+        if claims.get("token_type").is_some_and(|kind| !is_bearer(kind)) {
+            return Err(Reason::SenderConstraintUnsupported);
+        }
+        check_kind(&claims)?;
+        if !is_text(&claims, "sub") && !is_text(&claims, "client_id") {
+            return Err(Reason::InvalidClaim);
+        }
+        let validity = Validity::of(&claims)?;
+        Ok(Self { claims, validity })
     }
 
     /// The claim at a dotted path (`realm_access.roles`); a claim whose own name has dots comes first.
@@ -103,8 +121,8 @@ impl VerifiedClaims {
 
     /// What is kept of the token once its claims were read.
     #[must_use]
-    pub fn into_parts(self) -> (Proof, Validity) {
-        (self.proof, self.validity)
+    pub fn into_validity(self) -> Validity {
+        self.validity
     }
 }
 
@@ -129,6 +147,29 @@ impl fmt::Debug for VerifiedClaims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("VerifiedClaims(***)")
     }
+}
+
+/// What a token whose signature somebody else verifies says of its own validity. Nothing of it is to be believed
+/// before the other has, and whose the token is, he says.
+///
+/// # Errors
+/// The claims have another form, or are those of no access token.
+pub fn unsigned_validity(jws: &Jws<'_>) -> Result<Validity, Reason> {
+    let claims = jws.claims();
+    validity::check_forms(claims)?;
+    check_kind(claims)?;
+    Validity::of(claims)
+}
+
+/// That these are not the claims of an ID token, or of another that is no access token.
+fn check_kind(claims: &Map<String, Value>) -> Result<(), Reason> {
+    let is_another = OTHER_TOKENS_CLAIMS.iter().any(|claim| claims.contains_key(*claim))
+        || claims.get("typ").and_then(Value::as_str) == Some("ID");
+    if is_another { Err(Reason::NotAnAccessToken) } else { Ok(()) }
+}
+
+fn is_text(claims: &Map<String, Value>, name: &str) -> bool {
+    matches!(claims.get(name), Some(Value::String(text)) if !text.is_empty())
 }
 
 /// By one of the keys that the token's `kid` and `alg` lead to.

@@ -60,14 +60,13 @@ impl Validity {
     /// # Errors
     /// [`Reason::TokenExpired`]
     pub fn check_expiry(&self, expected: &Expected<'_>) -> Result<(), Reason> {
-        let end = self.expires_at.plus(expected.clock_skew);
-        if end <= expected.now { Err(Reason::TokenExpired) } else { Ok(()) }
+        if self.ends(expected) <= expected.now { Err(Reason::TokenExpired) } else { Ok(()) }
     }
 
-    /// When the token ends.
+    /// From when on the token counts no more.
     #[must_use]
-    pub fn expires_at(&self) -> UnixTime {
-        self.expires_at
+    pub fn ends(&self, expected: &Expected<'_>) -> UnixTime {
+        self.expires_at.plus(expected.clock_skew)
     }
 
     /// About how many bytes this holds beside itself.

@@ -122,6 +122,7 @@ impl Subjects {
             claims,
             source,
             headers,
+            kubernetes_users,
             api_keys,
             spiffe_ids,
         } = self;
@@ -137,6 +138,7 @@ impl Subjects {
             && within(subjects, &others.subjects)
             && within(client_ids, &others.client_ids)
             && within(groups, &others.groups)
+            && named(kubernetes_users, &others.kubernetes_users)
             && within(scopes, &others.scopes)
             && claims.iter().all(|(path, ours)| {
                 others
@@ -160,8 +162,10 @@ impl Subjects {
     }
 
     fn names_without_issuer(&self) -> bool {
-        let Self { issuer, subjects, client_ids, groups, claims, api_keys, spiffe_ids, .. } = self;
-        let is_another = api_keys.is_some() || spiffe_ids.is_some();
+        let Self {
+            issuer, subjects, client_ids, groups, claims, kubernetes_users, api_keys, spiffe_ids, ..
+        } = self;
+        let is_another = kubernetes_users.is_some() || api_keys.is_some() || spiffe_ids.is_some();
         let names = subjects.is_some() || client_ids.is_some() || groups.is_some() || !claims.is_empty();
         issuer.is_none() && !is_another && names
     }

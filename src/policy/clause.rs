@@ -20,6 +20,8 @@ pub enum Clause<'r> {
     ClientIds,
     /// `to.groups`
     Groups,
+    /// `to.kubernetes_users`
+    KubernetesUsers,
     /// `to.api_keys`
     ApiKeys,
     /// `to.spiffe_ids`
@@ -50,6 +52,7 @@ impl fmt::Display for Clause<'_> {
             Self::Subjects => f.write_str("to.subjects"),
             Self::ClientIds => f.write_str("to.client_ids"),
             Self::Groups => f.write_str("to.groups"),
+            Self::KubernetesUsers => f.write_str("to.kubernetes_users"),
             Self::ApiKeys => f.write_str("to.api_keys"),
             Self::SpiffeIds => f.write_str("to.spiffe_ids"),
             Self::Scopes => f.write_str("to.scopes"),
@@ -72,16 +75,17 @@ impl Clause<'_> {
             Self::Subjects => 1,
             Self::ClientIds => 2,
             Self::Groups => 3,
-            Self::ApiKeys => 4,
-            Self::SpiffeIds => 5,
-            Self::Scopes => 6,
-            Self::Claim(_) => 7,
-            Self::Source => 8,
-            Self::Header(_) => 9,
-            Self::Target => 10,
-            Self::Argument(_) => 11,
-            Self::Time => 12,
-            Self::When => 13,
+            Self::KubernetesUsers => 4,
+            Self::ApiKeys => 5,
+            Self::SpiffeIds => 6,
+            Self::Scopes => 7,
+            Self::Claim(_) => 8,
+            Self::Source => 9,
+            Self::Header(_) => 10,
+            Self::Target => 11,
+            Self::Argument(_) => 12,
+            Self::Time => 13,
+            Self::When => 14,
         }
     }
 }

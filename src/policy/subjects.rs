@@ -18,6 +18,7 @@ pub(super) struct Subjects {
     pub(super) subjects: Option<Vec<String>>,
     pub(super) client_ids: Option<Vec<String>>,
     pub(super) groups: Option<Vec<String>>,
+    pub(super) kubernetes_users: Option<Vec<Pattern>>,
     pub(super) api_keys: Option<Vec<Pattern>>,
     pub(super) spiffe_ids: Option<Vec<Pattern>>,
     pub(super) scopes: Option<Vec<String>>,
@@ -39,6 +40,7 @@ impl Subjects {
             subjects,
             client_ids,
             groups,
+            kubernetes_users,
             api_keys,
             spiffe_ids,
             scopes,
@@ -65,6 +67,9 @@ impl Subjects {
         let is_named = |list: &[Pattern], name: Option<&str>| {
             name.is_some_and(|name| list.iter().any(|pattern| pattern.matches(name)))
         };
+        if let Some(names) = kubernetes_users {
+            visit(Clause::KubernetesUsers, who(is_named(names, caller.kubernetes_user())))?;
+        }
         if let Some(names) = api_keys {
             visit(Clause::ApiKeys, who(is_named(names, caller.api_key())))?;
         }

@@ -2,9 +2,10 @@
 //! nothing else, the parameters of its grant and no others, and targets that can be told apart.
 
 use super::super::key_times::compile_timeout;
+use super::super::token_review::{ReviewSettings, review_of_target};
 use super::super::url::Url;
 use super::{Client, ExchangeSettings, Outgoing, Target, TokenPlace};
-use crate::callout::IssuerPlace;
+use crate::callout::{Endpoint, IssuerPlace};
 use crate::config::{
     self, AuthMethod, ConfigError, Environment, GrantType, Guarded, RequestedTokenUse, STAND_IN,
     SecretReference, TokenExchange,
@@ -182,6 +183,7 @@ impl Compiling<'_> {
             scope: scope.clone(),
             requested_token_type: requested_token_type.clone(),
             issued_audience: issued_audience.clone(),
+            token_review: None,
         };
         let (by, targets) = match (&self.written.target, &self.written.targets) {
             (None, None) => {
@@ -228,8 +230,15 @@ impl Compiling<'_> {
         target: &config::Target,
         for_all: &config::Target,
     ) -> Result<Target, ConfigError> {
-        let config::Target { name, audience, resource, scope, requested_token_type, issued_audience } =
-            target;
+        let config::Target {
+            name,
+            audience,
+            resource,
+            scope,
+            requested_token_type,
+            issued_audience,
+            token_review,
+        } = target;
         let own = |own: &Option<String>, general: &Option<String>| own.as_ref().or(general.as_ref()).cloned();
         let asked = Asked {
             audience: own(audience, &for_all.audience),
@@ -260,8 +269,28 @@ impl Compiling<'_> {
                 fix,
             ));
         }
+        let review = match token_review {
+            Some(server) => Some(Rc::new(self.review(place, server, asked.audience.as_deref())?)),
+            None => None,
+        };
         let request = Rc::new(self.request(asked)?);
-        Ok(Target { name: Rc::from(name.as_str()), index, request, issued_audience })
+        Ok(Target { name: Rc::from(name.as_str()), index, request, issued_audience, review })
+    }
+
+    /// Who must say whose a token for the target is.
+    fn review(
+        &self,
+        place: &str,
+        server: &str,
+        audience: Option<&str>,
+    ) -> Result<ReviewSettings, ConfigError> {
+        let field = format!("{place}token_review");
+        let Some(audience) = audience else {
+            let fix = "give the target's `audience`";
+            return Err(self.fault(&field, "has nothing to ask for", fix).value(server));
+        };
+        let path = format!("{}.{field}", self.path);
+        review_of_target(server, audience, self.written.insecure_http, &path)
     }
 
     /// What is sent, of which each grant takes its own part and must be given no other.

@@ -5,6 +5,7 @@ mod compile;
 
 pub(super) use compile::compile;
 
+use super::token_review::ReviewSettings;
 use crate::callout::{Endpoint, IssuerPlace};
 use crate::jose::ClientKey;
 use crate::json::{Kind, Reader};
@@ -75,6 +76,8 @@ pub(in crate::gate) struct Target {
     pub(super) request: Rc<TokenRequest>,
     /// What `aud` of the token must hold.
     pub(super) issued_audience: Option<String>,
+    /// Who must say whose the token is.
+    pub(super) review: Option<Rc<ReviewSettings>>,
 }
 
 impl Outgoing {
@@ -119,6 +122,11 @@ impl ExchangeSettings {
             TokenPlace::Configured(endpoint) => endpoint,
             TokenPlace::Discovered(issuer) => &issuer.endpoint,
         }
+    }
+
+    /// Who is asked about tokens for its targets.
+    pub fn reviews(&self) -> impl Iterator<Item = &ReviewSettings> {
+        self.targets.iter().filter_map(|target| target.review.as_deref())
     }
 
     fn target(&self, arguments: &Arguments<'_>) -> Result<Rc<Target>, Denial> {

@@ -18,6 +18,7 @@ pub(super) fn compile(
         subjects,
         client_ids,
         groups,
+        kubernetes_users,
         api_keys,
         spiffe_ids,
         scopes,
@@ -29,6 +30,7 @@ pub(super) fn compile(
         ("subjects", subjects),
         ("client_ids", client_ids),
         ("groups", groups),
+        ("kubernetes_users", kubernetes_users),
         ("api_keys", api_keys),
         ("spiffe_ids", spiffe_ids),
         ("scopes", scopes),
@@ -36,7 +38,7 @@ pub(super) fn compile(
     ];
     let names_nobody = issuer.is_none() && claims.is_empty() && headers.is_empty();
     if names_nobody && lists.iter().all(|(_, list)| list.is_none()) {
-        errors.push(fault(path, "to", "names nobody", "name groups, subjects, client_ids, api_keys, spiffe_ids, scopes, claims, a source, headers or an issuer, or leave `to` out for every authenticated caller"));
+        errors.push(fault(path, "to", "names nobody", "name groups, subjects, client_ids, kubernetes_users, api_keys, spiffe_ids, scopes, claims, a source, headers or an issuer, or leave `to` out for every authenticated caller"));
     }
     if let Some(issuer) = issuer.as_deref().filter(|issuer| !context.issuers.contains(issuer)) {
         errors.push(
@@ -94,6 +96,7 @@ pub(super) fn compile(
         subjects: subjects.clone(),
         client_ids: client_ids.clone(),
         groups: groups.clone(),
+        kubernetes_users: kubernetes_users.as_deref().map(patterns),
         api_keys: api_keys.as_deref().map(patterns),
         spiffe_ids: spiffe_ids.as_deref().map(patterns),
         scopes: scopes.clone(),

@@ -28,6 +28,9 @@ pub fn check(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &mut
             findings.errors.push(ConfigError::new("http_filters.disabled", reason, "take the line out"));
         }
         check_log(&value["access_log"], findings);
+        if let (Some(_), Some(listener)) = (&settings.mesh, listener) {
+            check_certificates(listener, value, findings);
+        }
         let field = "per_connection_buffer_limit_bytes";
         let buffer = listener.map(|listener| listener[field].as_u64().unwrap_or(BUFFER));
         if let Some(buffer) = buffer.filter(|buffer| *buffer < settings.limits.body_bytes as u64) {
@@ -42,6 +45,42 @@ pub fn check(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &mut
         }
         for resource in &settings.resources {
             check_routes(&routes, resource.protected.path(), findings);
+        }
+    }
+}
+
+/// Workloads are known by certificates that Envoy must verify: the filter sees the name in one, whoever made it.
+fn check_certificates(listener: &Value, manager: &Value, findings: &mut Findings) {
+    fn holds(value: &Value, part: &Value) -> bool {
+        value == part
+            || match value {
+                Value::Object(members) => members.values().any(|value| holds(value, part)),
+                Value::Array(elements) => elements.iter().any(|value| holds(value, part)),
+                _ => false,
+            }
+    }
+    let chains = listener["filter_chains"].as_array().into_iter().flatten();
+    for chain in chains.filter(|chain| holds(chain, manager)) {
+        let tls = &chain["transport_socket"]["typed_config"];
+        let common = &tls["common_tls_context"];
+        let combined = &common["combined_validation_context"];
+        let contexts = [&common["validation_context"], &combined["default_validation_context"]];
+        let by_sds = [
+            &common["validation_context_sds_secret_config"],
+            &combined["validation_context_sds_secret_config"],
+        ];
+        let has_authority = by_sds.iter().any(|secret| secret.is_object())
+            || contexts.iter().any(|context| context["trusted_ca"].is_object());
+        let is_lax = contexts.iter().any(|context| context["trust_chain_verification"] == "ACCEPT_UNTRUSTED");
+        if is_lax || !has_authority {
+            let reason = "verifies no client certificates: who makes one is whichever workload it names";
+            let fix = "give the listener a `validation_context` with the `trusted_ca` of your mesh (`render --client-ca`)";
+            findings.errors.push(ConfigError::new("mesh_identity", reason, fix));
+        } else if tls["require_client_certificate"] != true {
+            let reason =
+                "knows no workload of a client that shows no certificate, which the listener permits";
+            let fix = "set `require_client_certificate: true`, if every client has one";
+            findings.warnings.push(ConfigError::new("mesh_identity", reason, fix));
         }
     }
 }

@@ -107,7 +107,9 @@ pub fn is_ours(config: &Value) -> bool {
     let document: Value = serde_saphyr::from_str(text).unwrap_or_default();
     let is_named = |field: &str| config[field] == "mcp_iap";
     let code = config["vm_config"]["code"].to_string();
-    is_named("name") || is_named("root_id") || code.contains("mcp_iap") || document.get("issuers").is_some()
+    let fields = ["issuers", "token_review", "api_keys", "mesh_identity", "require_auth"];
+    let is_written = fields.iter().any(|field| document.get(field).is_some());
+    is_named("name") || is_named("root_id") || code.contains("mcp_iap") || is_written
 }
 
 /// What doesn't fit between Envoy's configuration and the document in it.
@@ -138,7 +140,10 @@ pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &m
     let exchanges = settings.resources.iter().filter_map(|resource| resource.outgoing.exchange());
     let of_exchanges =
         exchanges.map(|one| (format!("{}.cluster", one.path), one.endpoint().cluster.as_str()));
-    for (path, cluster) in of_issuers.chain(of_exchanges) {
+    let of_judges = settings
+        .judges()
+        .map(|(path, _, endpoint, _)| (format!("{path}.cluster"), endpoint.cluster.as_str()));
+    for (path, cluster) in of_issuers.chain(of_exchanges).chain(of_judges) {
         if !names.contains(&cluster) {
             let fix = "add the cluster (`mcp-iap render envoy --filter` prints it), or name another";
             findings.errors.push(ConfigError::new(path, "is no cluster of this Envoy", fix).value(cluster));

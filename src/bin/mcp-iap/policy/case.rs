@@ -3,6 +3,7 @@
 use mcp_iap::head::Head;
 use mcp_iap::identity::Caller;
 use mcp_iap::jose::Sender;
+use mcp_iap::kube::User;
 use mcp_iap::mcp::{Operation, shape};
 use mcp_iap::oauth::Scope;
 use mcp_iap::policy::parse_instant;
@@ -50,13 +51,15 @@ pub struct Case {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Who {
-    /// Default: the first of `issuers`; none for who has an API key, or is a workload without a `subject`.
+    /// Default: the first of `issuers`; none for a Kubernetes user, who has an API key, or is a workload without a `subject`.
     pub issuer: Option<String>,
     #[serde(default)]
     pub subject: String,
     pub client_id: Option<String>,
     #[serde(default)]
     pub groups: Vec<String>,
+    /// The user that Kubernetes names.
+    pub kubernetes_user: Option<String>,
     /// The name of the API key.
     pub api_key: Option<String>,
     /// The workload that the connection comes from.
@@ -188,7 +191,8 @@ impl Case {
 
     /// The caller, with the claims at these paths.
     pub fn caller(&self, first_issuer: &str, paths: &[std::rc::Rc<str>]) -> Result<Caller, String> {
-        let Who { issuer, subject, client_id, groups, api_key, spiffe_id, scope, claims } = &self.caller;
+        let Who { issuer, subject, client_id, groups, kubernetes_user, api_key, spiffe_id, scope, claims } =
+            &self.caller;
         let claim = |path: &str| {
             claims.get(path).cloned().or_else(|| {
                 let mut names = path.split('.');
@@ -196,8 +200,10 @@ impl Case {
                 names.try_fold(first, |value, name| value.get(name)).cloned()
             })
         };
-        let has_token =
-            api_key.is_none() && (spiffe_id.is_none() || !subject.is_empty()) && !self.is_recorded;
+        let has_token = kubernetes_user.is_none()
+            && api_key.is_none()
+            && (spiffe_id.is_none() || !subject.is_empty())
+            && !self.is_recorded;
         let default = if has_token { first_issuer } else { "" };
         let caller = Caller {
             issuer: issuer.as_deref().unwrap_or(default).into(),
@@ -205,7 +211,13 @@ impl Case {
             client_id: client_id.clone(),
             groups: groups.clone(),
             scope: Scope::granted(&Value::from(scope.as_str())).ok_or("`scope` is no scope")?,
-            beside: api_key.as_deref().and_then(|name| Caller::of_api_key(name, &[]).beside),
+            beside: match (kubernetes_user, api_key) {
+                (Some(name), _) => {
+                    Caller::of_kubernetes(User { name: name.clone(), groups: Vec::new() }).beside
+                }
+                (None, Some(name)) => Caller::of_api_key(name, &[]).beside,
+                (None, None) => None,
+            },
         };
         let kept = paths.iter().filter_map(|path| Some((path.clone(), claim(path)?)));
         let caller = caller.with_claims(kept.collect());

@@ -26,6 +26,7 @@ struct RecordedCaller {
     issuer: Option<String>,
     #[serde(default)]
     subject: String,
+    kubernetes_user: Option<String>,
     api_key: Option<String>,
     spiffe_id: Option<String>,
     client_id: Option<String>,
@@ -72,7 +73,16 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
     if schema != 1 {
         return Err(format!("has schema {schema}, which is not known here"));
     }
-    let Some(RecordedCaller { issuer, subject, api_key, spiffe_id, client_id, groups, scope }) = caller
+    let Some(RecordedCaller {
+        issuer,
+        subject,
+        kubernetes_user,
+        api_key,
+        spiffe_id,
+        client_id,
+        groups,
+        scope,
+    }) = caller
     else {
         return Err(format!("{decision}: was {outcome} ({reason}) before rules were asked"));
     };
@@ -88,6 +98,7 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
             subject,
             client_id,
             groups,
+            kubernetes_user,
             api_key,
             spiffe_id,
             scope,

@@ -119,6 +119,11 @@ fn issuer_clusters(settings: &Settings) -> Result<Vec<Cluster>, Fault> {
         let purpose = format!("Tokens of {authority}");
         add(&mut clusters, (&exchange.path, "token_endpoint"), (scheme, authority), cluster, purpose)?;
     }
+    for (path, field, endpoint, purpose) in settings.judges() {
+        let callout::Endpoint { cluster, scheme, authority, .. } = endpoint;
+        let purpose = format!("{purpose} {authority}");
+        add(&mut clusters, (path, field), (scheme, authority), cluster, purpose)?;
+    }
     Ok(clusters)
 }
 

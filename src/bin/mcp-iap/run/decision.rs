@@ -56,7 +56,9 @@ pub fn line(text: &str, words: &Words, style: Style) -> String {
 
 fn caller(caller: &Value) -> String {
     // Who has no subject is told by what he has.
-    let known = ["subject", "api_key", "spiffe_id", "kind"].iter().find_map(|field| caller[field].as_str());
+    let known = ["subject", "kubernetes_user", "api_key", "spiffe_id", "client_id", "kind"]
+        .iter()
+        .find_map(|field| caller[field].as_str());
     let subject = escape(known.unwrap_or("-"));
     match caller["client_id"].as_str() {
         Some(client) if caller["subject"] != client => format!("{subject} by {}", escape(client)),
