@@ -5,7 +5,7 @@ use super::super::key_times::compile_timeout;
 use super::super::token_review::{ReviewSettings, review_of_target};
 use super::super::url::Url;
 use super::{Client, ExchangeSettings, Outgoing, Target, TokenPlace};
-use crate::callout::{Endpoint, IssuerPlace};
+use crate::callout::IssuerPlace;
 use crate::config::{
     self, AuthMethod, ConfigError, Environment, GrantType, Guarded, RequestedTokenUse, STAND_IN,
     SecretReference, TokenExchange,
