@@ -60,6 +60,8 @@ struct Context<'a> {
     trusted_headers: &'a [String],
 }
 
+#[cold]
+#[inline(never)]
 fn fault(path: &str, field: &str, reason: &str, fix: &str) -> ConfigError {
     ConfigError::new(format!("{path}.{field}"), reason, fix)
 }
