@@ -220,6 +220,11 @@ impl Envoy {
         fs::read_to_string(self.folder.join("envoy.log")).unwrap_or_default()
     }
 
+    /// The file that it runs.
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.join("envoy.yaml")
+    }
+
     /// The access log as text so far.
     pub fn access_log(&self) -> String {
         fs::read_to_string(self.folder.join("access.jsonl")).unwrap_or_default()

@@ -2,11 +2,13 @@
 //! `allow_on_headers_stop_iteration` set (all rows) and not set (the rows that name what differs).
 
 use crate::envoy::Changes;
+use crate::explained::request_is_explained;
 use crate::rows::{Row, Sees, rows};
 use crate::world::{ISSUER, RESOURCE, World};
 use serde_json::{Value, json};
 
 fn run(world: &World, rows: Vec<(Row, Sees)>) {
+    let mut explained = 0;
     for (count, (row, sees)) in (1..).zip(rows) {
         let Row { name, request, status, reason, .. } = row;
         world.upstream.forget();
@@ -20,6 +22,8 @@ fn run(world: &World, rows: Vec<(Row, Sees)>) {
             _ => "refused",
         };
         assert_eq!(record["outcome"], outcome, "{name}");
+        let lines = world.envoy.access_lines(count);
+        explained += usize::from(request_is_explained(&world.envoy, &request, &lines[count - 1]));
         let seen = world.upstream.seen();
         match sees {
             Sees::Nothing => assert!(seen.is_empty(), "{name}: the upstream saw {seen:?}"),
@@ -85,6 +89,7 @@ fn run(world: &World, rows: Vec<(Row, Sees)>) {
             );
         }
     }
+    assert!(explained >= 5, "explain was asked of {explained} rows only");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::client::Request;
 use crate::envoy::{Changes, Envoy};
+use crate::explained::line_is_explained;
 use crate::stub::{Reply, Seen, Stub};
 use crate::support::issuer::Issuer;
 use serde_json::{Value, json};
@@ -38,12 +39,14 @@ impl World {
         Self { provider, upstream, envoy }
     }
 
-    /// One record a request: of the whole log, which must have just `count` lines, the last one's.
+    /// One record a request: of the whole log, which must have just `count` lines, the last one's. What explain
+    /// says of it is compared.
     pub fn record(&self, count: usize) -> Value {
         let lines = self.envoy.access_lines(count);
         assert_eq!(lines.len(), count, "one line a request: {lines:#?}");
         let records = lines[count - 1]["mcp_iap"].as_array().unwrap();
         assert_eq!(records.len(), 1, "one record a line: {lines:#?}");
+        line_is_explained(&self.envoy, &lines[count - 1]);
         records[0].clone()
     }
 

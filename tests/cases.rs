@@ -197,3 +197,27 @@ fn a_case_without_a_time_is_undecided_where_the_time_decides() {
     assert!(told.contains("deny  freeze  depends on `time`, which is not known"), "{told}");
     assert!(told.contains("undecided: it depends on what is not known"), "{told}");
 }
+
+/// Each policy of the guide is followed by its cases, and they hold.
+#[test]
+fn the_policies_of_the_guide_hold_their_cases() {
+    let guide = fs::read_to_string(root().join("docs/policy.md")).unwrap();
+    let blocks: Vec<&str> =
+        guide.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    let (pairs, rest) = blocks.as_chunks::<2>();
+    assert!(pairs.len() >= 8 && rest.is_empty(), "a policy, then its cases");
+    for (number, [policy, cases]) in pairs.iter().enumerate() {
+        let policy = file(&format!("guide-{number}.yaml"), policy);
+        let checked = mcp_iap(&["check", &policy]);
+        assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stdout));
+        let cases = file(&format!("guide-{number}-cases.yaml"), cases);
+        let output = mcp_iap(&["test", "--policy", &policy, &cases]);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{cases}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
+}

@@ -4,10 +4,11 @@ mod arguments;
 mod operations;
 mod subjects;
 
+use super::catalogue::{self, Schemas};
 use super::pattern::Pattern;
 use super::when::{Fault, When};
 use super::window::Window;
-use super::{Effect, Indexes, PolicySet, Rule, catalogue};
+use super::{Effect, Indexes, PolicySet, Rule};
 use crate::config::{self, Catalogue, ConfigError, Guarded, Target};
 use crate::oauth::{Scope, ScopeError};
 use operations::Operations;
@@ -125,12 +126,26 @@ fn compile_rule(
     if let Some(names) = &written.target {
         operations::check_targets(names, context.targets, &operations_path, errors);
     }
+    let when = when.as_deref().and_then(|text| match When::compile(text, context.trusted_headers) {
+        Ok(when) => Some(when),
+        Err(Fault { reason, fix }) => {
+            errors.push(fault(path, "when", &reason, &fix).value(text));
+            None
+        }
+    });
     if let Some(catalogue) = context.catalogue {
         // A deny rule may name what is not there yet.
         if effect == Effect::Allow {
             catalogue::check_tools(&written.tools, catalogue, &operations_path, errors);
         }
-        catalogue::check_arguments(arguments, catalogue, |tool| tools.include(tool), path, errors);
+        // A method by itself is about tools too.
+        let schemas = Schemas::of(catalogue, |tool| tools.include(tool)).filter(|_| methods.is_empty());
+        if let Some(schemas) = schemas {
+            schemas.check_conditions(arguments, path, errors);
+            if prompts.is_empty() {
+                schemas.check_read(when.iter().flat_map(When::arguments), path, errors);
+            }
+        }
     }
     Some(Rule {
         id: Rc::from(id.as_str()),
@@ -151,13 +166,7 @@ fn compile_rule(
             })
             .collect(),
         time: compile_time(time.as_ref(), path, errors),
-        when: when.as_deref().and_then(|text| match When::compile(text, context.trusted_headers) {
-            Ok(when) => Some(when),
-            Err(Fault { reason, fix }) => {
-                errors.push(fault(path, "when", &reason, &fix).value(text));
-                None
-            }
-        }),
+        when,
         message: message.as_deref().map(Rc::from),
     })
 }
