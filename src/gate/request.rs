@@ -300,6 +300,7 @@ impl Request {
             method,
             operations,
             arguments,
+            target: None,
             head: Some(&self.head),
             sender: Some(self.sender()),
             now: Some(self.now()),

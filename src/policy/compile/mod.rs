@@ -9,7 +9,7 @@ use super::pattern::Pattern;
 use super::when::{Fault, When};
 use super::window::Window;
 use super::{Effect, Indexes, PolicySet, Rule};
-use crate::config::{self, Catalogue, ConfigError, Guarded};
+use crate::config::{self, Catalogue, ConfigError, Guarded, Target};
 use crate::oauth::{Scope, ScopeError};
 use operations::Operations;
 use std::collections::BTreeSet;
@@ -25,8 +25,13 @@ impl PolicySet {
         if let Some(catalogue) = guarded.catalogue {
             catalogue::check(catalogue, &guarded.path("catalogue"), errors);
         }
-        let context =
-            Context { issuers, catalogue: guarded.catalogue, trusted_headers: guarded.trusted_headers };
+        let targets = guarded.token_exchange.and_then(|exchange| exchange.targets.as_deref()).unwrap_or(&[]);
+        let context = Context {
+            issuers,
+            catalogue: guarded.catalogue,
+            trusted_headers: guarded.trusted_headers,
+            targets,
+        };
         let mut ids = BTreeSet::new();
         let mut rules = Vec::new();
         for (index, rule) in guarded.rules.iter().enumerate() {
@@ -58,6 +63,7 @@ struct Context<'a> {
     issuers: &'a [&'a str],
     catalogue: Option<&'a Catalogue>,
     trusted_headers: &'a [String],
+    targets: &'a [Target],
 }
 
 #[cold]
@@ -119,6 +125,9 @@ fn compile_rule(
     let operations_path = format!("{path}.{field}");
     let operations = operations::compile(written, effect, context.catalogue, &operations_path, errors);
     let Operations { tools, prompts, resources, tasks, methods } = operations;
+    if let Some(names) = &written.target {
+        operations::check_targets(names, context.targets, &operations_path, errors);
+    }
     let when = when.as_deref().and_then(|text| match When::compile(text, context.trusted_headers) {
         Ok(when) => Some(when),
         Err(Fault { reason, fix }) => {
@@ -149,6 +158,7 @@ fn compile_rule(
         tasks,
         methods,
         scope: compile_scope(scope.as_deref(), effect, path, errors),
+        targets: written.target.clone(),
         subjects: subjects::compile(to.as_ref(), path, context, errors),
         arguments: arguments
             .iter()
