@@ -15,7 +15,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-kube
+.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -79,6 +79,11 @@ test-keys: $(WASM) deps-envoy ## the life of keys: natively, with a provider tha
 	@scripts/deps.sh node
 	@cargo test --quiet --test keys
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- keys:: provider:: --test-threads 2
+
+test-exchange: $(WASM) deps-envoy ## tokens for the upstream: natively, with a real provider, and with an endpoint that misbehaves
+	@scripts/deps.sh node
+	@cargo test --quiet --test exchange
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- exchange:: --test-threads 2
 
 soak: $(WASM) deps-envoy ## memory under a flood of TOKENS (40000) unique tokens, each used once
 	@ENVOY="$(ENVOY)" TOKENS=$(or $(TOKENS),40000) cargo test --quiet --test integration -- soak:: --nocapture

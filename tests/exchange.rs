@@ -160,6 +160,7 @@ fn the_upstream_gets_its_own_token_and_the_endpoint_is_asked_once() {
         (callout.endpoint.path.as_str(), callout.endpoint.cluster.as_str()),
         ("/token", "login.example.com")
     );
+    assert_eq!(callout.max_reply, 64 * 1024);
     assert_eq!(callout.headers, [("authorization", Secret::new(b"Basic Z2F0ZTpzM2NyZXQ=".to_vec()))]);
     let expected: BTreeMap<String, String> = [
         ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -564,9 +565,7 @@ fn the_other_grants_and_ways_of_authentication() {
             sent["client_id"] == "gate" && !sent.contains_key("client_secret") && callout.headers.is_empty()
         );
     }
-    let (sent, _) = run(
-        "audience: b, client_id: gate, private_key: '${KEY}', private_key_id: k1, token_endpoint_auth_signing_alg: ES256",
-    );
+    let (sent, _) = run("audience: b, client_id: gate, private_key: '${KEY}', private_key_id: k1");
     assert_eq!(sent["client_assertion_type"], "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
     assert_eq!(sent["client_assertion"].split('.').count(), 3);
     let (sent, _) = run("audience: b, actor_token: '${ACTOR}'");
@@ -620,4 +619,44 @@ fn p256_pem() -> String {
     use p256::pkcs8::{EncodePrivateKey as _, LineEnding};
     let key = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
     key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
+}
+
+/// Rules see the target that the call is for, also where no argument names one.
+#[test]
+fn rules_see_the_resolved_target() {
+    let document = several_targets().replace(
+        "  - { id: reads,",
+        "  - { id: freeze, deny: { tools: ['*'], target: [prod] } }
+  - { id: other, allow: { tools: [set_x], target: [prod, staging] } }
+  - { id: only-staging, allow: { tools: [scale_x], target: [staging] } }
+  - { id: reads,",
+    );
+    let worker = worker(&document);
+    for (tool, arguments, expected) in [
+        ("get_x", json!({"cluster": "prod"}), "denied_by_rule"),
+        ("get_x", json!({}), "allowed"),
+        ("get_x", json!({"cluster": "staging"}), "allowed"),
+        ("set_x", json!({}), "allowed"),
+        ("set_x", json!({"cluster": "prod"}), "denied_by_rule"),
+        ("scale_x", json!({}), "allowed"),
+        ("scale_x", json!({"cluster": "prod"}), "denied_by_rule"),
+        ("get_x", json!({"cluster": "nowhere"}), "unknown_target"),
+    ] {
+        let ended = run_with(&worker, &token("dana"), &call(tool, &arguments), &provider);
+        assert_eq!(reason(&ended), expected, "{tool} {arguments}");
+    }
+    // The default is the other one: what names no target is frozen as well.
+    let other = worker_of_default_prod(&document);
+    for (tool, arguments, expected) in [
+        ("get_x", json!({}), "denied_by_rule"),
+        ("get_x", json!({"cluster": "staging"}), "allowed"),
+        ("scale_x", json!({"cluster": "staging"}), "allowed"),
+    ] {
+        let ended = run_with(&other, &token("dana"), &call(tool, &arguments), &provider);
+        assert_eq!(reason(&ended), expected, "{tool} {arguments}");
+    }
+}
+
+fn worker_of_default_prod(document: &str) -> Worker {
+    worker(&document.replace("default: staging", "default: prod"))
 }

@@ -391,3 +391,38 @@ fn the_command_stays_in_its_comment() {
     let line = text.lines().find(|line| line.starts_with("#   mcp-iap render")).unwrap();
     assert!(line.ends_with("--ca 'x\\nadmin:\\r\\u{85}\\u{2028}\\''"), "{line}");
 }
+
+/// The token endpoint has a cluster like an issuer, and `check` misses it where it is not there.
+#[test]
+fn a_token_endpoint_has_a_cluster() {
+    let text = "
+resource: https://mcp.example.com/mcp
+issuers: [{ issuer: 'https://login.example.com' }]
+token_exchange: { token_endpoint: 'https://sts.example.com/token', cluster: sts, audience: backend }
+rules: []
+";
+    let rendered = rendered(
+        &document("exchange.yaml", text),
+        &[&UPSTREAM[..], &["--credential", "sts=/s/c.yaml"]].concat(),
+    );
+    let bootstrap = read(&rendered);
+    let clusters = bootstrap.pointer("/static_resources/clusters").and_then(Value::as_array).unwrap();
+    let sts = clusters.iter().find(|cluster| cluster["name"] == "sts").unwrap();
+    let injector = sts.pointer("/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/http_filters/0/typed_config/credential/typed_config").unwrap();
+    assert!(injector.get("header_value_prefix").is_none(), "the file holds the whole value");
+    let check = |name: &str, text: &str| {
+        let file = document(name, text);
+        let output = Command::new(env!("CARGO_BIN_EXE_mcp-iap")).args(["check", &file]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(check("exchange-envoy.yaml", &rendered).0, Some(0));
+    let (code, said) = check("exchange-no-cluster.yaml", &rendered.replace("- name: sts", "- name: other"));
+    assert!(code == Some(1) && said.contains("token_exchange.cluster"), "{said}");
+    // By discovery it is the issuer's.
+    let discovered = text.replace("token_endpoint: 'https://sts.example.com/token', cluster: sts, ", "");
+    let rendered = self::rendered(&document("exchange-discovered.yaml", &discovered), &UPSTREAM);
+    assert!(
+        rendered.contains("# Keys of https://login.example.com; Tokens of login.example.com."),
+        "{rendered}"
+    );
+}

@@ -150,6 +150,12 @@ impl Callouts {
         }
     }
 
+    /// Whether [`Self::take_woken`] has streams: of tasks that ended at once, in a stream's callback.
+    #[must_use]
+    pub fn has_woken(&self) -> bool {
+        !self.woken.borrow().is_empty()
+    }
+
     /// The streams whose wait has ended since the last call: the owner polls them.
     #[must_use]
     pub fn take_woken(&self) -> Vec<StreamId> {

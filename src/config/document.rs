@@ -369,6 +369,8 @@ pub struct Operations {
     /// whole name only.
     #[serde(default)]
     pub methods: Vec<String>,
+    /// Of all these, what is for one of these targets of `token_exchange`, by the call's argument or by default.
+    pub target: Option<Vec<String>>,
     /// Of `tools` (default: all) those that are read-only, or are not, by the catalogue. A tool that is not
     /// in it is never allowed and always denied by such a rule.
     pub read_only: Option<bool>,

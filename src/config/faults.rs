@@ -4,9 +4,9 @@
 use super::document::Config;
 use super::error::{ConfigError, Errors};
 use super::nearest::nearest;
-use super::node::Node;
+use super::node::{Node, Step, at};
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use serde_path_to_error::{Path, Segment};
 
 /// After so many the rest is left unread.
 const MAX_FAULTS: usize = 20;
@@ -21,13 +21,14 @@ pub(super) fn read(mut document: Value) -> Result<Config, Errors> {
     let mut errors = Vec::new();
     let mut mended: Vec<Vec<Step>> = Vec::new();
     for _ in 0..MAX_ROUNDS {
-        let error = match serde_path_to_error::deserialize(Node(&document)) {
+        let error = match Config::deserialize(Node(&document)) {
             Ok(config) if errors.is_empty() => return Ok(config),
-            Ok::<Config, _>(_) => break,
+            Ok(_) => break,
             Err(error) => error,
         };
-        let (shown, mut place) = (shown(error.path()), steps(error.path()));
-        let fault = Fault::read(&error.into_inner().to_string());
+        let (mut place, message) = error.into_parts();
+        let shown = shown(&place);
+        let fault = Fault::read(&message);
         if let Fault::Missing(name) = &fault {
             place.push(Step::Name(name.clone()));
         }
@@ -41,34 +42,17 @@ pub(super) fn read(mut document: Value) -> Result<Config, Errors> {
     Err(Errors(errors))
 }
 
-/// A step from a value into it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    Name(String),
-    Index(usize),
-}
-
-fn steps(path: &Path) -> Vec<Step> {
-    let each = path.iter().filter_map(|segment| match segment {
-        Segment::Seq { index } => Some(Step::Index(*index)),
-        Segment::Map { key } => Some(Step::Name(key.clone())),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    });
-    each.collect()
-}
-
-fn shown(path: &Path) -> String {
-    match path.to_string() {
-        path if path == "." => String::new(),
-        path => path,
+/// The way to a value as a path: `rules[0].allow`.
+fn shown(place: &[Step]) -> String {
+    let mut path = String::new();
+    for step in place {
+        match step {
+            Step::Name(name) if path.is_empty() => path.push_str(name),
+            Step::Name(name) => path = format!("{path}.{name}"),
+            Step::Index(index) => path = format!("{path}[{index}]"),
+        }
     }
-}
-
-fn at<'a>(document: &'a mut Value, place: &[Step]) -> Option<&'a mut Value> {
-    place.iter().try_fold(document, |here, step| match step {
-        Step::Name(name) => here.get_mut(name),
-        Step::Index(index) => here.get_mut(index),
-    })
+    path
 }
 
 /// What serde says, taken apart.

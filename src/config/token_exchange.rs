@@ -32,13 +32,11 @@ pub struct TokenExchange {
     /// How the client proves itself (RFC 7591 section 2). Default: `private_key_jwt` with `private_key`, else
     /// `client_secret_basic`, which Envoy adds where there is no `client_secret`.
     pub token_endpoint_auth_method: Option<AuthMethod>,
-    /// The client's private key for `private_key_jwt`, in PEM (PKCS #8), as `${NAME}` of an environment variable.
+    /// The client's private key for `private_key_jwt`, one of P-256 (ES256) in PEM (PKCS #8), as `${NAME}` of an
+    /// environment variable.
     pub private_key: Option<SecretReference>,
     /// The `kid` of that key.
     pub private_key_id: Option<String>,
-    /// What it signs with: `RS256`, `PS256`, `ES256` or `EdDSA`. Default: `RS256`.
-    #[serde(default = "signing_alg")]
-    pub token_endpoint_auth_signing_alg: String,
     /// `subject_token_type` of the caller's token. Default: `urn:ietf:params:oauth:token-type:access_token`.
     pub subject_token_type: Option<String>,
     /// `requested_token_use`, for the JWT bearer grant: `on_behalf_of` (Microsoft Entra).
@@ -140,8 +138,4 @@ pub enum RequestedTokenUse {
 
 fn timeout() -> String {
     "5s".to_owned()
-}
-
-fn signing_alg() -> String {
-    "RS256".to_owned()
 }

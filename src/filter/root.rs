@@ -48,7 +48,7 @@ impl Worker {
         let callouts = &self.shared.callouts;
         let watches = self.watches_for_bodies() && !self.streams.borrow().is_empty();
         let idle = if watches { WATCHING } else { IDLE };
-        let period = if callouts.is_ready() {
+        let period = if callouts.is_ready() || callouts.has_woken() {
             SOON
         } else if callouts.waits_for_tick() {
             SHARING

@@ -2,12 +2,13 @@
 //! the body. What it answers is carried out by [`super::request::Request::run`].
 
 use super::credential;
+use super::outgoing::Target;
 use super::refusal::Answer;
 use super::request::{Exit, Forward, Request};
 use super::resource::ResourceSettings;
 use super::route::{self, Route};
 use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
-use crate::policy::{Denial, PolicySet};
+use crate::policy::{Call, Denial, PolicySet};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
 use std::rc::Rc;
@@ -72,8 +73,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         }
         let operations = message.operations()?;
         let target = outgoing.target(&message.arguments)?;
-        let arguments = Some(&message.arguments);
-        let decision = policies.decide(&request.call(caller, &message.method, &operations, arguments));
+        let call = request.call(caller, &message.method, &operations, Some(&message.arguments));
+        let decision = policies.decide(&Call { target: target.as_deref().map(Target::name), ..call });
         request.note_decision(&operations, &decision);
         (decision?, target)
     } else {
@@ -82,8 +83,10 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnexpectedBody.into());
         }
         request.note_era(headers::era_without_message(head)?);
-        let permit = policies.decide(&request.call(caller, "", &[Operation::Open], None))?;
-        (permit, outgoing.target(&Arguments::default())?)
+        let target = outgoing.target(&Arguments::default())?;
+        let call = request.call(caller, "", &[Operation::Open], None);
+        let call = Call { target: target.as_deref().map(Target::name), ..call };
+        (policies.decide(&call)?, target)
     };
 
     // Then, and only with a permit: what the upstream gets.

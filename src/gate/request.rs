@@ -304,6 +304,7 @@ impl Request {
             method,
             operations,
             arguments,
+            target: None,
             head: Some(&self.head),
             sender: Some(self.sender()),
             now: Some(self.now()),

@@ -80,6 +80,9 @@ impl Rule {
             && cover(&self.tasks, &other.tasks)
             && cover(&self.methods, &other.methods)
             && self.subjects.cover(&other.subjects)
+            && self.targets.as_ref().is_none_or(|ours| {
+                other.targets.as_ref().is_some_and(|theirs| theirs.iter().all(|name| ours.contains(name)))
+            })
             && match (&self.time, &other.time) {
                 (None, _) => true,
                 (Some(ours), Some(theirs)) => ours.covers(theirs),
@@ -94,6 +97,7 @@ impl Rule {
             && self.scope.is_empty()
             && self.time.is_none()
             && self.when.is_none()
+            && self.targets.is_none()
             && (self.tools.annotated.is_none()
                 && self.tools.patterns.iter().any(|pattern| pattern.covers(&Pattern::new("*")))
                 || self.methods.iter().any(|pattern| pattern.matches("tools/call")))

@@ -19,6 +19,8 @@ pub struct Call<'a> {
     pub operations: &'a [Operation<'a>],
     /// The arguments of the call.
     pub arguments: Option<&'a Arguments<'a>>,
+    /// The target of `token_exchange` that the call is for.
+    pub target: Option<&'a str>,
     /// The request's head, for headers that Envoy sets.
     pub head: Option<&'a Head>,
     /// The client's connection, which knows its address.
@@ -40,6 +42,7 @@ impl<'a> Call<'a> {
             method: "",
             operations: NOTHING,
             arguments: None,
+            target: None,
             head: None,
             sender: Some(&Unproven),
             now: Some(UnixTime(0)),

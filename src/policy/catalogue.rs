@@ -7,7 +7,7 @@
 use super::Effect;
 use super::pattern::Pattern;
 use crate::config::{ArgumentCondition, Catalogue, ConfigError, Operations, Scalar, Tool, nearest};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 const DIGEST: &str = "sha256:";
@@ -106,43 +106,67 @@ pub(super) fn check_tools(
     }
 }
 
-/// Refuses conditions on arguments that no tool of the rule has, or has with another type.
-pub(super) fn check_arguments(
-    arguments: &BTreeMap<String, ArgumentCondition>,
-    catalogue: &Catalogue,
-    is_about: impl Fn(&str) -> bool,
-    path: &str,
-    errors: &mut Vec<ConfigError>,
-) {
-    let mut schemas = Vec::new();
-    for (_, tool) in catalogue.tools.iter().filter(|(name, _)| is_about(name)) {
-        let properties = tool.input_schema.as_ref().and_then(|schema| schema.get("properties")?.as_object());
-        match properties {
-            Some(properties) => schemas.push(properties),
-            // Its arguments are not known, so none can be called wrong.
-            None => return,
-        }
+/// What the catalogue knows of the arguments of a rule's tools.
+pub(super) struct Schemas<'a>(Vec<&'a Map<String, Value>>);
+
+impl<'a> Schemas<'a> {
+    /// `None` where the arguments of one of the tools are not known, so that none can be called wrong, or where
+    /// the rule's tools are none of the catalogue, which is told of them.
+    pub(super) fn of(catalogue: &'a Catalogue, is_about: impl Fn(&str) -> bool) -> Option<Self> {
+        let about = catalogue.tools.iter().filter(|(name, _)| is_about(name));
+        let schemas = about.map(|(_, tool)| tool.input_schema.as_ref()?.get("properties")?.as_object());
+        let schemas: Vec<_> = schemas.collect::<Option<_>>()?;
+        (!schemas.is_empty()).then_some(Self(schemas))
     }
-    // The rule's tools are none of the catalogue, which is told of them.
-    if schemas.is_empty() {
-        return;
+
+    fn properties(&self, argument: &str) -> Vec<&'a Value> {
+        self.0.iter().filter_map(|schema| schema.get(argument)).collect()
     }
-    for (name, condition) in arguments {
-        let path = format!("{path}.arguments.{name}");
-        let properties: Vec<&Value> = schemas.iter().filter_map(|schema| schema.get(name)).collect();
-        if properties.is_empty() {
-            let known = schemas.iter().flat_map(|schema| schema.keys()).map(String::as_str);
-            let fix = match nearest(name, known) {
+
+    /// Refuses an argument that none of the tools has, for this reason.
+    fn check_name(&self, argument: &str, path: &str, reason: &str, errors: &mut Vec<ConfigError>) {
+        if self.properties(argument).is_empty() {
+            let known = self.0.iter().flat_map(|schema| schema.keys()).map(String::as_str);
+            let fix = match nearest(argument, known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "name one of their arguments, or bring the catalogue up to date".to_owned(),
             };
-            errors.push(ConfigError::new(path, "is an argument of none of the rule's tools", fix));
-        } else if !properties.iter().any(|property| can_hold(condition, property)) {
-            let types = properties.iter().filter_map(|property| property.get("type")).map(Value::to_string);
-            let types: BTreeSet<String> = types.collect();
-            let types = types.into_iter().collect::<Vec<_>>().join(", ");
-            let reason = format!("can't hold: by the catalogue the argument's type is {types}");
-            errors.push(ConfigError::new(path, reason, "write a condition for that type"));
+            errors.push(ConfigError::new(path, reason, fix));
+        }
+    }
+
+    /// Refuses a `when` that reads arguments that no tool of the rule has.
+    pub(super) fn check_read<'b>(
+        &self,
+        arguments: impl Iterator<Item = &'b String>,
+        path: &str,
+        errors: &mut Vec<ConfigError>,
+    ) {
+        for argument in arguments.collect::<BTreeSet<_>>() {
+            let reason = format!("reads `args.{argument}`, an argument of none of the rule's tools");
+            self.check_name(argument, &format!("{path}.when"), &reason, errors);
+        }
+    }
+
+    /// Refuses conditions on arguments that no tool of the rule has, or has with another type.
+    pub(super) fn check_conditions(
+        &self,
+        arguments: &BTreeMap<String, ArgumentCondition>,
+        path: &str,
+        errors: &mut Vec<ConfigError>,
+    ) {
+        for (name, condition) in arguments {
+            let path = format!("{path}.arguments.{name}");
+            self.check_name(name, &path, "is an argument of none of the rule's tools", errors);
+            let properties = self.properties(name);
+            if !properties.is_empty() && !properties.iter().any(|property| can_hold(condition, property)) {
+                let types =
+                    properties.iter().filter_map(|property| property.get("type")).map(Value::to_string);
+                let types: BTreeSet<String> = types.collect();
+                let types = types.into_iter().collect::<Vec<_>>().join(", ");
+                let reason = format!("can't hold: by the catalogue the argument's type is {types}");
+                errors.push(ConfigError::new(path, reason, "write a condition for that type"));
+            }
         }
     }
 }

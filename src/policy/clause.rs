@@ -34,6 +34,8 @@ pub enum Clause<'r> {
     Source,
     /// `to.headers`, the one with this name.
     Header(&'r str),
+    /// `target` of the operations.
+    Target,
     /// `arguments`, the one with this name.
     Argument(&'r Rc<str>),
     /// `time`
@@ -57,6 +59,7 @@ impl fmt::Display for Clause<'_> {
             Self::Claim(path) => write!(f, "to.claims.{path}"),
             Self::Source => f.write_str("to.source"),
             Self::Header(name) => write!(f, "to.headers.{name}"),
+            Self::Target => f.write_str("target"),
             Self::Argument(name) => write!(f, "arguments.{name}"),
             Self::Time => f.write_str("time"),
             Self::When => f.write_str("when"),
@@ -79,9 +82,10 @@ impl Clause<'_> {
             Self::Claim(_) => 8,
             Self::Source => 9,
             Self::Header(_) => 10,
-            Self::Argument(_) => 11,
-            Self::Time => 12,
-            Self::When => 13,
+            Self::Target => 11,
+            Self::Argument(_) => 12,
+            Self::Time => 13,
+            Self::When => 14,
         }
     }
 }
@@ -148,6 +152,15 @@ impl Rule {
         visit: &mut impl FnMut(Clause<'r>, Verdict) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         self.subjects.visit(call, visit)?;
+        if let Some(targets) = &self.targets {
+            let verdict = match call.target {
+                Some(target) => {
+                    Verdict::of(targets.iter().any(|named| named == target), Reason::NoRuleAllows)
+                }
+                None => Verdict::Unknown,
+            };
+            visit(Clause::Target, verdict)?;
+        }
         for (name, condition) in &self.arguments {
             let verdict = match call.arguments {
                 Some(arguments) => condition.check(arguments.get(name)),

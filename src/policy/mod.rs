@@ -62,6 +62,8 @@ struct Rule {
     tasks: Vec<Pattern>,
     methods: Vec<Pattern>,
     subjects: Subjects,
+    /// Of `token_exchange`.
+    targets: Option<Vec<String>>,
     /// Empty in deny rules.
     scope: Scope,
     arguments: Vec<(Rc<str>, Condition)>,

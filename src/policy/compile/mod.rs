@@ -4,11 +4,12 @@ mod arguments;
 mod operations;
 mod subjects;
 
+use super::catalogue::{self, Schemas};
 use super::pattern::Pattern;
 use super::when::{Fault, When};
 use super::window::Window;
-use super::{Effect, Indexes, PolicySet, Rule, catalogue};
-use crate::config::{self, Catalogue, ConfigError, Guarded};
+use super::{Effect, Indexes, PolicySet, Rule};
+use crate::config::{self, Catalogue, ConfigError, Guarded, Target};
 use crate::oauth::{Scope, ScopeError};
 use operations::Operations;
 use std::collections::BTreeSet;
@@ -24,8 +25,13 @@ impl PolicySet {
         if let Some(catalogue) = guarded.catalogue {
             catalogue::check(catalogue, &guarded.path("catalogue"), errors);
         }
-        let context =
-            Context { issuers, catalogue: guarded.catalogue, trusted_headers: guarded.trusted_headers };
+        let targets = guarded.token_exchange.and_then(|exchange| exchange.targets.as_deref()).unwrap_or(&[]);
+        let context = Context {
+            issuers,
+            catalogue: guarded.catalogue,
+            trusted_headers: guarded.trusted_headers,
+            targets,
+        };
         let mut ids = BTreeSet::new();
         let mut rules = Vec::new();
         for (index, rule) in guarded.rules.iter().enumerate() {
@@ -57,8 +63,11 @@ struct Context<'a> {
     issuers: &'a [&'a str],
     catalogue: Option<&'a Catalogue>,
     trusted_headers: &'a [String],
+    targets: &'a [Target],
 }
 
+#[cold]
+#[inline(never)]
 fn fault(path: &str, field: &str, reason: &str, fix: &str) -> ConfigError {
     ConfigError::new(format!("{path}.{field}"), reason, fix)
 }
@@ -116,12 +125,29 @@ fn compile_rule(
     let operations_path = format!("{path}.{field}");
     let operations = operations::compile(written, effect, context.catalogue, &operations_path, errors);
     let Operations { tools, prompts, resources, tasks, methods } = operations;
+    if let Some(names) = &written.target {
+        operations::check_targets(names, context.targets, &operations_path, errors);
+    }
+    let when = when.as_deref().and_then(|text| match When::compile(text, context.trusted_headers) {
+        Ok(when) => Some(when),
+        Err(Fault { reason, fix }) => {
+            errors.push(fault(path, "when", &reason, &fix).value(text));
+            None
+        }
+    });
     if let Some(catalogue) = context.catalogue {
         // A deny rule may name what is not there yet.
         if effect == Effect::Allow {
             catalogue::check_tools(&written.tools, catalogue, &operations_path, errors);
         }
-        catalogue::check_arguments(arguments, catalogue, |tool| tools.include(tool), path, errors);
+        // A method by itself is about tools too.
+        let schemas = Schemas::of(catalogue, |tool| tools.include(tool)).filter(|_| methods.is_empty());
+        if let Some(schemas) = schemas {
+            schemas.check_conditions(arguments, path, errors);
+            if prompts.is_empty() {
+                schemas.check_read(when.iter().flat_map(When::arguments), path, errors);
+            }
+        }
     }
     Some(Rule {
         id: Rc::from(id.as_str()),
@@ -132,6 +158,7 @@ fn compile_rule(
         tasks,
         methods,
         scope: compile_scope(scope.as_deref(), effect, path, errors),
+        targets: written.target.clone(),
         subjects: subjects::compile(to.as_ref(), path, context, errors),
         arguments: arguments
             .iter()
@@ -141,13 +168,7 @@ fn compile_rule(
             })
             .collect(),
         time: compile_time(time.as_ref(), path, errors),
-        when: when.as_deref().and_then(|text| match When::compile(text, context.trusted_headers) {
-            Ok(when) => Some(when),
-            Err(Fault { reason, fix }) => {
-                errors.push(fault(path, "when", &reason, &fix).value(text));
-                None
-            }
-        }),
+        when,
         message: message.as_deref().map(Rc::from),
     })
 }

@@ -3,7 +3,7 @@
 use super::super::pattern::Pattern;
 use super::super::{Effect, Tools, catalogue};
 use super::patterns;
-use crate::config::{self, Catalogue, ConfigError};
+use crate::config::{self, Catalogue, ConfigError, Target, nearest};
 use crate::mcp::shape;
 
 /// How long a pattern may be, in bytes.
@@ -24,7 +24,8 @@ pub(super) fn compile(
     path: &str,
     errors: &mut Vec<ConfigError>,
 ) -> Operations {
-    let config::Operations { tools, prompts, resources, tasks, methods, read_only, destructive } = written;
+    let config::Operations { tools, prompts, resources, tasks, methods, target: _, read_only, destructive } =
+        written;
     let has_annotation = read_only.is_some() || destructive.is_some();
     let kinds = [
         ("tools", tools),
@@ -72,6 +73,25 @@ pub(super) fn compile(
         resources: patterns(resources),
         tasks: patterns(tasks),
         methods: patterns(methods),
+    }
+}
+
+/// A rule's targets are some of those that there are.
+pub(super) fn check_targets(names: &[String], targets: &[Target], path: &str, errors: &mut Vec<ConfigError>) {
+    let path = format!("{path}.target");
+    if names.is_empty() {
+        let fix = "name at least one, or leave it out";
+        errors.push(ConfigError::new(path, "can't hold: it is empty", fix));
+        return;
+    }
+    let known = || targets.iter().map(|target| target.name.as_str());
+    for (index, name) in names.iter().enumerate().filter(|(_, name)| !known().any(|known| known == *name)) {
+        let fix = match nearest(name, known()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "use the name of one of them".to_owned(),
+        };
+        let reason = "is none of the `targets` of `token_exchange`";
+        errors.push(ConfigError::new(format!("{path}[{index}]"), reason, fix).value(name.as_str()));
     }
 }
 

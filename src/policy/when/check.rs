@@ -330,7 +330,7 @@ impl Context<'_> {
     }
 
     fn argument(&mut self, name: &str) -> (Node, Type) {
-        self.reads.arguments = true;
+        self.reads.arguments.push(name.to_owned());
         (Node::Argument(name.to_owned()), Type::Any)
     }
 

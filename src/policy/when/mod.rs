@@ -30,7 +30,7 @@ pub(super) struct When {
 /// What a condition reads.
 #[derive(Debug, Default)]
 struct Reads {
-    arguments: bool,
+    arguments: Vec<String>,
     headers: bool,
     source: bool,
     now: bool,
@@ -46,6 +46,8 @@ pub(super) struct Fault {
 
 impl Fault {
     /// At a byte of the expression, told as the character's number.
+    #[cold]
+    #[inline(never)]
     fn at(at: usize, reason: impl AsRef<str>, fix: impl Into<String>) -> Self {
         let reason = format!("{}, at character {}", reason.as_ref(), at.saturating_add(1));
         Self { reason, fix: fix.into() }
@@ -70,7 +72,7 @@ impl When {
     /// Whether it holds for a call that asks for just one thing.
     pub(super) fn check(&self, call: &Call<'_>) -> Verdict {
         let Reads { arguments, headers, source, now, claims } = &self.reads;
-        let is_unknown = (*arguments && call.arguments.is_none())
+        let is_unknown = (!arguments.is_empty() && call.arguments.is_none())
             || (*headers && call.head.is_none())
             || (*source && call.sender.is_none())
             || (*now && call.now.is_none())
@@ -87,6 +89,11 @@ impl When {
     /// The claims that it reads, by their paths.
     pub(super) fn claims(&self) -> &[Rc<str>] {
         &self.reads.claims
+    }
+
+    /// The arguments that it reads.
+    pub(super) fn arguments(&self) -> &[String] {
+        &self.reads.arguments
     }
 
     /// Whether it is the same condition as the other one, to the letter.

@@ -7,6 +7,7 @@ use crate::jose::Sender;
 use crate::mcp::{Arguments, Operation};
 use crate::oauth::Scope;
 use crate::time::UnixTime;
+use proptest::prelude::*;
 use serde_json::json;
 use std::net::IpAddr;
 
@@ -244,5 +245,28 @@ fn what_it_reads_and_nobody_knows_leaves_it_open() {
     ] {
         let when = When::compile(text, &["x-device".to_owned()]).unwrap();
         assert_eq!(when.check(&nothing) == Verdict::Unknown, is_open, "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    /// Whatever is accepted can be evaluated, and nothing panics on the way.
+    #[test]
+    fn any_words_do_not_panic(words in proptest::collection::vec(prop::sample::select(vec![
+        "args", ".", "replicas", "large", "list", "spec", "cpu", "[", "]", "(", ")", "0", "1", "9223372036854775807",
+        "1.5", "-", "+", "*", "/", "%", "&&", "||", "!", "==", "<", "in", "?", ":", "caller", "groups", "claims",
+        "now", "getHours", "'Europe/Zurich'", "'a'", "size", "has", "int", "true", "null", "tool", "startsWith",
+        "args.replicas", "args.large", "caller.groups", "duration('1h')", "timestamp('2026-12-20T00:00:00Z')",
+    ]), 0..12)) {
+        let text = words.join(" ");
+        if When::compile(&text, &["x-device".to_owned()]).is_ok() {
+            evaluate(&text);
+        }
+    }
+
+    #[test]
+    fn any_text_does_not_panic(text in "[ -~]{0,80}") {
+        let _ = When::compile(&text, &[]);
     }
 }

@@ -46,6 +46,7 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
     let pairs = written.iter().map(|(name, raw)| (name.as_str(), raw.as_str())).collect();
     let arguments = Arguments::from_pairs(pairs);
     let has_arguments = case.call.arguments.is_some() || !case.is_recorded;
+    let target = if has_arguments { resource.outgoing.target_name(&arguments) } else { Ok(None) };
     let (head, from) = (case.head(), From(case.source));
     let operations = [operation];
     let call = Call {
@@ -54,6 +55,7 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
         method,
         operations: &operations,
         arguments: has_arguments.then_some(&arguments),
+        target: target.as_ref().ok().and_then(Option::as_deref),
         head: (!case.is_recorded).then_some(&head),
         sender: case.source.is_some().then_some(&from),
         now: case.now()?,
@@ -68,7 +70,12 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
         message: None,
         rules,
     };
-    Ok(match resource.policies.foretell(&call) {
+    // A target that is none is refused before any rule is asked.
+    let decision = match target {
+        Ok(_) => resource.policies.foretell(&call),
+        Err(denial) => Some(Err(denial)),
+    };
+    Ok(match decision {
         None => judgement,
         Some(Ok(permit)) => Judgement {
             decision: Decision::Allow,

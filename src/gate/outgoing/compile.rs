@@ -1,151 +1,23 @@
-//! What the upstream of a resource gets as credential, compiled: none, a token that the caller's is exchanged for, or
-//! the caller's own; and which target a request is for.
+//! From the document's `token_exchange` to compiled settings: one way of authentication with all that it needs and
+//! nothing else, the parameters of its grant and no others, and targets that can be told apart.
 
-use super::key_times::compile_timeout;
-use super::token_review::{ReviewSettings, review_of_target};
-use super::url::Url;
-use crate::callout::{Endpoint, IssuerPlace};
+use super::super::key_times::compile_timeout;
+use super::super::token_review::{ReviewSettings, review_of_target};
+use super::super::url::Url;
+use super::{Client, ExchangeSettings, Outgoing, Target, TokenPlace};
+use crate::callout::IssuerPlace;
 use crate::config::{
     self, AuthMethod, ConfigError, Environment, GrantType, Guarded, RequestedTokenUse, STAND_IN,
     SecretReference, TokenExchange,
 };
-use crate::jose::{Algorithm, ClientKey};
-use crate::json::{Kind, Reader};
-use crate::mcp::Arguments;
+use crate::jose::ClientKey;
 use crate::oauth::{ACCESS_TOKEN, Asked, ClientProof, Grant, TokenRequest, basic};
-use crate::policy::Denial;
-use crate::reason::Reason;
 use crate::secret::Secret;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// What a resource's upstream gets.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// No credential.
-    Stripped,
-    /// A token of its own.
-    Exchanged(Rc<ExchangeSettings>),
-    /// The caller's token.
-    Passthrough,
-}
-
-/// How tokens for an upstream are come by.
-#[derive(Debug)]
-pub struct ExchangeSettings {
-    /// The field's path in the document.
-    pub path: String,
-    /// Where the token endpoint is.
-    pub place: TokenPlace,
-    /// How long each callout may take.
-    pub timeout: Duration,
-    /// The gate's own id there; empty where Envoy adds it.
-    pub client_id: String,
-    /// How it proves that.
-    pub client: Client,
-    argument: Option<Rc<str>>,
-    /// The first is the default.
-    targets: Vec<Rc<Target>>,
-}
-
-/// Where a token endpoint is.
-#[derive(Clone, Debug)]
-pub enum TokenPlace {
-    /// The configuration names it.
-    Configured(Rc<Endpoint>),
-    /// The issuer's discovery document does.
-    Discovered(Rc<IssuerPlace>),
-}
-
-/// How the gate proves itself to a token endpoint.
-#[derive(Debug)]
-pub enum Client {
-    /// In the same way each time.
-    Fixed(ClientProof),
-    /// By an assertion that is signed each time.
-    Key(Box<ClientKey>),
-    /// The key is not set where the document is only looked at: nothing can be asked for.
-    NotSet,
-}
-
-/// One target.
-#[derive(Debug)]
-pub(super) struct Target {
-    /// Its name; of the only one, what the token is asked for.
-    pub(super) name: Rc<str>,
-    /// Its place among the targets.
-    pub(super) index: usize,
-    /// What is asked.
-    pub(super) request: Rc<TokenRequest>,
-    /// What `aud` of the token must hold.
-    pub(super) issued_audience: Option<String>,
-    /// Who must say whose the token is.
-    pub(super) review: Option<Rc<ReviewSettings>>,
-}
-
-impl Outgoing {
-    /// How tokens are come by, where they are.
-    #[must_use]
-    pub fn exchange(&self) -> Option<&ExchangeSettings> {
-        match self {
-            Self::Exchanged(exchange) => Some(exchange),
-            Self::Stripped | Self::Passthrough => None,
-        }
-    }
-
-    /// The target of a request with these arguments; `None` where there are no tokens to be had.
-    ///
-    /// # Errors
-    /// [`Reason::UnknownTarget`] where the argument names none, [`Reason::KeyVariant`] where a server may read
-    /// another argument for it.
-    pub(super) fn target(&self, arguments: &Arguments<'_>) -> Result<Option<Rc<Target>>, Denial> {
-        self.exchange().map(|exchange| exchange.target(arguments)).transpose()
-    }
-}
-
-impl ExchangeSettings {
-    /// The endpoint that is configured, or the issuer that is asked for it.
-    #[must_use]
-    pub fn endpoint(&self) -> &Endpoint {
-        match &self.place {
-            TokenPlace::Configured(endpoint) => endpoint,
-            TokenPlace::Discovered(issuer) => &issuer.endpoint,
-        }
-    }
-
-    /// Who is asked about tokens for its targets.
-    pub fn reviews(&self) -> impl Iterator<Item = &ReviewSettings> {
-        self.targets.iter().filter_map(|target| target.review.as_deref())
-    }
-
-    fn target(&self, arguments: &Arguments<'_>) -> Result<Rc<Target>, Denial> {
-        let default = || self.targets.first().map(Rc::clone).ok_or_else(|| Reason::Internal.into());
-        let Some(argument) = &self.argument else { return default() };
-        if arguments.has_variant_of(argument) {
-            return Err(Reason::KeyVariant.into());
-        }
-        let Some(raw) = arguments.get(argument) else { return default() };
-        let named = text(raw).and_then(|name| self.targets.iter().find(|target| *target.name == *name));
-        named.map(Rc::clone).ok_or_else(|| Denial {
-            argument: Some(Rc::clone(argument)),
-            message: Some(format!("{argument}: names no target")),
-            ..Reason::UnknownTarget.into()
-        })
-    }
-}
-
-/// A JSON text; `None` for every other value.
-fn text(raw: &str) -> Option<String> {
-    let mut reader = Reader::new(raw);
-    match reader.kind().ok()? {
-        Kind::String => Some(reader.string().ok()?.into_owned()),
-        _ => None,
-    }
-}
 
 /// Compiles what a resource's upstream gets. Faults are added to `errors`, with their paths.
-pub(super) fn compile(
+pub(in crate::gate) fn compile(
     guarded: &Guarded<'_>,
     issuers: &[config::Issuer],
     has_flag: bool,
@@ -190,6 +62,8 @@ struct Compiling<'a> {
 }
 
 impl Compiling<'_> {
+    #[cold]
+    #[inline(never)]
     fn fault(&self, field: &str, reason: impl Into<String>, fix: impl Into<String>) -> ConfigError {
         ConfigError::new(format!("{}.{field}", self.path), reason, fix)
     }
@@ -249,7 +123,6 @@ impl Compiling<'_> {
             token_endpoint_auth_method,
             private_key,
             private_key_id,
-            token_endpoint_auth_signing_alg,
             ..
         } = self.written;
         let default = match private_key {
@@ -288,21 +161,15 @@ impl Compiling<'_> {
             AuthMethod::ClientSecretPost => ClientProof::Post(secret()?),
             AuthMethod::TlsClientAuth | AuthMethod::None => ClientProof::Id,
             AuthMethod::PrivateKeyJwt => {
-                let name = token_endpoint_auth_signing_alg.as_str();
-                let algorithm = Algorithm::from_name(name).filter(|_| ClientKey::ALGORITHMS.contains(&name));
-                let algorithm = algorithm.ok_or_else(|| {
-                    let fix = format!("use one of `{}`", ClientKey::ALGORITHMS.join("`, `"));
-                    self.fault("token_endpoint_auth_signing_alg", "is not signed with here", fix).value(name)
-                })?;
                 let pem =
                     self.secret("private_key", private_key.as_ref().ok_or_else(|| needed("private_key"))?)?;
                 if pem.expose() == STAND_IN.as_bytes() {
                     return Ok(Client::NotSet);
                 }
-                let key = ClientKey::from_pem(algorithm, &pem, private_key_id.as_deref());
+                let key = ClientKey::from_pem(&pem, private_key_id.as_deref());
                 return key.map(|key| Client::Key(Box::new(key))).ok_or_else(|| {
-                    let fix = "give it in PEM (PKCS #8), as `openssl genpkey` writes it";
-                    self.fault("private_key", format!("is no private key for {name}"), fix)
+                    let fix = "give it in PEM (PKCS #8), as `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` writes it";
+                    self.fault("private_key", "is no private key for ES256", fix)
                 });
             }
         }))

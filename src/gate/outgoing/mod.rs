@@ -1,0 +1,155 @@
+//! What the upstream of a resource gets as credential, compiled: none, a token that the caller's is exchanged for, or
+//! the caller's own; and which target a request is for.
+
+mod compile;
+
+pub(super) use compile::compile;
+
+use super::token_review::ReviewSettings;
+use crate::callout::{Endpoint, IssuerPlace};
+use crate::jose::ClientKey;
+use crate::json::{Kind, Reader};
+use crate::mcp::Arguments;
+use crate::oauth::{ClientProof, TokenRequest};
+use crate::policy::Denial;
+use crate::reason::Reason;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a resource's upstream gets.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// No credential.
+    Stripped,
+    /// A token of its own.
+    Exchanged(Rc<ExchangeSettings>),
+    /// The caller's token.
+    Passthrough,
+}
+
+/// How tokens for an upstream are come by.
+#[derive(Debug)]
+pub struct ExchangeSettings {
+    /// The field's path in the document.
+    pub path: String,
+    /// Where the token endpoint is.
+    pub place: TokenPlace,
+    /// How long each callout may take.
+    pub timeout: Duration,
+    /// The gate's own id there; empty where Envoy adds it.
+    pub client_id: String,
+    /// How it proves that.
+    pub client: Client,
+    argument: Option<Rc<str>>,
+    /// The first is the default.
+    targets: Vec<Rc<Target>>,
+}
+
+/// Where a token endpoint is.
+#[derive(Clone, Debug)]
+pub enum TokenPlace {
+    /// The configuration names it.
+    Configured(Rc<Endpoint>),
+    /// The issuer's discovery document does.
+    Discovered(Rc<IssuerPlace>),
+}
+
+/// How the gate proves itself to a token endpoint.
+#[derive(Debug)]
+pub enum Client {
+    /// In the same way each time.
+    Fixed(ClientProof),
+    /// By an assertion that is signed each time.
+    Key(Box<ClientKey>),
+    /// The key is not set where the document is only looked at: nothing can be asked for.
+    NotSet,
+}
+
+/// One target.
+#[derive(Debug)]
+pub(in crate::gate) struct Target {
+    /// Its name; of the only one, what the token is asked for.
+    pub(super) name: Rc<str>,
+    /// Its place among the targets.
+    pub(super) index: usize,
+    /// What is asked.
+    pub(super) request: Rc<TokenRequest>,
+    /// What `aud` of the token must hold.
+    pub(super) issued_audience: Option<String>,
+    /// Who must say whose the token is.
+    pub(in crate::gate) review: Option<Rc<ReviewSettings>>,
+}
+
+impl Outgoing {
+    /// How tokens are come by, where they are.
+    #[must_use]
+    pub fn exchange(&self) -> Option<&ExchangeSettings> {
+        match self {
+            Self::Exchanged(exchange) => Some(exchange),
+            Self::Stripped | Self::Passthrough => None,
+        }
+    }
+
+    /// The name of the target of a request with these arguments, where there are targets.
+    ///
+    /// # Errors
+    /// As for the request.
+    pub fn target_name(&self, arguments: &Arguments<'_>) -> Result<Option<Rc<str>>, Denial> {
+        Ok(self.target(arguments)?.map(|target| Rc::clone(&target.name)))
+    }
+
+    /// The target of a request with these arguments; `None` where there are no tokens to be had.
+    ///
+    /// # Errors
+    /// [`Reason::UnknownTarget`] where the argument names none, [`Reason::KeyVariant`] where a server may read
+    /// another argument for it.
+    pub(super) fn target(&self, arguments: &Arguments<'_>) -> Result<Option<Rc<Target>>, Denial> {
+        self.exchange().map(|exchange| exchange.target(arguments)).transpose()
+    }
+}
+
+impl Target {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl ExchangeSettings {
+    /// The endpoint that is configured, or the issuer that is asked for it.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        match &self.place {
+            TokenPlace::Configured(endpoint) => endpoint,
+            TokenPlace::Discovered(issuer) => &issuer.endpoint,
+        }
+    }
+
+    /// Who is asked about tokens for its targets.
+    pub fn reviews(&self) -> impl Iterator<Item = &ReviewSettings> {
+        self.targets.iter().filter_map(|target| target.review.as_deref())
+    }
+
+    fn target(&self, arguments: &Arguments<'_>) -> Result<Rc<Target>, Denial> {
+        let default = || self.targets.first().map(Rc::clone).ok_or_else(|| Reason::Internal.into());
+        let Some(argument) = &self.argument else { return default() };
+        if arguments.has_variant_of(argument) {
+            return Err(Reason::KeyVariant.into());
+        }
+        let Some(raw) = arguments.get(argument) else { return default() };
+        let named = text(raw).and_then(|name| self.targets.iter().find(|target| *target.name == *name));
+        named.map(Rc::clone).ok_or_else(|| Denial {
+            argument: Some(Rc::clone(argument)),
+            message: Some(format!("{argument}: names no target")),
+            ..Reason::UnknownTarget.into()
+        })
+    }
+}
+
+/// A JSON text; `None` for every other value.
+fn text(raw: &str) -> Option<String> {
+    let mut reader = Reader::new(raw);
+    match reader.kind().ok()? {
+        Kind::String => Some(reader.string().ok()?.into_owned()),
+        _ => None,
+    }
+}
