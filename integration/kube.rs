@@ -100,7 +100,7 @@ token_review:
   server: https://localhost:{}
   audiences: [{AUDIENCE}]
   cluster: kube_api
-  answers: {{ cache_duration: 1s, negative_cache_duration: 1s, timeout: 2s }}
+  answers: {{ cache_duration: 1s, negative_cache_duration: 1s, timeout: 5s }}
 rules:
   - {{ id: agent, allow: {{ tools: [get_*] }}, to: {{ kubernetes_users: ['system:serviceaccount:agents:coding-*'] }} }}
   - {{ id: agents, allow: {{ tools: [list] }}, to: {{ groups: ['system:serviceaccounts:agents'] }} }}
@@ -154,17 +154,17 @@ rules:
         reason(&send(&agent, "list")) == (503, "token_review_unavailable".to_owned())
     });
     cluster.up();
-    eventually("it recovers by itself", || send(&agent, "list").status == 200);
+    // On both workers: what failed is remembered for a second.
+    eventually("it recovers by itself", || (0..8).all(|_| send(&other, "list").status == 200));
 
     // A token whose owner is gone: the API server remembers it for up to 10 seconds itself.
-    is(&other, "list", 200, "allowed");
     cluster.remove("other");
     let removed = Instant::now();
-    while send(&other, "list").status == 200 {
+    let denied = (401, "token_review_denied".to_owned());
+    while !(0..8).all(|_| reason(&send(&other, "list")) == denied) {
         assert!(removed.elapsed() < Duration::from_secs(30), "it counts still");
         std::thread::sleep(Duration::from_millis(200));
     }
-    is(&other, "list", 401, "token_review_denied");
 
     for seen in upstream.seen() {
         assert_eq!(seen.header("authorization"), None);

@@ -20,14 +20,18 @@ pub struct ConfigError {
 const MAX_SHOWN: usize = 80;
 
 impl ConfigError {
-    /// A fault at `path`.
+    /// A fault at `path`. Never inlined: it is made in hundreds of places, each at most once a load.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn new(path: impl Into<String>, reason: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { path: path.into(), value: None, reason: reason.into(), fix: fix.into() }
     }
 
     /// With what stands there.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn value(mut self, value: impl Into<Value>) -> Self {
         let text = value.into().to_string();
         self.value = if text.len() > MAX_SHOWN { None } else { Some(text) };

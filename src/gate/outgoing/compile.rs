@@ -62,6 +62,8 @@ struct Compiling<'a> {
 }
 
 impl Compiling<'_> {
+    #[cold]
+    #[inline(never)]
     fn fault(&self, field: &str, reason: impl Into<String>, fix: impl Into<String>) -> ConfigError {
         ConfigError::new(format!("{}.{field}", self.path), reason, fix)
     }

@@ -77,7 +77,7 @@ pub(in crate::gate) struct Target {
     /// What `aud` of the token must hold.
     pub(super) issued_audience: Option<String>,
     /// Who must say whose the token is.
-    pub(super) review: Option<Rc<ReviewSettings>>,
+    pub(in crate::gate) review: Option<Rc<ReviewSettings>>,
 }
 
 impl Outgoing {

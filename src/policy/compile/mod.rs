@@ -66,6 +66,8 @@ struct Context<'a> {
     targets: &'a [Target],
 }
 
+#[cold]
+#[inline(never)]
 fn fault(path: &str, field: &str, reason: &str, fix: &str) -> ConfigError {
     ConfigError::new(format!("{path}.{field}"), reason, fix)
 }

@@ -46,6 +46,8 @@ pub(super) struct Fault {
 
 impl Fault {
     /// At a byte of the expression, told as the character's number.
+    #[cold]
+    #[inline(never)]
     fn at(at: usize, reason: impl AsRef<str>, fix: impl Into<String>) -> Self {
         let reason = format!("{}, at character {}", reason.as_ref(), at.saturating_add(1));
         Self { reason, fix: fix.into() }

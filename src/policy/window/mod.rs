@@ -33,6 +33,8 @@ pub(super) struct Window {
 /// A fault of a window: its field, why it can't be, what to write.
 pub(super) type Fault = (&'static str, &'static str, String);
 
+#[cold]
+#[inline(never)]
 fn fault(field: &'static str, reason: &'static str, fix: &str) -> Fault {
     (field, reason, fix.to_owned())
 }
