@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -220,4 +221,24 @@ fn the_policies_of_the_guide_hold_their_cases() {
             text(&output.stderr)
         );
     }
+}
+
+#[test]
+fn a_change_of_a_watched_policy_is_tested() {
+    let policy = file("watched.yaml", &fs::read_to_string(root().join("examples/smallest.yaml")).unwrap());
+    let cases = file(
+        "watched-cases.yaml",
+        "policy: watched.yaml\ncases: [{name: a, caller: {groups: [dev]}, call: {tool: get_x}, expect: {decision: allow}}]",
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
+    let mut watching = command.args(["test", "--watch", &cases]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first: Vec<_> = lines.by_ref().take(2).collect();
+    let changed = fs::read_to_string(&policy).unwrap().replace("groups: [dev]", "groups: [ops]");
+    fs::write(&policy, changed).unwrap();
+    let second = lines.find(|line| line.contains("passed"));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    assert_eq!(first, ["1 passed, 0 failed", "waiting for a change"]);
+    assert_eq!(second.as_deref(), Some("0 passed, 1 failed"));
 }
