@@ -265,7 +265,7 @@ impl StreamCore {
         match &mut state.phase {
             Phase::Forwarded { written, cors, issued } => {
                 let issued = issued.take();
-                // Of a good answer there is nothing to tell.
+                // The record tells of no good answer.
                 let failed = host::status().filter(|status| *status >= 400 && host::is_of_the_upstream());
                 if let Some(request) = issued.filter(|_| failed == Some(401))
                     && let Some(answer) = request.refused_by_upstream()
@@ -276,10 +276,10 @@ impl StreamCore {
                 if let Some(status) = failed {
                     written.add_upstream_status(status);
                     give(written);
-                    // It asks for a credential of the gate's, which no client has.
-                    if host::remove_response_header("www-authenticate").is_err() {
-                        host::error("mcp-iap: the host did not remove a header of an answer");
-                    }
+                }
+                // It asks for a credential of the gate's, which no client has.
+                if host::remove_response_header("www-authenticate").is_err() {
+                    host::error("mcp-iap: the host did not remove a header of an answer");
                 }
                 if let Some(cors) = cors
                     && show_to_page(cors).is_err()
