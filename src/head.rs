@@ -97,13 +97,15 @@ impl Head {
         found
     }
 
-    /// Whether `secret`, which stands in the header `name`, stands in another one too, or in the path: there it
+    /// Whether `secret`, an ASCII text which stands in the header `name`, stands in another one too, or in the path: there it
     /// would go on to the upstream. What is shorter than 16 bytes may do so by chance.
     #[must_use]
-    pub fn repeats(&self, name: &str, secret: &[u8]) -> bool {
+    pub fn repeats(&self, name: &str, secret: &str) -> bool {
         let mut others = self.iter().filter(|(other, _)| !other.eq_ignore_ascii_case(name.as_bytes()));
-        secret.len() >= MIN_SECRET
-            && others.any(|(_, value)| value.windows(secret.len()).any(|window| window == secret))
+        // The search of texts takes time with the sum of both lengths; comparing at each place, with their product.
+        let holds =
+            |value: &[u8]| value.len() >= secret.len() && String::from_utf8_lossy(value).contains(secret);
+        secret.len() >= MIN_SECRET && others.any(|(_, value)| holds(value))
     }
 }
 
@@ -140,6 +142,32 @@ impl<'a> One<'a> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_secret_is_found_wherever_it_stands() {
+        let secret = "abcdefghijklmnop";
+        let with = |value: &[u8]| Head::from_pairs([(&b"authorization"[..], &b"x"[..]), (b"y", value)]);
+        for value in ["abcdefghijklmnop", "-abcdefghijklmnop-", "aabcdefghijklmnop"] {
+            assert!(with(value.as_bytes()).repeats("authorization", secret), "{value}");
+        }
+        assert!(with(b"\xff\xc3abcdefghijklmnop\xe2\x82").repeats("authorization", secret));
+        assert!(!with(b"abcdefghijklmno\xffp").repeats("authorization", secret));
+        assert!(!with(b"abcdefghijklmno").repeats("authorization", secret));
+        assert!(!Head::from_pairs([("Authorization", secret)]).repeats("authorization", secret));
+    }
+
+    /// Whoever sends a head must not keep a worker from everybody else.
+    #[test]
+    fn a_secret_is_looked_for_in_time_that_grows_with_the_head_alone() {
+        let secret = format!("{}b", "a".repeat(15_000));
+        let head = Head::from_pairs([("authorization", secret.clone()), ("x", "a".repeat(44_000))]);
+        let begun = std::time::Instant::now();
+        for _ in 0..20 {
+            assert!(!head.repeats("authorization", &secret));
+        }
+        // Comparing at each place takes some seconds, this some milliseconds.
+        assert!(begun.elapsed().as_millis() < 1_000, "{:?}", begun.elapsed());
+    }
 
     fn abi(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
         let mut out = (pairs.len() as u32).to_le_bytes().to_vec();

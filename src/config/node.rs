@@ -74,7 +74,9 @@ impl<'de> Deserializer<'de> for Node<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        // A field that is there has a value: one whose entries were all commented out restricts nothing, which
+        // its author did not mean.
+        visitor.visit_some(self)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(

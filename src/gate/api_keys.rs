@@ -80,7 +80,7 @@ impl ApiKeySettings {
         if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Reason::MalformedApiKey);
         }
-        if head.repeats(&self.header, key.as_bytes()) {
+        if head.repeats(&self.header, key) {
             return Err(Reason::TokenRepeated);
         }
         Ok(Some(key))

@@ -35,7 +35,7 @@ impl<'a> BearerToken<'a> {
         if token.is_empty() || token.len() > MAX_TOKEN || !is_b64token(token) {
             return Err(Reason::MalformedAuthorization);
         }
-        if head.repeats("authorization", token.as_bytes()) {
+        if head.repeats("authorization", token) {
             return Err(Reason::TokenRepeated);
         }
         Ok(Self(token))
