@@ -162,11 +162,11 @@ mod tests {
         let secret = format!("{}b", "a".repeat(15_000));
         let head = Head::from_pairs([("authorization", secret.clone()), ("x", "a".repeat(44_000))]);
         let begun = std::time::Instant::now();
-        for _ in 0..20 {
+        for _ in 0..200 {
             assert!(!head.repeats("authorization", &secret));
         }
         // Comparing at each place takes some seconds, this some milliseconds.
-        assert!(begun.elapsed().as_millis() < 1_000, "{:?}", begun.elapsed());
+        assert!(begun.elapsed().as_millis() < 2_000, "{:?}", begun.elapsed());
     }
 
     fn abi(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
