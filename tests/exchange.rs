@@ -482,6 +482,31 @@ fn a_token_that_the_upstream_refuses_is_not_used_again() {
     assert_eq!(at(5, "third").credential.as_deref(), Some("Bearer third"));
 }
 
+/// With client credentials one token serves all callers: what the upstream says of it for one of them is not said of
+/// the others.
+#[test]
+fn one_caller_takes_the_gates_own_token_from_nobody() {
+    let worker = worker(&configuration("token_exchange: { scope: x, grant_type: client_credentials }"));
+    let at = |seconds: u64, subject: &str, issue: &str| {
+        worker.shared.set_now(UnixTime(NOW + seconds));
+        let script = |path: &str| if path == "/token" { issued(issue, 300) } else { provider(path) };
+        run_with(&worker, &token(subject), &call("get_x", &json!({})), &script)
+    };
+    let first = at(0, "mallory", "first");
+    // A new one stays: else one would be made for each call.
+    assert!(first.request.refused_by_upstream().is_some());
+    let second = at(1, "dana", "second");
+    assert_eq!((reason(&second), second.credential.as_deref()), ("allowed", Some("Bearer first")));
+    assert!(second.request.refused_by_upstream().is_some());
+    assert_eq!(at(1, "dana", "second").credential.as_deref(), Some("Bearer first"));
+    // An older one is replaced at once, and nobody waits.
+    let third = at(3, "mallory", "-");
+    assert!(third.request.refused_by_upstream().is_some());
+    let fourth = at(3, "dana", "second");
+    assert_eq!((reason(&fourth), fourth.credential.as_deref()), ("allowed", Some("Bearer second")));
+    assert_eq!(asked(&worker).len(), 2);
+}
+
 #[test]
 fn a_hundred_calls_of_one_caller_make_one_exchange() {
     let worker = worker(&one_target());
