@@ -346,9 +346,12 @@ impl Request {
         if let Some(review) = &target.review {
             let issued = issued.access_token.expose();
             let user = judges::user_of(self, review, review.own_audiences(), issued).await;
-            // The caller's own token is not at fault.
+            // The caller's own token is not at fault, and the issued one is of no use until its end.
             let user = user.map_err(|reason| match reason {
-                Reason::TokenReviewDenied | Reason::WrongAudience => Reason::IssuedTokenDenied,
+                Reason::TokenReviewDenied | Reason::WrongAudience => {
+                    exchange.forget_unless_new(&key, asked_at);
+                    Reason::IssuedTokenDenied
+                }
                 reason => reason,
             })?;
             self.note(|record| record.note_exchange_user(user.kubernetes_user()));
