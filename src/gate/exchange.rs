@@ -345,7 +345,7 @@ impl Request {
         self.note_used(Used { key, asked_at, is_cached, is_shared });
         if let Some(review) = &target.review {
             let issued = issued.access_token.expose();
-            let user = judges::user_of(self, review, review.own_audiences(), issued).await;
+            let user = judges::user_of_issued(self, review, issued).await;
             // The caller's own token is not at fault, and the issued one is of no use until its end.
             let user = user.map_err(|reason| match reason {
                 Reason::TokenReviewDenied | Reason::WrongAudience => {
