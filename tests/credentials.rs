@@ -190,6 +190,18 @@ fn the_header_may_have_another_name() {
     assert_eq!(reason(&run(&worker, &[("x-api-key", OLD)], "build")), "missing_api_key");
 }
 
+/// No path lets a key through to the upstream, in whatever spelling.
+#[test]
+fn a_key_in_another_spelling_passes_nowhere() {
+    let worker = worker(&format!("{RULES}{}health_paths: [/healthz]\n", api_keys()));
+    for (name, expected) in
+        [("x_api_key", "malformed_api_key"), ("X_Api-Key", "malformed_api_key"), ("x-api-key", "health")]
+    {
+        let head = [(":method", "GET"), (":path", "/healthz"), (name, OLD)];
+        assert_eq!(reason(&worker.run(&head, Ok(b""), &|_| reply("404", b""))), expected, "{name}");
+    }
+}
+
 /// Without an issuer there is no login to lead a client to.
 #[test]
 fn keys_alone_need_no_issuer() {

@@ -49,6 +49,10 @@ pub(super) fn find(
         if is_disguised(name) {
             return Err(Reason::MalformedHead);
         }
+        // What would stay in the head, for the upstream to read.
+        if settings.api_keys.as_ref().is_some_and(|keys| is_other_spelling(name, keys.header())) {
+            return Err(Reason::MalformedApiKey);
+        }
         if settings.mesh.as_ref().is_some_and(|mesh| mesh.reads_forwarded() && is_other_spelling(name, XFCC))
         {
             return Err(Reason::MalformedForwardedClientCert);
@@ -89,7 +93,7 @@ pub(super) fn allowed_methods(resource: Option<&ProtectedResource>, head: &Head)
 }
 
 /// Whether a server that takes `_` for `-` reads `known` (lower case) in `name`.
-pub(super) fn reads_as(name: &[u8], known: &str) -> bool {
+fn reads_as(name: &[u8], known: &str) -> bool {
     let same = |(a, b): (&u8, u8)| a.to_ascii_lowercase() == b || (*a == b'_' && b == b'-');
     name.len() == known.len() && name.iter().zip(known.bytes()).all(same)
 }
