@@ -266,11 +266,13 @@ impl StreamCore {
                 let issued = issued.take();
                 // The record tells of no good answer.
                 let failed = host::status().filter(|status| *status >= 400 && host::is_of_the_upstream());
-                if let Some(request) = issued.filter(|_| failed == Some(401))
-                    && let Some(answer) = request.refused_by_upstream()
-                {
-                    self.answer(worker, &mut state, &request, &answer);
-                    return;
+                if let Some(request) = issued.filter(|_| failed == Some(401)) {
+                    // How old the token is counts.
+                    worker.shared.set_now(host::now());
+                    if let Some(answer) = request.refused_by_upstream() {
+                        self.answer(worker, &mut state, &request, &answer);
+                        return;
+                    }
                 }
                 if let Some(status) = failed {
                     written.add_upstream_status(status);
