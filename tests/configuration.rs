@@ -78,6 +78,33 @@ fn a_private_key_that_is_not_set_here_is_a_warning_here_alone() {
     assert!(mcp_iap::gate::Settings::load_in(&text, &|_| None).is_err());
 }
 
+/// Groups of keys stand beside those of tokens.
+#[test]
+fn groups_of_keys_and_of_tokens_are_told_apart() {
+    for (issuers, groups, is_warned) in [
+        ("[{ issuer: https://login.example.com }]", "[dev]", true),
+        ("[{ issuer: https://login.example.com }]", "[]", false),
+        ("[]", "[dev]", false),
+    ] {
+        let document = format!(
+            "
+resource: https://mcp.example.com/mcp
+issuers: {issuers}
+api_keys:
+  pepper: ${{PEPPER}}
+  keys: [{{ name: ci, hash: {}, groups: {groups} }}]
+rules: [{{ id: r, allow: {{ tools: [a] }}, to: {{ groups: [dev] }} }}]
+",
+            "ab".repeat(32)
+        );
+        let config = mcp_iap::config::load(document.as_bytes()).unwrap();
+        let settings = mcp_iap::gate::Settings::compile(&config, &|_| Some("p".repeat(32))).unwrap();
+        let advice: Vec<_> = settings.advise(&config).iter().map(ToString::to_string).collect();
+        let names_any = advice.iter().any(|one| one.contains("names callers of any issuer"));
+        assert_eq!(names_any, is_warned, "{issuers} {groups}: {advice:?}");
+    }
+}
+
 #[test]
 fn a_document_that_lets_everybody_in_is_told_loudly() {
     let file = "tests/golden/advice/no-auth.yaml";

@@ -190,6 +190,18 @@ fn the_header_may_have_another_name() {
     assert_eq!(reason(&run(&worker, &[("x-api-key", OLD)], "build")), "missing_api_key");
 }
 
+/// No path lets a key through to the upstream, in whatever spelling.
+#[test]
+fn a_key_in_another_spelling_passes_nowhere() {
+    let worker = worker(&format!("{RULES}{}health_paths: [/healthz]\n", api_keys()));
+    for (name, expected) in
+        [("x_api_key", "malformed_api_key"), ("X_Api-Key", "malformed_api_key"), ("x-api-key", "health")]
+    {
+        let head = [(":method", "GET"), (":path", "/healthz"), (name, OLD)];
+        assert_eq!(reason(&worker.run(&head, Ok(b""), &|_| reply("404", b""))), expected, "{name}");
+    }
+}
+
 /// Without an issuer there is no login to lead a client to.
 #[test]
 fn keys_alone_need_no_issuer() {
@@ -349,4 +361,45 @@ fn a_forwarded_certificate_counts_from_a_trusted_proxy_alone() {
     worker.uri.replace(Some(PROXY.to_owned()));
     let twice = [("x-forwarded-client-cert", good.as_str()), ("x-forwarded-client-cert", good.as_str())];
     assert_eq!(reason(&run(&worker, &twice, "get_x")), "malformed_forwarded_client_cert");
+}
+
+/// An upstream that reads the header as well must not be told by a stranger what only proxies may say.
+#[test]
+fn a_forwarded_certificate_that_nobody_trusted_sent_stays_here() {
+    let trust = format!(", authenticates: true, forwarded_client_cert: {{ trusted_proxies: [\"{PROXY}\"] }}");
+    let told = format!("URI={AGENT}");
+    let trusting = mesh(&trust);
+    let open = trusting.replacen("resource:", "health_paths: [/healthz]\nrequire_auth: false\nresource:", 1);
+    let withheld = |worker: &Worker, peer: Option<&str>, method: &str, path: &str| {
+        worker.uri.replace(peer.map(str::to_owned));
+        let head = [
+            (":method", method),
+            (":path", path),
+            ("content-type", "application/json"),
+            ("X-Forwarded-Client-Cert", &told),
+        ];
+        let body = if method == "GET" { Vec::new() } else { call("get_x") };
+        let ended = worker.run(&head, Ok(&body), &|_| reply("404", b""));
+        let is_withheld = ended.request.withheld_headers().any(|name| name == "x-forwarded-client-cert");
+        (ended.answer.is_none(), is_withheld)
+    };
+    for (document, peer, path, expected) in [
+        (&trusting, Some(AGENT), "/mcp", (true, true)),
+        (&trusting, Some(PROXY), "/mcp", (true, false)),
+        (&open, None, "/healthz", (true, true)),
+        (&open, Some(AGENT), "/healthz", (true, true)),
+        (&open, Some(PROXY), "/healthz", (true, false)),
+        // Where nobody's word counts, it is Envoy's to say what goes on.
+        (&mesh(", authenticates: true"), Some(AGENT), "/mcp", (true, false)),
+    ] {
+        let method = if path == "/mcp" { "POST" } else { "GET" };
+        assert_eq!(withheld(&worker(document), peer, method, path), expected, "{peer:?} {path} {document}");
+    }
+    let worker = worker(&trusting);
+    for peer in [AGENT, PROXY] {
+        worker.uri.replace(Some(peer.to_owned()));
+        for name in ["x_forwarded_client_cert", "X-Forwarded_Client-Cert"] {
+            assert_eq!(reason(&run(&worker, &[(name, &told)], "get_x")), "malformed_forwarded_client_cert");
+        }
+    }
 }

@@ -482,6 +482,71 @@ fn a_token_that_the_upstream_refuses_is_not_used_again() {
     assert_eq!(at(5, "third").credential.as_deref(), Some("Bearer third"));
 }
 
+/// With client credentials one token serves all callers: what the upstream says of it for one of them is not said of
+/// the others.
+#[test]
+fn one_caller_takes_the_gates_own_token_from_nobody() {
+    let worker = worker(&configuration("token_exchange: { scope: x, grant_type: client_credentials }"));
+    let at = |seconds: u64, subject: &str, issue: &str| {
+        worker.shared.set_now(UnixTime(NOW + seconds));
+        let script = |path: &str| if path == "/token" { issued(issue, 300) } else { provider(path) };
+        run_with(&worker, &token(subject), &call("get_x", &json!({})), &script)
+    };
+    let first = at(0, "mallory", "first");
+    // A new one stays: else one would be made for each call.
+    assert!(first.request.refused_by_upstream().is_some());
+    let second = at(1, "dana", "second");
+    assert_eq!((reason(&second), second.credential.as_deref()), ("allowed", Some("Bearer first")));
+    assert!(second.request.refused_by_upstream().is_some());
+    assert_eq!(at(1, "dana", "second").credential.as_deref(), Some("Bearer first"));
+    // An older one is replaced at once, and nobody waits.
+    let third = at(3, "mallory", "-");
+    assert!(third.request.refused_by_upstream().is_some());
+    let fourth = at(3, "dana", "second");
+    assert_eq!((reason(&fourth), fourth.credential.as_deref()), ("allowed", Some("Bearer second")));
+    assert_eq!(asked(&worker).len(), 2);
+}
+
+/// An issued token that its review denies is not used until its end.
+#[test]
+fn an_issued_token_that_its_review_denies_is_forgotten() {
+    let worker = worker(&configuration(
+        "
+token_exchange:
+  client_id: gate
+  client_secret: ${SECRET}
+  target: { argument: cluster, default: staging }
+  targets:
+    - { name: staging, audience: k8s, token_review: 'https://api.staging.example.com' }
+",
+    ));
+    let inbound = token("dana");
+    let yes = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": {"authenticated": true,
+        "audiences": ["k8s"], "user": {"username": "dana"}}});
+    let no = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": {"authenticated": false}});
+    let mut other = yes.clone();
+    other["status"]["audiences"] = json!(["another"]);
+    let at = |seconds: u64, issue: &str, says: &Value| {
+        worker.shared.set_now(UnixTime(NOW + seconds));
+        let script = |path: &str| match path {
+            "/token" => issued(issue, 300),
+            "/apis/authentication.k8s.io/v1/tokenreviews" => reply("201", says.to_string().as_bytes()),
+            other => provider(other),
+        };
+        let ended = run_with(&worker, &inbound, &call("get_x", &json!({})), &script);
+        (reason(&ended).to_owned(), ended.credential)
+    };
+    let denied = || ("issued_token_denied".to_owned(), None);
+    let allowed = |token: &str| ("allowed".to_owned(), Some(format!("Bearer {token}")));
+    assert_eq!(at(0, "first", &yes), allowed("first"));
+    assert_eq!(at(20, "-", &no), denied(), "taken back meanwhile");
+    // A new one that is denied too is not followed by one for each call.
+    assert_eq!(at(21, "second", &other), denied());
+    assert_eq!(at(22, "-", &yes), denied(), "remembered");
+    assert_eq!(at(24, "-", &yes), denied(), "and forgotten");
+    assert_eq!(at(25, "third", &yes), allowed("third"));
+}
+
 #[test]
 fn a_hundred_calls_of_one_caller_make_one_exchange() {
     let worker = worker(&one_target());

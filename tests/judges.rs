@@ -4,12 +4,16 @@
 
 mod support;
 
-use mcp_iap::callout::{CalloutError, Reply};
+use mcp_iap::callout::{CalloutError, Reply, StreamId};
+use mcp_iap::gate::Request;
+use mcp_iap::head::Head;
 use mcp_iap::time::UnixTime;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::LazyLock;
+use std::task::{Context, Waker};
 use support::flow::{Ended, NOW, Worker, reply};
 use support::issuer::{Issuer, b64};
 
@@ -196,6 +200,8 @@ fn what_can_be_seen_without_the_key_is_not_asked_about() {
         (account(&json!({"aud": ["https://kubernetes.default.svc"]})), "wrong_audience"),
         (account(&json!({"aud": []})), "wrong_audience"),
         (account(&json!({"nonce": "n"})), "not_an_access_token"),
+        (account(&json!({"token_use": "id"})), "not_an_access_token"),
+        (account(&json!({"typ": "Refresh"})), "not_an_access_token"),
         (account(&json!({"cnf": {"jkt": "x"}})), "sender_constraint_unsupported"),
         (none, "algorithm_not_accepted"),
         (hs, "algorithm_not_accepted"),
@@ -205,6 +211,67 @@ fn what_can_be_seen_without_the_key_is_not_asked_about() {
         assert_eq!((reason(&ended), status(&ended)), (expected, 401), "{token}");
         assert!(ended.callouts.is_empty(), "{expected}");
     }
+}
+
+/// What strangers have reviewed leaves room for the reviews of issued tokens, which only callers that are known get to.
+#[test]
+fn strangers_do_not_starve_the_reviews_of_issued_tokens() {
+    let worker = worker(&format!(
+        "{REVIEWED}  - {{ id: dana, allow: {{ tools: ['get_*'] }}, to: {{ subjects: [dana] }} }}
+token_exchange:
+  client_id: gate
+  client_secret: ${{SECRET}}
+  target: {{ argument: cluster, default: staging }}
+  targets:
+    - {{ name: staging, audience: mcp-gateway, token_review: 'https://api.staging.example.com' }}
+"
+    ));
+    let mut context = Context::from_waker(Waker::noop());
+    let mut flows: Vec<_> = (0..300)
+        .map(|stranger| {
+            let authorization = format!("Bearer {}", account(&json!({"jti": stranger.to_string()})));
+            let head = Head::from_pairs([
+                (":method", "POST"),
+                (":path", "/mcp"),
+                ("content-type", "application/json"),
+                ("authorization", authorization.as_str()),
+            ]);
+            let (settings, shared) = (Rc::clone(&worker.settings), Rc::clone(&worker.shared));
+            Box::pin(Rc::new(Request::new(settings, shared, StreamId(stranger + 2), head)).run())
+        })
+        .collect();
+    let polled = flows.iter_mut().map(|flow| flow.as_mut().poll(&mut context).is_pending());
+    let waiting = polled.filter(|is_pending| *is_pending).count();
+    assert_eq!(waiting, 256, "the bound is reached");
+    let mut sent = 1_000;
+    worker.shared.callouts.run(|_| {
+        sent += 1;
+        Ok(sent)
+    });
+    let token = ISSUER.es256(
+        &json!({"iss": "https://login.example.com", "sub": "dana", "aud": "https://mcp.example.com/mcp", "exp": NOW + 600}),
+    );
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "get_x"}});
+    let authorization = format!("Bearer {token}");
+    let head = [
+        (":method", "POST"),
+        (":path", "/mcp"),
+        ("content-type", "application/json"),
+        ("authorization", authorization.as_str()),
+    ];
+    let ended = worker.run(&head, Ok(body.to_string().as_bytes()), &|path| match path {
+        "/token" => reply(
+            "200",
+            br#"{"access_token":"up","token_type":"Bearer","issued_token_type":"urn:ietf:params:oauth:token-type:access_token"}"#,
+        ),
+        REVIEWS => reply("201", &recorded("ok.json")),
+        "/jwks" => reply("200", ISSUER.jwks().to_string().as_bytes()),
+        _ => reply(
+            "200",
+            br#"{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/jwks","token_endpoint":"https://login.example.com/token"}"#,
+        ),
+    });
+    assert_eq!((reason(&ended), ended.credential.as_deref()), ("allowed", Some("Bearer up")));
 }
 
 /// A token that says it is of a configured issuer is that issuer's to verify, and nobody else's.
@@ -289,6 +356,15 @@ fn what_an_issuer_tells_is_checked_as_a_tokens_claims() {
         (json!({"sub": 7}), "invalid_claim"),
         (json!({"token_type": "DPoP"}), "sender_constraint_unsupported"),
         (json!({"token_type": null}), "allowed"),
+        (json!({"token_use": "access_token"}), "allowed"),
+        (json!({"token_use": "access"}), "allowed"),
+        (json!({"token_use": "refresh_token"}), "not_an_access_token"),
+        (json!({"token_use": "id"}), "not_an_access_token"),
+        (json!({"token_use": ["access"]}), "not_an_access_token"),
+        (json!({"typ": "Bearer"}), "allowed"),
+        (json!({"typ": "Refresh"}), "not_an_access_token"),
+        (json!({"typ": "Offline"}), "not_an_access_token"),
+        (json!({"typ": "ID"}), "not_an_access_token"),
         (json!({"cnf": {"jkt": "x"}}), "sender_constraint_unsupported"),
         (json!({"cnf": {"x5t#S256": b64([7; 32])}}), "client_certificate_missing"),
         (json!({"groups": 7}), "invalid_claim"),

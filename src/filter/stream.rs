@@ -9,7 +9,6 @@ use super::root::Worker;
 use crate::audit::Written;
 use crate::callout::StreamId;
 use crate::gate::{Answer, Cors, Exit, Request};
-use crate::head::One;
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
 use std::cell::RefCell;
@@ -267,11 +266,13 @@ impl StreamCore {
                 let issued = issued.take();
                 // The record tells of no good answer.
                 let failed = host::status().filter(|status| *status >= 400 && host::is_of_the_upstream());
-                if let Some(request) = issued.filter(|_| failed == Some(401))
-                    && let Some(answer) = request.refused_by_upstream()
-                {
-                    self.answer(worker, &mut state, &request, &answer);
-                    return;
+                if let Some(request) = issued.filter(|_| failed == Some(401)) {
+                    // How old the token is counts.
+                    worker.shared.set_now(host::now());
+                    if let Some(answer) = request.refused_by_upstream() {
+                        self.answer(worker, &mut state, &request, &answer);
+                        return;
+                    }
                 }
                 if let Some(status) = failed {
                     written.add_upstream_status(status);
@@ -330,13 +331,10 @@ fn show_to_page(cors: &Cors) -> Result<(), host::Status> {
     host::add_response_header(Cors::VARY.0, Cors::VARY.1)
 }
 
-/// The inbound credentials go, whatever comes in their place.
+/// What is not for the upstream goes, whatever comes in its place.
 fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
-    let key_header = request.settings.api_keys.as_ref().map(|keys| keys.header());
-    let mut others = ["proxy-authorization"].into_iter().chain(key_header);
-    let are_gone =
-        others.all(|name| request.head.one(name) == One::Absent || host::remove_header(name).is_ok());
-    are_gone && host::set_authorization(credential.authorization()).is_ok()
+    request.withheld_headers().all(|name| host::remove_header(name).is_ok())
+        && host::set_authorization(credential.authorization()).is_ok()
 }
 
 /// Gives a record to the access log, in the place of what it had.

@@ -14,8 +14,11 @@ impl Settings {
             let fix = "remove it before anybody but you can reach this";
             advice.push(ConfigError::new("require_auth", reason, fix).value(false));
         }
-        let others = usize::from(config.token_review.is_some());
-        let several_issuers = config.issuers.len().saturating_add(others) > 1;
+        // Whoever says who callers are has names of its own for groups.
+        let keys_have_groups =
+            config.api_keys.as_ref().is_some_and(|keys| keys.keys.iter().any(|key| !key.groups.is_empty()));
+        let others = [config.token_review.is_some(), keys_have_groups].map(usize::from);
+        let several_issuers = others.into_iter().fold(config.issuers.len(), usize::saturating_add) > 1;
         for (resource, guarded) in self.resources.iter().zip(config.guarded().unwrap_or_default()) {
             if is_plain_and_elsewhere(guarded.resource) {
                 let reason = "is reached without TLS: tokens can be read on the way";

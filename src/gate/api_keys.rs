@@ -3,7 +3,6 @@
 //! Several count at one time, so that a key is changed without a moment in which none does. One that counts no more
 //! stays in the configuration for as long as its use is to be told from a stranger's.
 
-use super::route::reads_as;
 use crate::api_key::{KeyHash, MAX_KEY, MIN_PEPPER};
 use crate::config::{self, ConfigError, Environment, Guarded};
 use crate::head::{Head, One};
@@ -64,14 +63,8 @@ impl ApiKeySettings {
         &self.header
     }
 
-    /// The key that a request brings, as it came; `None` for none.
+    /// The key that a request brings, as it came; `None` for none. Another spelling of its header was refused before.
     pub(super) fn presented<'a>(&self, head: &'a Head) -> Result<Option<&'a str>, Reason> {
-        // A server that takes `_` for `-` would read a key that stays in the head.
-        let is_disguised =
-            |name: &[u8]| reads_as(name, &self.header) && !name.eq_ignore_ascii_case(self.header.as_bytes());
-        if head.iter().any(|(name, _)| is_disguised(name)) {
-            return Err(Reason::MalformedApiKey);
-        }
         let key = match head.one(&self.header) {
             One::Absent => return Ok(None),
             One::Unusable => return Err(Reason::MalformedApiKey),

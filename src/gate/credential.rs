@@ -1,6 +1,7 @@
 //! Which credential of a request says who calls: an API key, a bearer token, or the connection's own certificate.
 //! Never two of the first, and never a guess between them.
 
+use super::api_keys::ApiKeySettings;
 use super::judges;
 use super::request::Request;
 use super::token::{self, Spoken};
@@ -8,7 +9,7 @@ use crate::head::One;
 use crate::identity::Caller;
 use crate::oauth::{BearerToken, ProtectedResource};
 use crate::reason::Reason;
-use crate::spiffe::SpiffeId;
+use crate::spiffe::{SpiffeId, XFCC};
 use crate::time::UnixTime;
 use std::rc::Rc;
 
@@ -88,6 +89,18 @@ fn missing(request: &Request) -> Reason {
         _ if settings.takes_tokens() => Reason::MissingToken,
         Some(_) => Reason::MissingApiKey,
         None => Reason::MeshIdentityMissing,
+    }
+}
+
+impl Request {
+    /// The headers of the request that don't go on, whatever comes in their place: credentials, and what only a trusted
+    /// proxy may say. To be asked while the request's flow is polled.
+    pub fn withheld_headers(&self) -> impl Iterator<Item = &str> {
+        let key = self.settings.api_keys.as_ref().map(ApiKeySettings::header);
+        let mesh = self.settings.mesh.as_ref();
+        let told = mesh.filter(|mesh| mesh.reads_forwarded() && !mesh.is_trusted(self.sender()));
+        let names = ["proxy-authorization"].into_iter().chain(key).chain(told.map(|_| XFCC));
+        names.filter(|name| self.head.one(name) != One::Absent)
     }
 }
 

@@ -37,7 +37,7 @@ const MARGIN: u64 = 30;
 const REFUSED: Duration = Duration::from_secs(5);
 /// How long a failure counts.
 const FAILED: Duration = Duration::from_secs(1);
-/// How long the upstream is spared a caller whose new token it refused.
+/// How long the upstream is spared a caller whose new token it refused, and how long a token is new.
 const REFUSED_BY_UPSTREAM: Duration = Duration::from_secs(2);
 /// How long what discovery found counts.
 const DISCOVERED: Duration = Duration::from_secs(600);
@@ -72,6 +72,8 @@ pub(super) struct Used {
     key: Digest,
     asked_at: Timestamp,
     is_cached: bool,
+    /// Whether all callers use it.
+    is_shared: bool,
 }
 
 impl Exchange {
@@ -98,12 +100,23 @@ impl Exchange {
     }
 
     /// The upstream answered 401 to a token: it is forgotten, so that the next request gets a new one. One that was
-    /// new already is not replaced at once: an upstream that takes none would have one made for each call.
+    /// new already is not replaced at once: an upstream that takes none would have one made for each call. Of one that
+    /// all callers use nothing is remembered: a call that the upstream answers so must not take it from the others.
     pub(super) fn refused_by_upstream(&self, used: &Used) {
-        let Used { key, asked_at, is_cached } = used;
+        let Used { key, asked_at, is_cached, is_shared } = used;
+        if *is_shared {
+            self.forget_unless_new(key, *asked_at);
+            return;
+        }
         let answer = Err(TokenError::RefusedByUpstream);
         let counts_for = if *is_cached { Duration::ZERO } else { REFUSED_BY_UPSTREAM };
         self.tokens.replace(key, *asked_at, Fresh { answer, counts_for, bytes: ENTRY });
+    }
+
+    fn forget_unless_new(&self, key: &Digest, asked_at: Timestamp) {
+        if self.clock.get().since(asked_at) >= REFUSED_BY_UPSTREAM {
+            self.tokens.forget(key, asked_at);
+        }
     }
 
     async fn find(
@@ -327,13 +340,18 @@ impl Request {
         })?;
         let issued = found.answer.map_err(|error| reason(error, target.request.grant))?;
         let Found { asked_at, .. } = found;
-        self.note_used(Used { key: key(settings, &target, caller, token), asked_at, is_cached });
+        let key = key(settings, &target, caller, token);
+        let is_shared = target.request.grant == Grant::ClientCredentials;
+        self.note_used(Used { key, asked_at, is_cached, is_shared });
         if let Some(review) = &target.review {
             let issued = issued.access_token.expose();
-            let user = judges::user_of(self, review, review.own_audiences(), issued).await;
-            // The caller's own token is not at fault.
+            let user = judges::user_of_issued(self, review, issued).await;
+            // The caller's own token is not at fault, and the issued one is of no use until its end.
             let user = user.map_err(|reason| match reason {
-                Reason::TokenReviewDenied | Reason::WrongAudience => Reason::IssuedTokenDenied,
+                Reason::TokenReviewDenied | Reason::WrongAudience => {
+                    exchange.forget_unless_new(&key, asked_at);
+                    Reason::IssuedTokenDenied
+                }
                 reason => reason,
             })?;
             self.note(|record| record.note_exchange_user(user.kubernetes_user()));

@@ -48,6 +48,8 @@ pub(super) struct AnswerTimes {
     pub(super) timeout: Duration,
 }
 
+type Reviews = Answers<Verdict<Rc<Caller>>>;
+
 /// What its issuer tells of an opaque token.
 #[derive(Debug)]
 pub(super) struct Told {
@@ -59,7 +61,9 @@ pub(super) struct Told {
 
 /// Everything that was asked of others, of one root.
 pub struct Judges {
-    reviews: Rc<Answers<Verdict<Rc<Caller>>>>,
+    reviews: Rc<Reviews>,
+    /// Of tokens that were issued for an upstream: strangers, who fill the others, don't get to these.
+    issued_reviews: Rc<Reviews>,
     introspections: Rc<Answers<Verdict<Rc<Told>>>>,
     complaints: Rc<Complaints>,
 }
@@ -75,6 +79,7 @@ impl Judges {
     pub(super) fn new(clock: &Rc<Cell<Timestamp>>) -> Self {
         Self {
             reviews: Rc::new(Answers::new(Rc::clone(clock), ROOM)),
+            issued_reviews: Rc::new(Answers::new(Rc::clone(clock), ROOM)),
             introspections: Rc::new(Answers::new(Rc::clone(clock), ROOM)),
             complaints: Rc::default(),
         }
@@ -106,11 +111,33 @@ impl Complaints {
     }
 }
 
-/// Whose `token` is, by Kubernetes, for one of these audiences.
+/// Whose `token`, which a caller brought, is by Kubernetes, for one of these audiences.
 ///
 /// # Errors
 /// Nobody's, for another audience, or the API server can't be asked.
 pub(super) async fn user_of(
+    request: &Request,
+    settings: &Rc<ReviewSettings>,
+    audiences: &[String],
+    token: &[u8],
+) -> Result<Rc<Caller>, Reason> {
+    ask(&request.shared().judges.reviews, request, settings, audiences, token).await
+}
+
+/// The same of a token that was issued for an upstream.
+///
+/// # Errors
+/// As of [`user_of`].
+pub(super) async fn user_of_issued(
+    request: &Request,
+    settings: &Rc<ReviewSettings>,
+    token: &[u8],
+) -> Result<Rc<Caller>, Reason> {
+    ask(&request.shared().judges.issued_reviews, request, settings, settings.own_audiences(), token).await
+}
+
+async fn ask(
+    reviews: &Rc<Reviews>,
     request: &Request,
     settings: &Rc<ReviewSettings>,
     audiences: &[String],
@@ -137,7 +164,7 @@ pub(super) async fn user_of(
             Err(_) => fresh(Verdict::Failed, FAILED, 0),
         }
     };
-    let found = shared.judges.reviews.find(&shared.callouts, key, request.stream(), task).await;
+    let found = reviews.find(&shared.callouts, key, request.stream(), task).await;
     told(found, Reason::TokenReviewUnavailable)
 }
 

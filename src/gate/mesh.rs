@@ -26,7 +26,7 @@ impl MeshSettings {
     /// [`Reason::MalformedForwardedClientCert`].
     pub(super) fn workload(&self, head: &Head, sender: &dyn Sender) -> Result<Option<SpiffeId>, Reason> {
         let Some(peer) = sender.uri() else { return Ok(None) };
-        if !self.trusted_proxies.iter().any(|proxy| proxy.as_str() == peer) {
+        if !self.trusts(&peer) {
             return self.accept(&peer).map(Some);
         }
         match head.one(XFCC) {
@@ -37,6 +37,20 @@ impl MeshSettings {
                 uri.map(|uri| self.accept(&uri)).transpose()
             }
         }
+    }
+
+    /// Whether anybody's `x-forwarded-client-cert` is looked at.
+    pub(super) fn reads_forwarded(&self) -> bool {
+        !self.trusted_proxies.is_empty()
+    }
+
+    /// Whether a request comes from a proxy that is trusted with it.
+    pub(super) fn is_trusted(&self, sender: &dyn Sender) -> bool {
+        sender.uri().is_some_and(|peer| self.trusts(&peer))
+    }
+
+    fn trusts(&self, peer: &str) -> bool {
+        self.trusted_proxies.iter().any(|proxy| proxy.as_str() == peer)
     }
 
     fn accept(&self, uri: &str) -> Result<SpiffeId, Reason> {

@@ -7,6 +7,7 @@ use super::settings::Settings;
 use crate::head::{Head, One};
 use crate::oauth::ProtectedResource;
 use crate::reason::Reason;
+use crate::spiffe::XFCC;
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,14 @@ pub(super) fn find(
         if is_disguised(name) {
             return Err(Reason::MalformedHead);
         }
+        // What would stay in the head, for the upstream to read.
+        if settings.api_keys.as_ref().is_some_and(|keys| is_other_spelling(name, keys.header())) {
+            return Err(Reason::MalformedApiKey);
+        }
+        if settings.mesh.as_ref().is_some_and(|mesh| mesh.reads_forwarded() && is_other_spelling(name, XFCC))
+        {
+            return Err(Reason::MalformedForwardedClientCert);
+        }
     }
     let path = without_query(path);
     if settings.health_paths.iter().any(|health| health == path) {
@@ -84,9 +93,14 @@ pub(super) fn allowed_methods(resource: Option<&ProtectedResource>, head: &Head)
 }
 
 /// Whether a server that takes `_` for `-` reads `known` (lower case) in `name`.
-pub(super) fn reads_as(name: &[u8], known: &str) -> bool {
+fn reads_as(name: &[u8], known: &str) -> bool {
     let same = |(a, b): (&u8, u8)| a.to_ascii_lowercase() == b || (*a == b'_' && b == b'-');
     name.len() == known.len() && name.iter().zip(known.bytes()).all(same)
+}
+
+/// Whether such a server reads `known` (lower case) in `name`, and nobody else does.
+fn is_other_spelling(name: &[u8], known: &str) -> bool {
+    name.contains(&b'_') && reads_as(name, known)
 }
 
 /// Whether `name` is another spelling of a header that is read or set here.

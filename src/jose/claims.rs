@@ -18,6 +18,11 @@ use std::time::Duration;
 /// of a logout token or another security event (RFC 8417 section 2.2).
 const OTHER_TOKENS_CLAIMS: &[&str] = &["nonce", "at_hash", "c_hash", "s_hash", "events"];
 
+/// What `typ` among the claims says of tokens that are no access tokens (Keycloak).
+const OTHER_TOKENS_TYPES: &[&str] = &["ID", "Refresh", "Offline"];
+/// What `token_use` says of an access token: where it is told of an opaque one, nothing else counts.
+const ACCESS_USES: &[&str] = &["access", "access_token"];
+
 /// What a token must be to count.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
@@ -89,6 +94,11 @@ impl VerifiedClaims {
             return Err(Reason::SenderConstraintUnsupported);
         }
         check_kind(&claims)?;
+        // An issuer answers for its refresh tokens, too.
+        let is_access = |told: &Value| told.as_str().is_some_and(|told| ACCESS_USES.contains(&told));
+        if claims.get("token_use").is_some_and(|told| !is_access(told)) {
+            return Err(Reason::NotAnAccessToken);
+        }
         if !is_text(&claims, "sub") && !is_text(&claims, "client_id") {
             return Err(Reason::InvalidClaim);
         }
@@ -163,8 +173,10 @@ pub fn unsigned_validity(jws: &Jws<'_>) -> Result<Validity, Reason> {
 
 /// That these are not the claims of an ID token, or of another that is no access token.
 fn check_kind(claims: &Map<String, Value>) -> Result<(), Reason> {
+    let text = |name| claims.get(name).and_then(Value::as_str);
     let is_another = OTHER_TOKENS_CLAIMS.iter().any(|claim| claims.contains_key(*claim))
-        || claims.get("typ").and_then(Value::as_str) == Some("ID");
+        || text("typ").is_some_and(|told| OTHER_TOKENS_TYPES.contains(&told))
+        || text("token_use") == Some("id");
     if is_another { Err(Reason::NotAnAccessToken) } else { Ok(()) }
 }
 
