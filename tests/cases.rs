@@ -134,7 +134,7 @@ rules:
 ";
 
 fn explain(line: &str) -> Value {
-    let policy = file("policy-of-lines.yaml", POLICY);
+    let policy = file(&format!("policy-of-line-{}.yaml", line.len()), POLICY);
     let lines = file(&format!("line-{}.json", line.len()), line);
     let output = mcp_iap(&["explain", "-o", "json", &policy, &lines]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -179,6 +179,28 @@ fn a_line_of_the_access_log_is_explained_as_far_as_it_says() {
     );
     let seen = explain(&line("2026-12-01T10:00:00.1Z", "10.0.0.1", "other"));
     assert_eq!((&seen["reason"], &seen["rule"]), (&"no_rule_allows".into(), &Value::Null));
+}
+
+/// To list tasks is about all of them, and what no rule was asked about is not explained by rules.
+#[test]
+fn a_line_says_what_it_was_about_and_whether_rules_were_asked() {
+    let line = |reason: &str, rule: &str, method: &str| {
+        format!(
+            r#"{{"mcp_iap":[{{"schema":1,"decision":"d","outcome":"refused","reason":"{reason}",{rule}"protected_resource":"https://r/mcp","caller":{{"issuer":"https://i","subject":"s","groups":[],"scope":""}},"method":"{method}"}}]}}"#
+        )
+    };
+    let seen = explain(&line("no_rule_allows", "", "tasks/list"));
+    assert_eq!((&seen["decision"], &seen["reason"]), (&"deny".into(), &"no_rule_allows".into()));
+    let seen = explain(&line("key_variant", r#""rule":"few","#, "tools/list"));
+    assert_eq!(seen["recorded"]["reason"], "key_variant");
+    let policy = file("policy-of-refused.yaml", POLICY);
+    for reason in ["duplicate_key", "key_variant", "ambiguous_uri", "unknown_target"] {
+        let lines = file("refused-before.json", &line(reason, "", "resources/read"));
+        let output = mcp_iap(&["explain", &policy, &lines]);
+        let told = text(&output.stderr);
+        assert!(told.contains(&format!("d: was refused ({reason}) before rules were asked")), "{told}");
+        assert_eq!(text(&output.stdout), "");
+    }
 }
 
 /// A case says all: what it does not name is absent, but for time and address, which nothing stands for.

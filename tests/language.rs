@@ -86,6 +86,7 @@ fn each_clause_holds_fails_or_cannot_be_evaluated() {
     let unevaluated = |reason: &'static str| (reason, "denied_by_rule d");
     let claim = |value: Value| Said { claims: json!({"kind": value}), ..SAID };
     let kind = "to: {claims: {kind: [staff, 7, true]}}";
+    let suspended = "to: {claims: {kind: [true]}}";
     let office = "to: {source: [10.0.0.0/8, '2001:db8::/32']}";
     let device = "to: {headers: {x-device: [managed, leased]}}";
     let hours = "time: {days: [fri], hours: '22:00-06:00', zone: Europe/Zurich}";
@@ -106,6 +107,12 @@ fn each_clause_holds_fails_or_cannot_be_evaluated() {
         (kind, claim(json!(["guest", {"x": 1}])), unevaluated("claim_mismatch a")),
         (kind, claim(Value::Null), unevaluated("claim_mismatch a")),
         (kind, SAID, unevaluated("claim_mismatch a")),
+        (suspended, claim(json!(true)), HOLDS),
+        (suspended, claim(json!(false)), fails("claim_mismatch a")),
+        (suspended, claim(json!([false])), fails("claim_mismatch a")),
+        (suspended, claim(json!("true")), unevaluated("claim_mismatch a")),
+        (suspended, claim(json!(1)), unevaluated("claim_mismatch a")),
+        (suspended, claim(json!([false, "true"])), unevaluated("claim_mismatch a")),
         (office, Said { source: Some("10.1.2.3"), ..SAID }, HOLDS),
         (office, Said { source: Some("::ffff:10.1.2.3"), ..SAID }, HOLDS),
         (office, Said { source: Some("2001:db8::1"), ..SAID }, HOLDS),
@@ -135,6 +142,16 @@ fn each_clause_holds_fails_or_cannot_be_evaluated() {
             ("argument_type a force", "denied_by_rule d force"),
         ),
         (there, SAID, fails("argument_missing a force")),
+        (
+            gone,
+            Said { arguments: &[("Force", "true")], ..SAID },
+            ("key_variant a force", "denied_by_rule d force"),
+        ),
+        (
+            there,
+            Said { arguments: &[("FORCE", "true")], ..SAID },
+            ("key_variant a force", "denied_by_rule d force"),
+        ),
     ];
     for (clause, said, (allow, deny)) in cases {
         let allows = policies(&format!("{{id: a, allow: {{tools: [t]}}, {clause}}}"));

@@ -13,7 +13,9 @@ use std::fmt;
 
 const RULES: &str = "{resource: 'https://r/mcp', issuers: [{issuer: 'https://i'}], rules: [
   {id: reads, allow: {tools: ['get_*']}},
-  {id: small, allow: {tools: [scale]}, arguments: {replicas: {integer: {max: 3}}}}]}";
+  {id: small, allow: {tools: [scale]}, arguments: {replicas: {integer: {max: 3}}}},
+  {id: gently, allow: {tools: [drain]}, arguments: {force: {present: false}}},
+  {id: kindly, allow: {tools: [evict]}, when: '!has(args.force)'}]}";
 
 /// JSON with nothing lost: members in order, names as they are.
 #[derive(Clone, Debug)]
@@ -113,6 +115,9 @@ fn may_do_harm(body: &[u8]) -> bool {
                                 .any(|replicas| matches!(replicas, Loose::Other(number) if number == "50"))
                         })
                     }
+                    Loose::Text(name) if name == "drain" || name == "evict" => members(params, "arguments")
+                        .iter()
+                        .any(|arguments| !members(arguments, "force").is_empty()),
                     _ => false,
                 })
             })
@@ -135,12 +140,21 @@ fn pick(options: &'static [&'static str]) -> impl Strategy<Value = String> {
 /// Bodies made of the pieces that confuse parsers, some of them whole and good.
 fn body() -> impl Strategy<Value = String> {
     let replicas = (
-        pick(&["replicas", "Replicas", "replica\u{17f}", "replicas\\u0000", "r\\u0065plicas"]),
+        pick(&[
+            "replicas",
+            "Replicas",
+            "replica\u{17f}",
+            "replicas\\u0000",
+            "r\\u0065plicas",
+            "force",
+            "Force",
+            "force\\u0000",
+        ]),
         pick(&["1", "50", "\"50\"", "3.0"]),
     );
     let arguments = proptest::collection::vec(replicas, 0..3).prop_map(object);
     let member = prop_oneof![
-        3 => (pick(&["name", "Name", "n\\u0061me", "name\\u0000", "NAME"]), pick(&["\"get_x\"", "\"delete\"", "\"scale\"", "\"d\\u0065lete\""])),
+        3 => (pick(&["name", "Name", "n\\u0061me", "name\\u0000", "NAME"]), pick(&["\"get_x\"", "\"delete\"", "\"scale\"", "\"d\\u0065lete\"", "\"drain\"", "\"evict\""])),
         1 => (pick(&["arguments", "Arguments", "argument\u{17f}"]), arguments),
         1 => (pick(&["_meta", "x"]), pick(&["{}", "null", "[{\"name\":\"delete\"}]"])),
     ];

@@ -6,12 +6,13 @@ pub(super) fn is_unambiguous(uri: &str) -> bool {
     let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
     let is_plain =
         |b: u8| b.is_ascii_graphic() && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'^' | b'|' | b'`' | b'\\');
-    if scheme.bytes().any(|b| b.is_ascii_uppercase()) || !uri.bytes().all(is_plain) {
+    let of_scheme = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.');
+    if !scheme.bytes().all(of_scheme) || !uri.bytes().all(is_plain) {
         return false;
     }
     let has_one_form = match scheme {
         "file" => rest.starts_with("///") && !rest.contains('?'),
-        "http" | "https" | "ws" | "wss" | "ftp" => rest.strip_prefix("//").is_some_and(is_plain_authority),
+        "http" | "https" | "ws" | "wss" | "ftp" => rest.strip_prefix("//").is_some_and(is_plain_url),
         _ => true,
     };
     // `//` begins an authority; anywhere else it may be folded.
@@ -21,25 +22,35 @@ pub(super) fn is_unambiguous(uri: &str) -> bool {
     has_one_form && !has_dots && !path.contains("//") && has_plain_encoding(below)
 }
 
-/// Whether a URL's authority is in lower case, without user and without a port or a dot at its end that
-/// may be left out.
-fn is_plain_authority(rest: &str) -> bool {
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+/// Whether a URL has a plain authority and a path, which else some add, without parameters (`;`), which some cut off.
+fn is_plain_url(rest: &str) -> bool {
+    let before_query = rest.split('?').next().unwrap_or_default();
+    before_query
+        .split_once('/')
+        .is_some_and(|(authority, path)| is_plain_authority(authority) && !path.contains(';'))
+}
+
+/// Whether a URL's authority is in lower case, without user and without a dot at its end, zeros before a port, or a
+/// port that may be left out.
+fn is_plain_authority(authority: &str) -> bool {
     let plain = |b: u8| !b.is_ascii_uppercase() && !matches!(b, b'@' | b'%');
     let optional = [".", ":", ":80", ":443", ":21"];
+    let port = authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+    let is_plain_port = |port: &str| !port.starts_with('0') && port.bytes().all(|b| b.is_ascii_digit());
     !authority.is_empty()
+        && port.is_none_or(is_plain_port)
         && authority.bytes().all(plain)
         && !optional.iter().any(|end| authority.ends_with(end))
 }
 
 /// Whether only characters are percent-encoded that can't stand in a path as they are, in capital
-/// letters: never an unreserved one, a delimiter, `/`, `\`, or a control character.
+/// letters: never an unreserved one, a delimiter, `/`, `\`, a bracket, or a control character.
 fn has_plain_encoding(text: &str) -> bool {
     text.split('%').skip(1).all(|behind| {
         let digits = behind.as_bytes().get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
         let is_canonical = |digits: &&str| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
         let byte = digits.filter(is_canonical).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        byte.is_some_and(|byte| byte >= 0x80 || b" %\"<>?#[]{}|^`".contains(&byte))
+        byte.is_some_and(|byte| byte >= 0x80 || b" %\"<>?#|^`".contains(&byte))
     })
 }
 
@@ -60,6 +71,10 @@ mod tests {
             "a%C3%A4",
             "https://h:8443/x",
             "file:///a%20b",
+            "https://[::1]/x",
+            "https://[::1]:8443/x",
+            "https://h/?x=a;b",
+            "git+ssh://h/x;y",
         ] {
             assert!(is_unambiguous(uri), "{uri}");
         }
@@ -98,6 +113,16 @@ mod tests {
             "file:///a%21",
             "file:///a%40b",
             "file:////etc",
+            "https://h:0443/x",
+            "https://[::1]:0443/x",
+            "https://h:8443x/x",
+            "https://h",
+            "https://h?x=1",
+            "https://h/x;v=1/y",
+            "file:///a%5Bb%5D",
+            "file:///a%7Bb%7D",
+            "fi_le:///a",
+            "a/b:c",
         ] {
             assert!(!is_unambiguous(uri), "{uri}");
         }

@@ -74,7 +74,12 @@ impl Condition {
 
     /// Why the argument does not meet the condition, for the caller, who sent the value.
     pub(super) fn say(&self, raw: Option<&str>, reason: Reason) -> String {
-        let Some(raw) = raw else { return "is needed".to_owned() };
+        let Some(raw) = raw else {
+            return match reason {
+                Reason::KeyVariant => "is there in another spelling".to_owned(),
+                _ => "is needed".to_owned(),
+            };
+        };
         match (reason, self) {
             (Reason::ArgumentOutOfRange, Self::Integer { min, max }) => {
                 let Given::Integer(number) = Given::read(raw) else {

@@ -163,7 +163,11 @@ impl Rule {
         }
         for (name, condition) in &self.arguments {
             let verdict = match call.arguments {
-                Some(arguments) => condition.check(arguments.get(name)),
+                Some(arguments) => match arguments.get(name) {
+                    // To some servers it is there, to others it is not.
+                    None if arguments.has_variant_of(name) => Verdict::Unevaluated(Reason::KeyVariant),
+                    raw => condition.check(raw),
+                },
                 None => Verdict::Unknown,
             };
             visit(Clause::Argument(name), verdict)?;

@@ -6,12 +6,19 @@ pub(super) struct Pattern {
     first: String,
     /// What must come after each `*`, in order; the last one ends the name.
     after: Vec<String>,
+    /// What stands before its first `?` and what behind it.
+    halves: Option<Box<(Self, Self)>>,
 }
 
 impl Pattern {
     pub(super) fn new(text: &str) -> Self {
+        let halves = text.split_once('?').map(|(before, query)| (Self::whole(before), Self::whole(query)));
+        Self { halves: halves.map(Box::new), ..Self::whole(text) }
+    }
+
+    fn whole(text: &str) -> Self {
         let mut pieces = text.split('*').map(str::to_owned);
-        Self { first: pieces.next().unwrap_or_default(), after: pieces.collect() }
+        Self { first: pieces.next().unwrap_or_default(), after: pieces.collect(), halves: None }
     }
 
     pub(super) fn matches(&self, name: &str) -> bool {
@@ -47,13 +54,14 @@ impl Pattern {
     }
 
     /// As [`Self::matches`], for a resource: many servers look at what stands before a query alone. So an
-    /// allow pattern without `?` takes no URI with a query, and a deny pattern takes it with and without.
+    /// allow pattern without `?` takes no URI with a query, one with `?` must match before it and behind it, and
+    /// a deny pattern takes it with and without.
     pub(super) fn matches_uri(&self, uri: &str, denies: bool) -> bool {
-        let Some((before, _)) = uri.split_once('?') else { return self.matches(uri) };
-        let knows_queries = self.first.contains('?') || self.after.iter().any(|piece| piece.contains('?'));
-        match denies {
-            true => self.matches(uri) || self.matches(before),
-            false => knows_queries && self.matches(uri),
+        let Some((before, query)) = uri.split_once('?') else { return self.matches(uri) };
+        match (denies, self.halves.as_deref()) {
+            (true, _) => self.matches(uri) || self.matches(before),
+            (false, Some((ours, theirs))) => ours.matches(before) && theirs.matches(query),
+            (false, None) => false,
         }
     }
 }
@@ -88,6 +96,11 @@ mod tests {
             ("docs://*.md", "docs://secret?.md", false, true),
             ("docs://*", "docs://a?x=1", false, true),
             ("docs://*?x=*", "docs://a?x=1", true, true),
+            // A `*` before the `?` takes none.
+            ("docs://*?x=*", "docs://secret?y=2&?x=1", false, true),
+            ("docs://*.md?x=*", "docs://secret?a.md?x=1", false, true),
+            ("docs://*?*", "docs://a?x?y", true, true),
+            ("docs://*?x", "docs://a", false, false),
             ("docs://secret", "docs://secret?x", false, true),
             ("docs://other", "docs://secret?x", false, false),
         ] {

@@ -106,13 +106,14 @@ impl Subjects {
     }
 }
 
-/// Whether a claim is one of these values, or a list that has one.
+/// Whether a claim is one of these values, or a list that has one. Where it is of another kind than all of them,
+/// as `"true"` is where `true` is asked for, that can't be said.
 fn claim(claim: Option<&Value>, values: &[Scalar]) -> Verdict {
     let is_one = |claim: &Value| values.iter().any(|value| is(claim, value));
-    let is_scalar = |claim: &Value| claim.is_string() || claim.is_boolean() || claim.is_i64();
+    let is_like_one = |claim: &Value| values.iter().any(|value| is_like(claim, value));
     let (holds, is_evaluable) = match claim {
-        Some(Value::Array(list)) => (list.iter().any(is_one), list.iter().all(is_scalar)),
-        Some(claim) => (is_one(claim), is_scalar(claim)),
+        Some(Value::Array(list)) => (list.iter().any(is_one), list.iter().all(is_like_one)),
+        Some(claim) => (is_one(claim), is_like_one(claim)),
         None => (false, false),
     };
     match (holds, is_evaluable) {
@@ -127,5 +128,13 @@ fn is(claim: &Value, value: &Scalar) -> bool {
         Scalar::Text(text) => claim.as_str() == Some(text),
         Scalar::Integer(number) => claim.as_i64() == Some(*number),
         Scalar::Bool(bool) => claim.as_bool() == Some(*bool),
+    }
+}
+
+fn is_like(claim: &Value, value: &Scalar) -> bool {
+    match value {
+        Scalar::Text(_) => claim.is_string(),
+        Scalar::Integer(_) => claim.is_i64(),
+        Scalar::Bool(_) => claim.is_boolean(),
     }
 }

@@ -4,7 +4,7 @@ use super::super::call::Call;
 use super::super::utc_offset;
 use super::super::window::{DAY, date, weekday};
 use super::check::{Function, Node, Operator, Variable};
-use super::value::{MAX_TEXT, Value, duration, instant};
+use super::value::{MAX_TEXT, Value, all, duration, instant};
 use crate::head::One;
 use crate::json;
 use crate::mcp::Operation;
@@ -30,7 +30,7 @@ fn evaluate<'a>(node: &'a Node, call: &Call<'a>) -> Option<Value<'a>> {
         Node::Null => Value::Null,
         Node::Bool(bool) => Value::Bool(*bool),
         Node::Integer(number) => Value::Integer(*number),
-        Node::Decimal(number) => Value::Decimal(*number),
+        Node::Decimal(number) => Value::decimal(*number)?,
         Node::Text(text) => Value::Text(Cow::Borrowed(text)),
         Node::Timestamp(seconds) => Value::Timestamp(*seconds),
         Node::Duration(seconds) => Value::Duration(*seconds),
@@ -57,7 +57,7 @@ fn evaluate<'a>(node: &'a Node, call: &Call<'a>) -> Option<Value<'a>> {
         Node::Not(operand) => Value::Bool(!truth(operand, call)?),
         Node::Negate(operand) => match value(operand)? {
             Value::Integer(number) => Value::Integer(number.checked_neg()?),
-            Value::Decimal(number) => Value::Decimal(-number),
+            Value::Decimal(number) => Value::decimal(-number)?,
             _ => return None,
         },
         // Either side decides alone, whatever the other is (CEL language definition, "Logical Operators").
@@ -80,7 +80,10 @@ fn evaluate<'a>(node: &'a Node, call: &Call<'a>) -> Option<Value<'a>> {
         Node::Choice(condition, first, second) => {
             value(if truth(condition, call)? { first } else { second })?
         }
-        Node::Binary(operator, left, right) => binary(*operator, value(left)?, value(right)?)?,
+        Node::Binary(operator, left, right) => {
+            let asks_for_null = matches!((&**left, &**right), (Node::Null, _) | (_, Node::Null));
+            binary(*operator, value(left)?, value(right)?, asks_for_null)?
+        }
         Node::Call(function, arguments) => {
             let mut arguments = arguments.iter().map(value);
             let first = arguments.next()??;
@@ -99,8 +102,9 @@ fn read<'a>(variable: Variable, call: &Call<'a>) -> Option<Value<'a>> {
     // Of what the call is not about the name is empty.
     let name = |name: Option<&'a str>| Value::text(Cow::Borrowed(name.unwrap_or_default()));
     match variable {
-        Variable::Issuer => Value::text(Cow::Borrowed(&caller.issuer)),
-        Variable::Subject => Value::text(Cow::Borrowed(&caller.subject)),
+        // Empty where no token names them: what nobody says is equal to nothing.
+        Variable::Issuer => given(&caller.issuer),
+        Variable::Subject => given(&caller.subject),
         Variable::ClientId => Value::text(Cow::Borrowed(caller.client_id.as_deref()?)),
         Variable::KubernetesUser => Value::text(Cow::Borrowed(caller.kubernetes_user()?)),
         Variable::ApiKey => Value::text(Cow::Borrowed(caller.api_key()?)),
@@ -131,6 +135,10 @@ fn read<'a>(variable: Variable, call: &Call<'a>) -> Option<Value<'a>> {
     }
 }
 
+fn given(text: &str) -> Option<Value<'_>> {
+    if text.is_empty() { None } else { Value::text(Cow::Borrowed(text)) }
+}
+
 fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Value<'a>> {
     texts.map(|text| Value::text(Cow::Borrowed(text))).collect::<Option<_>>().map(Value::List)
 }
@@ -139,39 +147,57 @@ fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Value<'a>> {
 fn has(target: &Node, call: &Call<'_>) -> Option<bool> {
     match target {
         Node::Claim(path) => Some(call.caller.claim(path).is_some()),
-        Node::Argument(name) => Some(call.arguments?.get(name).is_some()),
+        Node::Argument(name) => match call.arguments?.get(name) {
+            Some(_) => Some(true),
+            None if call.arguments?.has_variant_of(name) => None,
+            None => Some(false),
+        },
         Node::Header(name) => match call.head?.one(name) {
             One::Text(_) => Some(true),
             One::Absent => Some(false),
             One::Unusable => None,
         },
         Node::Member(target, name) => match evaluate(target, call)? {
-            Value::Object(members) => Some(members.contains_key(name)),
+            Value::Object(members) => has_member(&members, name),
             _ => None,
         },
         _ => None,
     }
 }
 
-fn binary<'a>(operator: Operator, left: Value<'a>, right: Value<'a>) -> Option<Value<'a>> {
+/// Whether an object has this member; `None` where it has one that some server may take for it.
+fn has_member(members: &json::Map<String, json::Value>, name: &str) -> Option<bool> {
+    if members.contains_key(name) {
+        return Some(true);
+    }
+    let has_variant = members.keys().any(|candidate| json::same_when_folded(candidate, name));
+    (!has_variant).then_some(false)
+}
+
+/// `asks_for_null`: one side is a `null` that is written in the expression, which is compared with every kind.
+fn binary<'a>(
+    operator: Operator,
+    left: Value<'a>,
+    right: Value<'a>,
+    asks_for_null: bool,
+) -> Option<Value<'a>> {
+    let differs = |one: &Value<'_>, other: &Value<'_>| {
+        one.equals(other).map_or(asks_for_null.then_some(true), |same| Some(!same))
+    };
     let ordered = |holds: fn(Ordering) -> bool| left.compare(&right).map(holds).map(Value::Bool);
     match operator {
-        Operator::Equal => left.equals(&right).map(Value::Bool),
-        Operator::Unequal => left.equals(&right).map(|same| Value::Bool(!same)),
+        Operator::Equal => differs(&left, &right).map(|differ| Value::Bool(!differ)),
+        Operator::Unequal => differs(&left, &right).map(Value::Bool),
         Operator::Less => ordered(Ordering::is_lt),
         Operator::AtMost => ordered(Ordering::is_le),
         Operator::Greater => ordered(Ordering::is_gt),
         Operator::AtLeast => ordered(Ordering::is_ge),
         Operator::In => match (left, right) {
             (left, Value::List(list)) => {
-                for element in &list {
-                    if left.equals(element)? {
-                        return Some(Value::Bool(true));
-                    }
-                }
-                Some(Value::Bool(false))
+                // One that is the same decides, whatever the others are.
+                all(list.iter().map(|element| differs(&left, element))).map(|differ| Value::Bool(!differ))
             }
-            (Value::Text(name), Value::Object(members)) => Some(Value::Bool(members.contains_key(&*name))),
+            (Value::Text(name), Value::Object(members)) => has_member(&members, &name).map(Value::Bool),
             _ => None,
         },
         Operator::Add => match (left, right) {
@@ -181,7 +207,7 @@ fn binary<'a>(operator: Operator, left: Value<'a>, right: Value<'a>) -> Option<V
                 Value::text(Cow::Owned(text))
             }
             (Value::Integer(left), Value::Integer(right)) => left.checked_add(right).map(Value::Integer),
-            (Value::Decimal(left), Value::Decimal(right)) => Some(Value::Decimal(left + right)),
+            (Value::Decimal(left), Value::Decimal(right)) => Value::decimal(left + right),
             (Value::Duration(left), Value::Duration(right)) => left.checked_add(right).map(Value::Duration),
             (Value::Timestamp(at), Value::Duration(span)) | (Value::Duration(span), Value::Timestamp(at)) => {
                 at.checked_add(span).map(Value::Timestamp)
@@ -190,7 +216,7 @@ fn binary<'a>(operator: Operator, left: Value<'a>, right: Value<'a>) -> Option<V
         },
         Operator::Subtract => match (left, right) {
             (Value::Integer(left), Value::Integer(right)) => left.checked_sub(right).map(Value::Integer),
-            (Value::Decimal(left), Value::Decimal(right)) => Some(Value::Decimal(left - right)),
+            (Value::Decimal(left), Value::Decimal(right)) => Value::decimal(left - right),
             (Value::Duration(left), Value::Duration(right)) => left.checked_sub(right).map(Value::Duration),
             (Value::Timestamp(left), Value::Timestamp(right)) => left.checked_sub(right).map(Value::Duration),
             (Value::Timestamp(at), Value::Duration(span)) => at.checked_sub(span).map(Value::Timestamp),
@@ -198,12 +224,12 @@ fn binary<'a>(operator: Operator, left: Value<'a>, right: Value<'a>) -> Option<V
         },
         Operator::Multiply => match (left, right) {
             (Value::Integer(left), Value::Integer(right)) => left.checked_mul(right).map(Value::Integer),
-            (Value::Decimal(left), Value::Decimal(right)) => Some(Value::Decimal(left * right)),
+            (Value::Decimal(left), Value::Decimal(right)) => Value::decimal(left * right),
             _ => None,
         },
         Operator::Divide => match (left, right) {
             (Value::Integer(left), Value::Integer(right)) => left.checked_div(right).map(Value::Integer),
-            (Value::Decimal(left), Value::Decimal(right)) => Some(Value::Decimal(left / right)),
+            (Value::Decimal(left), Value::Decimal(right)) => Value::decimal(left / right),
             _ => None,
         },
         Operator::Remainder => match (left, right) {
@@ -237,9 +263,9 @@ fn function_of<'a>(function: Function, first: Value<'a>, second: Option<Value<'a
         },
         Function::Decimal => match first {
             #[expect(clippy::cast_precision_loss, reason = "as CEL has it: the nearest one")]
-            Value::Integer(number) => Some(Value::Decimal(number as f64)),
-            Value::Decimal(number) => Some(Value::Decimal(number)),
-            Value::Text(text) => text.parse().ok().map(Value::Decimal),
+            Value::Integer(number) => Value::decimal(number as f64),
+            Value::Decimal(number) => Value::decimal(number),
+            Value::Text(text) => Value::decimal(text.parse().ok()?),
             _ => None,
         },
         Function::Text => match first {

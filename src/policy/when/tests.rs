@@ -50,9 +50,14 @@ fn evaluate(text: &str) -> Option<bool> {
         ("flag", "true"),
         ("none", "null"),
         ("list", "[1,\"two\",3.0]"),
+        ("same", "{\"cpu\":2.0,\"labels\":{\"tier\":\"web\"}}"),
+        ("other", "{\"cpu\":3,\"labels\":5}"),
+        ("mixed", "{\"cpu\":\"2\",\"labels\":{\"tier\":\"web\"}}"),
         ("spec", "{\"cpu\":2,\"labels\":{\"tier\":\"web\"}}"),
         ("twice", "{\"a\":1,\"a\":2}"),
         ("a-b", "1"),
+        ("Force", "true"),
+        ("huge", "1.7e308"),
         ("long", &long),
     ]);
     let head = Head::from_pairs([("x-device", "managed")]);
@@ -106,7 +111,9 @@ fn expressions_mean_what_cel_says() {
         "args.list[0] == 1 && args.list[2] == 3 && 'two' in args.list && size(args.list) == 3",
         "args.spec.cpu == 2 && args.spec.labels.tier == 'web' && 'cpu' in args.spec",
         "has(args.spec.labels.tier) && !has(args.spec.labels.x) && !has(args.absent)",
-        "args.replicas != '5'",
+        "args.name != null && null != args.spec && !(null in args.list)",
+        "args.spec == args.same && args.list == [1.0, 'two', 3] && 3 in args.list",
+        "args.spec != args.other && args.list != [2, 2, 2]",
         "int('7') == 7 && int(7.9) == 7 && double(1) == 1.0 && string(5) == '5' && string(true) == 'true'",
         "source.address == '10.1.2.3'",
         "headers['x-device'] == 'managed'",
@@ -122,7 +129,7 @@ fn expressions_mean_what_cel_says() {
     ] {
         assert_eq!(evaluate(text), Some(true), "{text}");
     }
-    for text in ["false", "'10' < '9' && false", "args.name == 5", "[1] == [2]", "args.spec == 1"] {
+    for text in ["false", "'10' < '9' && false", "[1] == [2]", "[1] == ['1', 2]", "args.name in ['web-2']"] {
         assert_eq!(evaluate(text), Some(false), "{text}");
     }
 }
@@ -141,6 +148,19 @@ fn what_cannot_be_said_is_an_error_and_never_false() {
         "caller.claims.absent == 1",
         "args.name",
         "args.name < 5",
+        // A server may take one kind for the other: `'5'` for 5, `null` for an empty text.
+        "args.replicas == '5'",
+        "args.replicas != '5'",
+        "args.name == 5",
+        "args.spec == 1",
+        "args.none == 'x'",
+        "args.none != args.name",
+        "args.flag == 1",
+        "args.replicas in ['5', '6']",
+        "!(args.replicas in ['5', '6'])",
+        "args.replicas in [6, '5']",
+        "args.list == ['1', 'two', 3]",
+        "args.spec == args.mixed",
         "args.replicas.part == 1",
         "args.list[7] == 1",
         "args.list['x'] == 1",
@@ -156,8 +176,33 @@ fn what_cannot_be_said_is_an_error_and_never_false() {
         "args.flag + args.flag == 2",
         "'x' in args.name",
         "has(args.name.part)",
+        // A server may take `Force` for `force`.
+        "has(args.force)",
+        "!has(args.force)",
+        "has(args.spec.Cpu)",
+        "!('CPU' in args.spec)",
+        // Neither too large nor no number at all.
+        "double('inf') > 1.0",
+        "double('nan') != 1.0",
+        "double('1e999') > 1.0",
+        "args.ratio / 0.0 > 1.0",
+        "0.0 / 0.0 != 1.0",
+        "args.huge * args.huge > 1.0",
+        "args.huge + args.huge > 1.0",
+        "-args.huge - args.huge < 1.0",
     ] {
         assert_eq!(evaluate(text), None, "{text}");
+    }
+}
+
+/// An API key, a workload and Kubernetes have neither subject nor issuer of a token.
+#[test]
+fn who_has_no_token_equals_nobody() {
+    let (caller, arguments) = (Caller::of_api_key("ci", &[]), Arguments::from_pairs(vec![("user", "\"\"")]));
+    for text in ["args.user == caller.subject", "caller.subject != 'dana'", "caller.issuer != 'https://i'"] {
+        let when = When::compile(text, &[]).unwrap();
+        let verdict = when.check(&Call::of(&caller).to(&[Operation::Tool("t")], &arguments));
+        assert!(matches!(verdict, Verdict::Unevaluated(_)), "{text}: {verdict:?}");
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) enum Value<'a> {
     Null,
     Bool(bool),
     Integer(i64),
+    /// Finite.
     Decimal(f64),
     Text(Cow<'a, str>),
     /// Seconds since the epoch.
@@ -52,10 +53,15 @@ impl<'a> Value<'a> {
             json::Value::Bool(bool) => Some(Self::Bool(*bool)),
             json::Value::Number(number) => match number.as_i64() {
                 Some(integer) => Some(Self::Integer(integer)),
-                None => number.as_f64().map(Self::Decimal),
+                None => Self::decimal(number.as_f64()?),
             },
             _ => None,
         }
+    }
+
+    /// A decimal number, if it is one: not what comes of a division by zero or beyond the largest.
+    pub(super) fn decimal(number: f64) -> Option<Self> {
+        number.is_finite().then_some(Self::Decimal(number))
     }
 
     /// A text, if it is not too long.
@@ -72,30 +78,27 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether both are the same; `None` where that can't be said. Numbers are compared as numbers; values of
-    /// different kinds are not the same.
+    /// Whether both are the same; `None` where that can't be said, as of values of different kinds: a server
+    /// may convert one into the other. Numbers are compared as numbers.
     pub(super) fn equals(&self, other: &Self) -> Option<bool> {
-        Some(match (self, other) {
-            (Self::Null, Self::Null) => true,
-            (Self::Bool(one), Self::Bool(other)) => one == other,
-            (Self::Text(one), Self::Text(other)) => one == other,
+        match (self, other) {
+            (Self::Null, Self::Null) => Some(true),
+            (Self::Bool(one), Self::Bool(other)) => Some(one == other),
+            (Self::Text(one), Self::Text(other)) => Some(one == other),
             (Self::List(one), Self::List(other)) => {
                 if one.len() != other.len() {
                     return Some(false);
                 }
-                for (one, other) in one.iter().zip(other) {
-                    if !one.equals(other)? {
-                        return Some(false);
-                    }
-                }
-                true
+                all(one.iter().zip(other).map(|(one, other)| one.equals(other)))
             }
-            (Self::Object(one), Self::Object(other)) => one == other,
-            _ => match self.compare(other) {
-                Some(ordering) => ordering == Ordering::Equal,
-                None => false,
-            },
-        })
+            (Self::Object(one), Self::Object(other)) => {
+                if one.len() != other.len() || !one.keys().all(|name| other.contains_key(name)) {
+                    return Some(false);
+                }
+                all(one.iter().map(|(name, one)| Value::of(one)?.equals(&Value::of(other.get(name)?)?)))
+            }
+            _ => self.compare(other).map(Ordering::is_eq),
+        }
     }
 
     /// The order of two values of a kind that has one.
@@ -111,6 +114,19 @@ impl<'a> Value<'a> {
             _ => None,
         }
     }
+}
+
+/// Whether all of it holds: what does not decides, whatever can't be said of the rest.
+pub(super) fn all(same: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut all = Some(true);
+    for same in same {
+        match same {
+            Some(false) => return same,
+            Some(true) => {}
+            None => all = None,
+        }
+    }
+    all
 }
 
 /// An integer against a decimal number, exactly: beyond 2^53 not every integer is one.

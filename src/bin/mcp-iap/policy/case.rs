@@ -4,7 +4,7 @@ use mcp_iap::head::Head;
 use mcp_iap::identity::Caller;
 use mcp_iap::jose::Sender;
 use mcp_iap::kube::User;
-use mcp_iap::mcp::{Operation, shape};
+use mcp_iap::mcp::{Operation, Shape, shape};
 use mcp_iap::oauth::Scope;
 use mcp_iap::policy::parse_instant;
 use mcp_iap::spiffe::SpiffeId;
@@ -167,6 +167,7 @@ impl Case {
             (None, None, None, None) => match (&self.call.method, self.call.method.as_deref().map(shape)) {
                 (Some(method), Some(Some(shape))) if shape.is_open() => (method, Operation::Open),
                 (Some(method), Some(None)) => (method, Operation::Unknown),
+                (Some(method), Some(Some(Shape::TaskList))) => (method, Operation::Task("")),
                 (Some(_), Some(Some(_))) if self.is_recorded => (method(""), Operation::Open),
                 (Some(method), _) => {
                     return Err(format!(

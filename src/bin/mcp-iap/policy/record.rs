@@ -1,6 +1,7 @@
 //! A line of the access log as a case: what a record does not have is not known.
 
 use super::case::{Case, What, Who};
+use mcp_iap::reason::Reason;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -73,6 +74,10 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
     if schema != 1 {
         return Err(format!("has schema {schema}, which is not known here"));
     }
+    let before = || Err(format!("{decision}: was {outcome} ({reason}) before rules were asked"));
+    if rule.is_none() && precedes_rules(&reason) {
+        return before();
+    }
     let Some(RecordedCaller {
         issuer,
         subject,
@@ -84,7 +89,7 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
         scope,
     }) = caller
     else {
-        return Err(format!("{decision}: was {outcome} ({reason}) before rules were asked"));
+        return before();
     };
     let time = line["time"].as_str().map(|time| match time.split_once('.') {
         Some((seconds, _)) => format!("{seconds}Z"),
@@ -112,4 +117,29 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
         is_recorded: true,
     };
     Ok((case, Then { outcome, reason, rule }))
+}
+
+/// Whether a request with a known caller is refused so without asking a rule: its message can't be read, or a target
+/// of it is none.
+fn precedes_rules(code: &str) -> bool {
+    const BEFORE: &[Reason] = &[
+        Reason::BodyTooLarge,
+        Reason::ContentEncoding,
+        Reason::ContentType,
+        Reason::InvalidJson,
+        Reason::TooDeep,
+        Reason::TooManyMembers,
+        Reason::DuplicateKey,
+        Reason::KeyVariant,
+        Reason::Batch,
+        Reason::InvalidMessage,
+        Reason::AmbiguousUri,
+        Reason::Trailers,
+        Reason::UnexpectedBody,
+        Reason::HeaderMismatch,
+        Reason::MissingMeta,
+        Reason::UnsupportedProtocolVersion,
+        Reason::UnknownTarget,
+    ];
+    BEFORE.iter().any(|reason| reason.code() == code)
 }
