@@ -60,7 +60,7 @@ CALLS = [
         {"account": "rent"},
         "403 no rule allows this",
         "no_rule_allows",
-        "no_rule_allows  no rule allows this; the caller's groups: auditor",
+        "no_rule_allows (read-only-tools)  no rule allows this; the caller's groups: auditor",
     ),
 ]
 
