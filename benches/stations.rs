@@ -1,4 +1,4 @@
-//! What each station of a request costs, natively: a regression shows without an Envoy (`make micro`).
+//! What each station of a request costs, natively: a regression shows without an Envoy.
 //!
 //! The whole way of a warm request is the last one. Times are of this machine and of native code; what counts are
 //! the ratios between two commits.
