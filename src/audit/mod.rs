@@ -20,6 +20,8 @@ pub const SCHEMA: u32 = 1;
 const MAX_NAME: usize = 256;
 /// How many of the caller's groups are kept.
 const MAX_GROUPS: usize = 32;
+/// What most records take, in bytes.
+const USUAL_SIZE: usize = 1024;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,7 +273,9 @@ impl Record {
     /// The record as one JSON object on one line.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        let mut line = Vec::with_capacity(USUAL_SIZE);
+        let is_written = serde_json::to_writer(&mut line, self).is_ok();
+        String::from_utf8(line).ok().filter(|_| is_written).unwrap_or_default()
     }
 
     /// The record as it is written when the request leaves the gate.

@@ -65,13 +65,14 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     identity.check(request.now())?;
     let (permit, target) = if has_message {
         let message = Message::parse(&body)?;
-        request.note_message(&message);
+        let operations = message.operations();
+        request.note_message(&message, operations.as_deref().unwrap_or_default());
         let era = headers::agree(head, &message)?;
         request.note_era(era);
         if era == Era::Modern && is_removed(&message.method) {
             return Err(Reason::UnknownMethod.into());
         }
-        let operations = message.operations()?;
+        let operations = operations?;
         let target = outgoing.target(&message.arguments)?;
         let call = request.call(caller, &message.method, &operations, Some(&message.arguments));
         let decision = policies.decide(&Call { target: target.as_deref().map(Target::name), ..call });

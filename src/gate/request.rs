@@ -320,12 +320,11 @@ impl Request {
         self.shared.now().unix()
     }
 
-    pub(super) fn note_message(&self, message: &Message<'_>) {
+    pub(super) fn note_message(&self, message: &Message<'_>, operations: &[Operation<'_>]) {
         self.message_id.replace(message.id.map(str::to_owned));
-        let first = message.operations().ok().and_then(|operations| operations.first().copied());
         self.note(|record| {
             record.note_method(&message.method);
-            record.note_operation(first.unwrap_or(Operation::Open));
+            record.note_operation(operations.first().copied().unwrap_or(Operation::Open));
         });
     }
 
