@@ -270,8 +270,11 @@ fn every_fault_of_the_endpoint_refuses_and_recovers() {
     for secret in ["hunter2", "up.stream", "x-admin"] {
         nowhere(&world.envoy, secret);
     }
-    let stats = world.envoy.admin("/stats/prometheus").unwrap();
-    assert!(stats.contains("mcp_iap_token_exchanges"), "{stats}");
+    for (result, count) in [("ok", rows.len() as u64), ("invalid_grant", 1), ("not_json", 2), ("timeout", 1)]
+    {
+        let counted = world.envoy.metric(&format!("mcp_iap_token_exchanges{{result=\"{result}\"}}"));
+        assert_eq!(counted, Some(count), "{result}");
+    }
 }
 
 /// Nothing can be sent: the refusal comes at once, not with the next tick.

@@ -14,7 +14,8 @@ enum Name {
     Signatures(VerifiedBy),
     KeyFetches(&'static str, String),
     KeyAge(String),
-    TokenExchanges(&'static str),
+    /// What was asked for others' word, and what came of it.
+    Asked(&'static str, &'static str),
 }
 
 /// The metrics that were defined, with the host's number for each.
@@ -46,10 +47,13 @@ impl Metrics {
         }
     }
 
-    /// Counts exchanges of tokens since the last call.
-    pub(super) fn count_exchanges(&self, shared: &Shared) {
+    /// Counts what token endpoints, API servers and issuers were asked since the last call.
+    pub(super) fn count_asked(&self, shared: &Shared) {
         for (result, count) in shared.exchange.take_counts() {
-            self.add(Name::TokenExchanges(result), count);
+            self.add(Name::Asked("token_exchanges", result), count);
+        }
+        for ((what, result), count) in shared.judges.take_counts() {
+            self.add(Name::Asked(what, result), count);
         }
     }
 
@@ -81,9 +85,7 @@ impl Name {
             Self::KeyFetches(result, issuer) => {
                 host::define_counter(&format!("mcp_iap_key_fetches.result.{result}.issuer.{issuer}"))
             }
-            Self::TokenExchanges(result) => {
-                host::define_counter(&format!("mcp_iap_token_exchanges.result.{result}"))
-            }
+            Self::Asked(what, result) => host::define_counter(&format!("mcp_iap_{what}.result.{result}")),
             Self::KeyAge(issuer) => host::define_gauge(&format!("mcp_iap_key_age_seconds.issuer.{issuer}")),
         }
     }
