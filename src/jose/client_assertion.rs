@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use jwt_simple::algorithms::{ECDSAP256PublicKeyLike as _, Ed25519KeyPair};
+    use jwt_simple::algorithms::{ECDSAP256PublicKeyLike as _, ES384KeyPair, Ed25519KeyPair, RS256KeyPair};
     use jwt_simple::common::VerificationOptions;
     use serde_json::{Value, json};
 
@@ -89,6 +89,8 @@ mod tests {
     #[test]
     fn another_key_is_none() {
         assert!(key(Ed25519KeyPair::generate().to_pem()).is_none());
+        assert!(key(RS256KeyPair::generate(2048).unwrap().to_pem().unwrap()).is_none());
+        assert!(key(ES384KeyPair::generate().to_pem().unwrap()).is_none());
         for text in ["", "-----BEGIN PRIVATE KEY-----", "this is no key"] {
             assert!(key(text.to_owned()).is_none(), "{text}");
         }
