@@ -470,6 +470,24 @@ token_exchange: {{ token_endpoint: '{place}/token', insecure_http: true, cluster
     }
 }
 
+/// An Envoy whose flag got lost keeps bodies back: no token is asked for, and nothing goes on. What has no body is decided
+/// whole at its head, and goes on with a token of its own.
+#[test]
+fn without_the_flag_in_envoy_no_body_gets_a_token() {
+    let mut changes = changes(document(ISSUER, "token_exchange: { audience: backend }"), &json!({}));
+    changes.replace.push(Changes::no_flag_in_envoy());
+    let world = World::with_provider(&changes, endpoint(|_| issued("up.stream")));
+    let token = token_of("dana");
+    let answer = post(&token, call("get_pods", &json!({}))).send(world.envoy.port);
+    assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("flag_missing")), "{answer:?}");
+    assert!(exchanges(&world.provider).is_empty() && world.upstream.seen().is_empty());
+    let stream = Request::new("GET", "/mcp")
+        .header("authorization", format!("Bearer {token}"))
+        .header("accept", "text/event-stream");
+    assert_eq!(stream.send(world.envoy.port).status, 200);
+    assert_eq!((given(&world.upstream).as_str(), world.upstream.seen().len()), ("up.stream", 1));
+}
+
 /// Where the configuration says by name that it passes, and only there.
 #[test]
 fn passthrough_is_said_by_name() {

@@ -1,6 +1,6 @@
 //! The assertion by which a client with a private key proves itself to a token endpoint (RFC 7523 sections 2.2 and 3,
-//! OpenID Connect Core section 9, `private_key_jwt`). Signed with ES256 alone: each other algorithm takes some 0.1 MB of
-//! code or tables in the module.
+//! OpenID Connect Core section 9, `private_key_jwt`). Signed with ES256 alone: EdDSA would add 24 kB to the module, RS256
+//! and PS256 106 kB, and the library's private operation of RSA can be timed (RUSTSEC-2023-0071).
 
 use crate::secret::Secret;
 use crate::time::UnixTime;
