@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 enum Name {
     Requests(&'static str, Reason),
     Signatures(VerifiedBy),
+    /// What others were asked about tokens, and what came of it.
+    Judged(&'static str, &'static str),
     KeyFetches(&'static str, String),
     KeyAge(String),
-    /// What was asked for others' word, and what came of it.
-    Asked(&'static str, &'static str),
+    TokenExchanges(&'static str),
 }
 
 /// The metrics that were defined, with the host's number for each.
@@ -35,6 +36,13 @@ impl Metrics {
         }
     }
 
+    /// Counts what API servers and issuers were asked about tokens since the last call.
+    pub(super) fn count_judged(&self, shared: &Shared) {
+        for ((what, result), count) in shared.judges.take_counts() {
+            self.add(Name::Judged(what, result), count);
+        }
+    }
+
     /// Counts fetches of keys since the last call, and tells how old the keys are.
     pub(super) fn tell_of_keys(&self, shared: &Shared) {
         for (issuer, result, count) in shared.keys.take_fetches() {
@@ -47,13 +55,10 @@ impl Metrics {
         }
     }
 
-    /// Counts what token endpoints, API servers and issuers were asked since the last call.
-    pub(super) fn count_asked(&self, shared: &Shared) {
+    /// Counts exchanges of tokens since the last call.
+    pub(super) fn count_exchanges(&self, shared: &Shared) {
         for (result, count) in shared.exchange.take_counts() {
-            self.add(Name::Asked("token_exchanges", result), count);
-        }
-        for ((what, result), count) in shared.judges.take_counts() {
-            self.add(Name::Asked(what, result), count);
+            self.add(Name::TokenExchanges(result), count);
         }
     }
 
@@ -82,10 +87,13 @@ impl Name {
                 host::define_counter(&format!("mcp_iap_requests.outcome.{outcome}.reason.{}", reason.code()))
             }
             Self::Signatures(by) => host::define_counter(&format!("mcp_iap_signatures.by.{}", by.name())),
+            Self::Judged(what, result) => host::define_counter(&format!("mcp_iap_{what}.result.{result}")),
             Self::KeyFetches(result, issuer) => {
                 host::define_counter(&format!("mcp_iap_key_fetches.result.{result}.issuer.{issuer}"))
             }
-            Self::Asked(what, result) => host::define_counter(&format!("mcp_iap_{what}.result.{result}")),
+            Self::TokenExchanges(result) => {
+                host::define_counter(&format!("mcp_iap_token_exchanges.result.{result}"))
+            }
             Self::KeyAge(issuer) => host::define_gauge(&format!("mcp_iap_key_age_seconds.issuer.{issuer}")),
         }
     }
