@@ -91,7 +91,7 @@ test-keys: $(WASM) deps-envoy ## the life of keys: natively, with a provider tha
 
 test-exchange: $(WASM) deps-envoy ## tokens for the upstream: natively, with a real provider, and with an endpoint that misbehaves
 	@scripts/deps.sh node
-	@cargo test --quiet --test exchange
+	@cargo test --quiet --test exchange --test separation
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- exchange:: --test-threads 2
 
 soak: $(WASM) deps-envoy ## memory under a flood of TOKENS (40000) unique tokens, each used once

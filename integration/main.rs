@@ -14,6 +14,7 @@ mod envoy;
 mod exchange;
 mod explained;
 mod failures;
+mod front;
 mod http2;
 mod init;
 mod introspection;

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 enum Name {
     Requests(&'static str, Reason),
     Signatures(VerifiedBy),
+    /// What others were asked about tokens, and what came of it.
+    Judged(&'static str, &'static str),
     KeyFetches(&'static str, String),
     KeyAge(String),
     TokenExchanges(&'static str),
@@ -31,6 +33,13 @@ impl Metrics {
     pub(super) fn count_signatures(&self, shared: &Shared) {
         for (by, count) in shared.signatures.take_counts() {
             self.add(Name::Signatures(by), count);
+        }
+    }
+
+    /// Counts what API servers and issuers were asked about tokens since the last call.
+    pub(super) fn count_judged(&self, shared: &Shared) {
+        for ((what, result), count) in shared.judges.take_counts() {
+            self.add(Name::Judged(what, result), count);
         }
     }
 
@@ -78,6 +87,7 @@ impl Name {
                 host::define_counter(&format!("mcp_iap_requests.outcome.{outcome}.reason.{}", reason.code()))
             }
             Self::Signatures(by) => host::define_counter(&format!("mcp_iap_signatures.by.{}", by.name())),
+            Self::Judged(what, result) => host::define_counter(&format!("mcp_iap_{what}.result.{result}")),
             Self::KeyFetches(result, issuer) => {
                 host::define_counter(&format!("mcp_iap_key_fetches.result.{result}.issuer.{issuer}"))
             }

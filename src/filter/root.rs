@@ -102,6 +102,7 @@ impl Worker {
             }
         }
         self.metrics.count_signatures(&self.shared);
+        self.metrics.count_judged(&self.shared);
         self.metrics.tell_of_keys(&self.shared);
         self.metrics.count_exchanges(&self.shared);
         for id in self.shared.callouts.take_woken() {

@@ -113,6 +113,16 @@ pub(super) fn check_named_workloads(
                 let fix = "write it whole, or with `*`, like `spiffe://cluster.local/ns/agents/*`";
                 let error = ConfigError::new(format!("{path}[{at}]"), "is no SPIFFE ID of a workload", fix);
                 errors.push(error.value(name.as_str()));
+                continue;
+            }
+            let domain = name.trim_start_matches("spiffe://").split('/').next().unwrap_or_default();
+            if mesh.is_some_and(|mesh| {
+                !domain.contains('*') && !mesh.trust_domains.iter().any(|one| one == domain)
+            }) {
+                let reason = "can't hold: its trust domain is none of `mesh_identity.trust_domains`";
+                let error =
+                    ConfigError::new(format!("{path}[{at}]"), reason, "name the trust domain there as well");
+                errors.push(error.value(name.as_str()));
             }
         }
     }

@@ -90,7 +90,13 @@ impl Settings {
         let is_workload_enough = mesh_identity.as_ref().is_some_and(|mesh| mesh.authenticates);
         let has_other_callers = token_review.is_some() || api_keys.is_some() || is_workload_enough;
         if issuers.is_empty() && *require_auth && !has_other_callers {
-            let fix = "name the authorization server of your callers";
+            let fix = match mesh_identity {
+                Some(_) => {
+                    "name the authorization server of your callers, or have workloads be callers: \
+                     `mesh_identity.authenticates: true`"
+                }
+                None => "name the authorization server of your callers",
+            };
             errors.push(ConfigError::new("issuers", "names no issuer", fix));
         }
         let compiled = compile_issuers(issuers, environment, &mut errors);
