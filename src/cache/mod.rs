@@ -1,10 +1,12 @@
 //! What is remembered between requests: bounded, and by a clock that is passed in.
 
+mod buckets;
 mod key_record;
 mod keys;
 mod results;
 mod tokens;
 
+pub use buckets::{Buckets, Size, Taken};
 pub use key_record::{KeyRecord, KeyShare, NoSharedData, SharedData, Stored};
 pub use keys::{KeyCache, KeyTimes, Lookup};
 pub use results::{Digest, ResultCache, Room, digest};

@@ -60,6 +60,9 @@ pub struct Config {
     /// Paths that pass to the upstream without a token, by GET and HEAD: health checks.
     #[serde(default)]
     pub health_paths: Vec<String>,
+    /// What records hold beside what stands in each.
+    #[serde(default)]
+    pub audit: Audit,
     /// Bounds on what is read.
     #[serde(default)]
     pub limits: Limits,
@@ -342,9 +345,23 @@ pub struct Rule {
     /// `args.replicas <= 10 || "lead" in caller.groups`. What can't be evaluated meets no allow rule and every
     /// deny rule.
     pub when: Option<String>,
+    /// How often each caller may do what this rule allows. A call beyond it is answered 429 with `Retry-After`, unless
+    /// another rule allows it. In allow rules only.
+    pub rate: Option<RateLimit>,
     /// What a caller is told whom this rule refuses or does not let through, instead of the text made from the
     /// rule.
     pub message: Option<String>,
+}
+
+/// A rate: a bucket of calls for each caller, which fills evenly.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// How many calls at once, and on average in `per`: 1 to 1000000.
+    pub calls: u64,
+    /// The time in which an empty bucket is full again, like `1m`: `1s` to `24h`.
+    pub per: String,
 }
 
 /// Operations by name; `*` stands for any text. One of them must match.
@@ -507,6 +524,16 @@ impl TryFrom<serde_json::Value> for Scalar {
 }
 
 const WANTED_SCALAR: &str = "must be a text, an integer, `true` or `false`";
+
+/// What audit records hold beside what stands in each.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// The arguments of tools and prompts, by their names, whose values stand in the record: texts, cut to 256 bytes,
+    /// numbers, truth values and `null`. At most 32. Default: none.
+    pub clear_arguments: Vec<String>,
+}
 
 /// Bounds on what is read from a request.
 #[derive(Clone, Copy, Debug, Deserialize)]

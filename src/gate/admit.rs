@@ -74,7 +74,8 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         let operations = message.operations()?;
         let target = outgoing.target(&message.arguments)?;
         let call = request.call(caller, &message.method, &operations, Some(&message.arguments));
-        let decision = policies.decide(&Call { target: target.as_deref().map(Target::name), ..call });
+        let call = Call { target: target.as_deref().map(Target::name), ..call };
+        let decision = policies.decide_within(&call, &request.limits());
         request.note_decision(&operations, &decision);
         (decision?, target)
     } else {

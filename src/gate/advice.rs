@@ -39,8 +39,21 @@ impl Settings {
                 advice.push(ConfigError::new(path, reason, "use https; this is for tests").value(asked));
             }
         }
+        let names = self.clear_arguments.iter().enumerate().filter(|(_, name)| sounds_secret(name));
+        advice.extend(names.map(|(index, name)| {
+            let path = format!("audit.clear_arguments[{index}]");
+            let reason = "sounds like a secret, which everybody who reads records would know";
+            ConfigError::new(path, reason, "remove it").value(&**name)
+        }));
         advice
     }
+}
+
+fn sounds_secret(name: &str) -> bool {
+    const SECRETS: &[&str] =
+        &["token", "secret", "passw", "credential", "authorization", "api_key", "apikey", "private"];
+    let name = name.to_ascii_lowercase();
+    SECRETS.iter().any(|secret| name.contains(secret))
 }
 
 fn advise_outgoing(outgoing: &Outgoing, guarded: &Guarded<'_>) -> Option<ConfigError> {

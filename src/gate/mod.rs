@@ -14,6 +14,7 @@ mod issuer;
 mod judges;
 mod key_times;
 mod keys;
+mod limits;
 mod mesh;
 mod outgoing;
 mod random;

@@ -71,7 +71,9 @@ impl Rule {
         let covers_tools = self.tools.annotated.is_none()
             || other.tools.patterns.is_empty()
             || (self.tools.patterns == other.tools.patterns && self.tools.annotated == other.tools.annotated);
-        self.arguments.is_empty()
+        // Once its rate is used up, the next rule decides.
+        self.rate.is_none()
+            && self.arguments.is_empty()
             && other.scope.covers(&self.scope)
             && covers_tools
             && cover(&self.tools.patterns, &other.tools.patterns)

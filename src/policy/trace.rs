@@ -3,7 +3,7 @@
 
 use super::call::Call;
 use super::clause::State;
-use super::{Effect, PolicySet};
+use super::{Effect, PolicySet, Rate};
 use crate::mcp::Operation;
 use crate::reason::Reason;
 use std::rc::Rc;
@@ -17,6 +17,8 @@ pub struct Traced {
     pub allows: bool,
     /// What it says.
     pub says: Says,
+    /// How often it allows that.
+    pub rate: Option<Rate>,
 }
 
 /// What a rule says of an operation.
@@ -51,7 +53,7 @@ impl PolicySet {
                 State::Fails(clause, reason) => Says::Fails(clause.to_string(), reason),
                 State::Unknown(clause) => Says::Unknown(clause.to_string()),
             };
-            Traced { rule: Rc::clone(&rule.id), allows, says }
+            Traced { rule: Rc::clone(&rule.id), allows, says, rate: rule.rate.clone() }
         });
         each.collect()
     }

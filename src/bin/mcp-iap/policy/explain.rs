@@ -92,11 +92,15 @@ fn to_text(case: &Case, judgement: &Judgement, then: Option<&Then>, style: Style
         escape(&judgement.call)
     );
     let width = judgement.rules.iter().map(|traced| traced.rule.len()).max().unwrap_or_default();
-    for Traced { rule, allows, says } in &judgement.rules {
+    for Traced { rule, allows, says, rate } in &judgement.rules {
         let effect = if *allows { "allow" } else { "deny " };
         let says = match says {
             Says::Nothing => "is about other operations".to_owned(),
-            Says::Matches(None) => style.paint(Colour::Cyan, "matches"),
+            Says::Matches(None) => {
+                let often =
+                    rate.as_ref().map(|rate| format!(", at most {} calls per {}", rate.calls, rate.per));
+                style.paint(Colour::Cyan, "matches") + &often.unwrap_or_default()
+            }
             Says::Matches(Some(clause)) => format!("matches: `{}` can't be evaluated", escape(clause)),
             Says::LacksScope => "matches but for its `scope`".to_owned(),
             Says::Fails(clause, reason) => format!("fails at `{}` ({})", escape(clause), reason.code()),

@@ -49,6 +49,7 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
     let target = if has_arguments { resource.outgoing.target_name(&arguments) } else { Ok(None) };
     let (head, from) = (case.head(), From(case.source));
     let operations = [operation];
+    let spent: Vec<_> = resource.policies.limited().filter(|_| case.is_spent).cloned().collect();
     let call = Call {
         caller: &caller,
         has_claims: !case.is_recorded,
@@ -59,6 +60,7 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
         head: (!case.is_recorded).then_some(&head),
         sender: case.source.is_some().then_some(&from),
         now: case.now()?,
+        spent: &spent,
     };
     let rules = resource.policies.trace(&call, operation);
     let judgement = Judgement {
@@ -128,7 +130,7 @@ impl Judgement {
     }
 
     pub fn to_json(&self) -> Value {
-        let rules = self.rules.iter().map(|Traced { rule, allows, says }| {
+        let rules = self.rules.iter().map(|Traced { rule, allows, says, rate }| {
             let (says, clause, reason) = match says {
                 Says::Nothing => ("nothing", None, None),
                 Says::Matches(clause) => ("matches", clause.as_deref(), None),
@@ -137,7 +139,8 @@ impl Judgement {
                 Says::Unknown(clause) => ("unknown", Some(clause.as_str()), None),
             };
             json!({"rule": **rule, "effect": if *allows { "allow" } else { "deny" }, "says": says,
-                "clause": clause, "reason": reason})
+                "clause": clause, "reason": reason,
+                "rate": rate.as_ref().map(|rate| json!({"calls": rate.calls, "per": *rate.per}))})
         });
         json!({"call": self.call, "decision": self.decision.name(), "reason": self.reason, "rule": self.rule,
             "argument": self.argument, "message": self.message, "rules": rules.collect::<Vec<_>>()})
