@@ -32,6 +32,7 @@ mod richer;
 mod rows;
 mod run;
 mod said;
+mod shadow;
 mod soak;
 mod streaming;
 mod stub;

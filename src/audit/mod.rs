@@ -93,6 +93,9 @@ pub struct Record {
     /// Values of arguments, of those that are listed.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "arguments::serialize")]
     arguments: arguments::Clear,
+    /// What shadow rules would have decided, where it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<Box<ShadowRecord>>,
     /// The token that the upstream gets, or why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     exchange: Option<ExchangeRecord>,
@@ -150,6 +153,15 @@ struct ExchangeRecord {
     kubernetes_user: Option<String>,
 }
 
+#[derive(Clone, Debug, Serialize)]
+struct ShadowRecord {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+}
+
 struct Groups<'a>(&'a [String]);
 
 impl Serialize for Groups<'_> {
@@ -192,6 +204,7 @@ impl Record {
             resource: None,
             task: None,
             arguments: Vec::new(),
+            shadow: None,
             exchange: None,
             upstream_status: None,
         }
@@ -240,6 +253,15 @@ impl Record {
         is_credential: &dyn Fn(&str) -> bool,
     ) {
         self.arguments = arguments::clear(listed, arguments, is_credential);
+    }
+
+    /// Notes what shadow rules would have decided; `None` where that can't be told.
+    pub fn note_shadow(&mut self, outcome: Option<Outcome>, reason: Option<Reason>, rule: Option<&str>) {
+        self.shadow = Some(Box::new(ShadowRecord {
+            outcome: outcome.map_or("error", Outcome::name),
+            reason: reason.map(Reason::code),
+            rule: rule.map(str::to_owned),
+        }));
     }
 
     /// Notes which family of revisions the request follows.

@@ -8,7 +8,6 @@
 use super::{Digest, SharedData, Stored, digest};
 use crate::time::Timestamp;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -51,8 +50,8 @@ pub enum Taken {
 pub struct Buckets {
     data: Rc<dyn SharedData>,
     salt: Cell<Option<[u8; 32]>>,
-    /// Where nothing is shared: this worker's own slots.
-    own: RefCell<BTreeMap<u16, Vec<u8>>>,
+    /// Where nothing is shared: this worker's own slots, none or all.
+    own: RefCell<Vec<Vec<u8>>>,
 }
 
 /// One slot: when it was written, and of each bucket that is not full, whose it is and in how many nanoseconds from
@@ -90,7 +89,7 @@ impl Buckets {
             let shared = self.data.get(&key);
             let (bytes, version) = match &shared {
                 Some((bytes, version)) => (bytes.clone(), Some(*version)),
-                None => (self.own.borrow().get(&place).cloned().unwrap_or_default(), None),
+                None => (self.own.borrow().get(usize::from(place)).cloned().unwrap_or_default(), None),
             };
             let mut slot = Slot::decode(&bytes).unwrap_or_default();
             let was_put_back = slot.settle(now);
@@ -104,7 +103,11 @@ impl Buckets {
                 Stored::Done => return taken,
                 Stored::Changed => {}
                 Stored::Absent => {
-                    self.own.borrow_mut().insert(place, bytes);
+                    let mut own = self.own.borrow_mut();
+                    own.resize_with(usize::from(SLOTS), Vec::new);
+                    if let Some(slot) = own.get_mut(usize::from(place)) {
+                        *slot = bytes;
+                    }
                     return taken;
                 }
             }

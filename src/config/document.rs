@@ -37,6 +37,9 @@ pub struct Config {
     pub mesh_identity: Option<MeshIdentity>,
     /// What is allowed and denied. Default deny; a deny rule beats every allow rule.
     pub rules: Option<Vec<Rule>>,
+    /// Rules that decide nothing: what they would have decided is compared with what `rules` did, counted and recorded.
+    /// Rates are not counted here. At most 1000.
+    pub shadow_rules: Option<Vec<Rule>>,
     /// What the MCP server offers, as its operator reviewed it: `mcp-iap init` writes it.
     pub catalogue: Option<Catalogue>,
     /// How the caller's token is exchanged for one for the upstream (RFC 8693). Default: the upstream gets no
@@ -83,6 +86,9 @@ pub struct Resource {
     pub resource: String,
     /// What is allowed and denied. Default deny; a deny rule beats every allow rule.
     pub rules: Vec<Rule>,
+    /// Rules that decide nothing: what they would have decided is compared with what `rules` did, counted and recorded.
+    /// Rates are not counted here. At most 1000.
+    pub shadow_rules: Option<Vec<Rule>>,
     /// What the MCP server offers, as its operator reviewed it: `mcp-iap init` writes it.
     pub catalogue: Option<Catalogue>,
     /// How the caller's token is exchanged for one for the upstream (RFC 8693). Default: the upstream gets no

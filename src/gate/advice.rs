@@ -28,6 +28,9 @@ impl Settings {
                 );
             }
             advice.extend(resource.policies.advise(&guarded, several_issuers));
+            if let (Some(shadow), Some(guarded)) = (&resource.shadow, guarded.shadow()) {
+                advice.extend(shadow.advise(&guarded, several_issuers));
+            }
             advice.extend(advise_outgoing(&resource.outgoing, &guarded));
             advice.extend((!self.require_auth).then(|| of_nobody(&guarded)).into_iter().flatten());
         }
@@ -79,7 +82,7 @@ fn advise_outgoing(outgoing: &Outgoing, guarded: &Guarded<'_>) -> Option<ConfigE
 fn of_nobody(guarded: &Guarded<'_>) -> Vec<ConfigError> {
     let named = guarded.rules.iter().enumerate().filter(|(_, rule)| rule.to.is_some());
     let advice = named.map(|(index, _)| {
-        let path = guarded.path(&format!("rules[{index}].to"));
+        let path = guarded.rule_path(index, "to");
         ConfigError::new(path, "names nobody while `require_auth` is `false`", "set that to `true`")
     });
     advice.collect()

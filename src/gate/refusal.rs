@@ -134,7 +134,7 @@ impl Answer {
         }
         if let Some(wait) = denial.retry_after {
             // In whole seconds, rounded up (RFC 9110 section 10.2.3).
-            let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
+            let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
             headers.push(("retry-after", seconds.to_string()));
         }
         if wire.status == 405 {

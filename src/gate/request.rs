@@ -10,6 +10,7 @@ use super::random::Random;
 use super::refusal::Answer;
 use super::resource::{self, ResourceSettings};
 use super::settings::Settings;
+use super::shadow::Differences;
 use super::signatures::Signatures;
 use super::token::Tokens;
 use crate::audit::{Outcome, Record};
@@ -44,6 +45,8 @@ pub struct Shared {
     /// What others said of tokens.
     pub judges: Judges,
     pub(super) buckets: Buckets,
+    /// What shadow rules would have decided otherwise.
+    pub differences: Differences,
     sender: Box<dyn Sender>,
     clock: Rc<Cell<Timestamp>>,
 }
@@ -61,6 +64,7 @@ impl Shared {
             sender: Box::new(Unproven),
             judges: Judges::new(&clock),
             buckets: Buckets::new(Rc::clone(data)),
+            differences: Differences::default(),
             keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
             exchange: Rc::new(Exchange::new(Rc::clone(&clock))),
             clock,

@@ -9,7 +9,7 @@ use super::resource::{self, ResourceSettings};
 use super::token_review::{ReviewSettings, check_named_users, compile_token_review};
 use crate::cache::MAX_TOKENS;
 use crate::callout::Endpoint;
-use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
+use crate::config::{self, Config, ConfigError, Environment, Errors, Guarded, Limits, process_environment};
 use crate::oauth::is_one_path;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -79,6 +79,7 @@ impl Settings {
             api_keys,
             mesh_identity,
             rules: _,
+            shadow_rules: _,
             catalogue: _,
             allowed_origins,
             allowed_hosts: _,
@@ -109,7 +110,8 @@ impl Settings {
         let compiled_keys =
             api_keys.as_ref().and_then(|keys| compile_api_keys(keys, environment, &mut errors));
         let mesh = mesh_identity.as_ref().map(|mesh| compile_mesh(mesh, &mut errors));
-        for one in &guarded {
+        let shadows = guarded.iter().filter_map(Guarded::shadow);
+        for one in &guarded.iter().copied().chain(shadows).collect::<Vec<_>>() {
             check_named_keys(one, api_keys.as_ref(), &mut errors);
             check_named_workloads(one, mesh_identity.as_ref(), &mut errors);
             check_named_users(one, token_review.is_some(), &mut errors);
@@ -135,7 +137,7 @@ impl Settings {
             return Err(Errors(errors));
         }
         let paths: BTreeSet<Rc<str>> =
-            resources.iter().flat_map(|resource| resource.policies.claim_paths().cloned()).collect();
+            resources.iter().flat_map(|resource| resource.claim_paths().cloned()).collect();
         Ok(Self {
             resources,
             require_auth: *require_auth,

@@ -15,7 +15,7 @@ impl PolicySet {
     pub fn advise(&self, guarded: &Guarded<'_>, several_issuers: bool) -> Vec<ConfigError> {
         let mut advice = Vec::new();
         for (index, rule) in self.rules.iter().enumerate() {
-            let path = guarded.path(&format!("rules[{index}]"));
+            let path = guarded.rule_path(index, "");
             let before = self.rules.get(..index).unwrap_or_default();
             if let Some(other) = self.rules.iter().find(|other| other.denies_all_of(rule)) {
                 let reason = format!("never allows anything: rule `{}` denies all of it", other.id);

@@ -154,6 +154,8 @@ impl PolicySet {
         }
     }
 
+    // Asked for at several places, and large.
+    #[inline(never)]
     fn judge(&self, call: &Call<'_>) -> Judgement<'_> {
         let mut permit = Permit { reason: Reason::Allowed, rule: None };
         let mut limited = Limited::default();
@@ -251,6 +253,13 @@ impl PolicySet {
     #[must_use]
     pub fn considered(&self, method: &str, operation: Operation<'_>) -> usize {
         self.candidates(method, operation).count()
+    }
+
+    /// Whether no more than `most` rules are looked at for all that a call asks for.
+    #[must_use]
+    pub fn looks_at_most(&self, call: &Call<'_>, most: usize) -> bool {
+        let all = call.operations.iter().flat_map(|operation| self.candidates(call.method, *operation));
+        all.take(most.saturating_add(1)).count() <= most
     }
 
     fn candidates<'r, 'c>(

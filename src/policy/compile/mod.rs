@@ -20,6 +20,8 @@ use std::time::Duration;
 
 const MAX_ID: usize = 64;
 const MAX_MESSAGE: usize = 500;
+/// Each costs time that the live rules' answer waits for.
+const MAX_SHADOW: usize = 1_000;
 const MAX_CALLS: u64 = 1_000_000;
 const MAX_PER: Duration = Duration::from_hours(24);
 
@@ -27,7 +29,7 @@ impl PolicySet {
     /// Compiles the rules of one resource. Faults are added to `errors`, with their paths.
     #[must_use]
     pub fn compile(guarded: &Guarded<'_>, issuers: &[&str], errors: &mut Vec<ConfigError>) -> Self {
-        if let Some(catalogue) = guarded.catalogue {
+        if let Some(catalogue) = guarded.catalogue.filter(|_| !guarded.is_shadow()) {
             catalogue::check(catalogue, &guarded.path("catalogue"), errors);
         }
         let targets = guarded.token_exchange.and_then(|exchange| exchange.targets.as_deref()).unwrap_or(&[]);
@@ -40,7 +42,7 @@ impl PolicySet {
         let mut ids = BTreeSet::new();
         let mut rules = Vec::new();
         for (index, rule) in guarded.rules.iter().enumerate() {
-            let path = guarded.path(&format!("rules[{index}]"));
+            let path = guarded.rule_path(index, "");
             if !ids.insert(rule.id.as_str()) {
                 errors.push(
                     fault(&path, "id", "is the id of another rule as well", "give each rule its own")
@@ -51,7 +53,11 @@ impl PolicySet {
         }
         if rules.iter().filter(|rule: &&Rule| rule.rate.is_some()).count() > MAX_RATES {
             let fix = "give one to rules with several tools; at most 64";
-            errors.push(ConfigError::new(guarded.path("rules"), "have too many rates", fix));
+            errors.push(ConfigError::new(guarded.path(guarded.rules_field), "have too many rates", fix));
+        }
+        if guarded.is_shadow() && rules.len() > MAX_SHADOW {
+            let fix = "try at most 1000 at one time";
+            errors.push(ConfigError::new(guarded.path(guarded.rules_field), "are too many", fix));
         }
         let index = Indexes::new(&rules);
         Self { rules, index }

@@ -23,6 +23,9 @@ pub struct Options {
     /// The case with this name alone.
     #[arg(long)]
     case: Option<String>,
+    /// Asks the `shadow_rules`, which decide nothing, instead of the rules.
+    #[arg(long)]
+    shadow: bool,
     /// How the result is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -36,7 +39,7 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 fn explain(options: &Options) -> Result<ExitCode, Fault> {
-    let Options { policy, calls, case: wanted, output } = options;
+    let Options { policy, calls, case: wanted, shadow, output } = options;
     let policies = super::load(policy)?;
     let text = check::read(calls).map_err(|error| Fault::Usage(format!("{}: {error}", calls.display())))?;
     let text = String::from_utf8_lossy(&text);
@@ -63,8 +66,8 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
         if wanted.as_ref().is_some_and(|wanted| *wanted != case.name) {
             continue;
         }
-        let judgement =
-            judge(&case, &policies).map_err(|fault| Fault::Usage(format!("{}: {fault}", case.name)))?;
+        let judgement = judge(&case, &policies, *shadow)
+            .map_err(|fault| Fault::Usage(format!("{}: {fault}", case.name)))?;
         match output {
             Output::Text => print!("{}", to_text(&case, &judgement, then.as_ref(), Style::of_stdout())),
             Output::Json => {

@@ -22,7 +22,7 @@ pub struct Judgement {
 }
 
 /// Puts a case to the resource that it is for.
-pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
+pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Judgement, String> {
     let resources: Vec<_> = policies
         .iter()
         .flat_map(|settings| settings.resources.iter().map(move |resource| (settings, resource)))
@@ -38,6 +38,11 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
             return Err(format!("there are several resources: name one in `resource`: {}", names.join(", ")));
         }
     };
+    let rules = match (&resource.shadow, asks_shadow) {
+        (Some(shadow), true) => shadow,
+        (None, true) => return Err("there are no `shadow_rules`".to_owned()),
+        (_, false) => &resource.policies,
+    };
     let first_issuer = settings.issuers.first().map(|issuer| &*issuer.identifier).unwrap_or_default();
     let caller = case.caller(first_issuer, &settings.claim_paths)?;
     let (method, operation) = case.operation()?;
@@ -49,7 +54,7 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
     let target = if has_arguments { resource.outgoing.target_name(&arguments) } else { Ok(None) };
     let (head, from) = (case.head(), From(case.source));
     let operations = [operation];
-    let spent: Vec<_> = resource.policies.limited().filter(|_| case.is_spent).cloned().collect();
+    let spent: Vec<_> = rules.limited().filter(|_| case.is_spent).cloned().collect();
     let call = Call {
         caller: &caller,
         has_claims: !case.is_recorded,
@@ -62,7 +67,7 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
         now: case.now()?,
         spent: &spent,
     };
-    let rules = resource.policies.trace(&call, operation);
+    let traced = rules.trace(&call, operation);
     let judgement = Judgement {
         call: told(method, operation),
         decision: Decision::Undecided,
@@ -70,11 +75,11 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
         rule: None,
         argument: None,
         message: None,
-        rules,
+        rules: traced,
     };
     // A target that is none is refused before any rule is asked.
     let decision = match target {
-        Ok(_) => resource.policies.foretell(&call),
+        Ok(_) => rules.foretell(&call),
         Err(denial) => Some(Err(denial)),
     };
     Ok(match decision {
