@@ -157,8 +157,7 @@ fn the_example_as_it_stands() {
         world.upstream.forget();
         let answer = request.send(world.envoy.port);
         assert_eq!(reason(&answer), *expected, "{answer:?}\n{}", world.envoy.log());
-        // By a record alone the arguments before the clause that failed are not known, so explain is not asked.
-        let record = world.envoy.access_lines(count)[count - 1]["mcp_iap"][0].clone();
+        let record = world.record(count);
         assert_eq!((&record["reason"], record["rule"].as_str()), (&json!(expected), *rule), "{record}");
         let sent = world.upstream.seen();
         assert_eq!(sent.len(), usize::from(*expected == "allowed"), "{record}");

@@ -141,6 +141,28 @@ fn explain(line: &str) -> Value {
     json_lines(&output).remove(0)
 }
 
+/// Refused for certain, but why is not: an argument that is not recorded may have failed before the time did.
+#[test]
+fn a_reason_that_a_record_does_not_tell_is_not_made_up() {
+    let policy = "resource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: [{id: few, allow: {tools: [t]}, arguments: {n: {present: true}}, time: {until: '2020-01-01T00:00:00Z'}}]\n";
+    let policy = file("vague.yaml", policy);
+    let line = r#"{"time":"2026-12-01T10:00:00Z","mcp_iap":[{"schema":1,"decision":"d","outcome":"refused","reason":"argument_missing","rule":"few","protected_resource":"https://r/mcp","caller":{"issuer":"https://i","subject":"s","groups":[]},"method":"tools/call","tool":"t"}]}"#;
+    let lines = file("vague.json", line);
+    let seen = json_lines(&mcp_iap(&["explain", "-o", "json", &policy, &lines])).remove(0);
+    assert_eq!(
+        (&seen["decision"], &seen["reason"], &seen["rule"]),
+        (&"deny".into(), &Value::Null, &Value::Null)
+    );
+    let told = text(&mcp_iap(&["explain", &policy, &lines]).stdout);
+    assert!(
+        told.contains(
+            "fails at `time` (outside_time_window), if not before at `arguments.n`, which is not known"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("refused: for which reason depends on what is not known"), "{told}");
+}
+
 /// What a record has not is not known, and is not made up.
 #[test]
 fn a_line_of_the_access_log_is_explained_as_far_as_it_says() {

@@ -106,7 +106,12 @@ fn to_text(case: &Case, judgement: &Judgement, then: Option<&Then>, style: Style
             }
             Says::Matches(Some(clause)) => format!("matches: `{}` can't be evaluated", escape(clause)),
             Says::LacksScope => "matches but for its `scope`".to_owned(),
-            Says::Fails(clause, reason) => format!("fails at `{}` ({})", escape(clause), reason.code()),
+            Says::Fails(clause, reason, unknown) => {
+                let before = unknown
+                    .as_ref()
+                    .map(|clause| format!(", if not before at `{}`, which is not known", escape(clause)));
+                format!("fails at `{}` ({}){}", escape(clause), reason.code(), before.unwrap_or_default())
+            }
             Says::Unknown(clause) => format!("depends on `{}`, which is not known", escape(clause)),
         };
         let _ = writeln!(text, "  {effect} {rule:<width$}  {says}");
@@ -121,6 +126,9 @@ fn to_text(case: &Case, judgement: &Judgement, then: Option<&Then>, style: Style
         (Decision::Deny, Some(reason)) => {
             let told = escape(judgement.message.as_deref().unwrap_or_default());
             writeln!(text, "{decision}{rule}: {reason}; the caller is told \"{told}\"")
+        }
+        (Decision::Deny, None) => {
+            writeln!(text, "{decision}{rule}: for which reason depends on what is not known")
         }
         (Decision::Undecided, _) => writeln!(text, "{decision}: it depends on what is not known"),
         _ => writeln!(text, "{decision}{rule}"),

@@ -12,7 +12,7 @@ pub struct Judgement {
     /// What was called, for people.
     pub call: String,
     pub decision: Decision,
-    /// A reason code; none where it is undecided.
+    /// A reason code; none where that depends on what is not known.
     pub reason: Option<&'static str>,
     pub rule: Option<String>,
     pub argument: Option<String>,
@@ -82,8 +82,16 @@ pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Ju
         Ok(_) => rules.foretell(&call),
         Err(denial) => Some(Err(denial)),
     };
+    // Which rule is the nearest, and where it fails first, may depend on what is not known.
+    let is_vague = |Traced { allows, says, .. }: &Traced| *allows && matches!(says, Says::Fails(.., Some(_)));
+    let is_of_nearest = decision.as_ref().is_some_and(|decision| {
+        let denial = decision.as_ref().err().and_then(|denial| denial.rule.as_ref());
+        denial.is_some_and(|rule| judgement.rules.iter().any(|traced| traced.allows && traced.rule == *rule))
+    });
+    let is_vague = is_of_nearest && judgement.rules.iter().any(is_vague);
     Ok(match decision {
         None => judgement,
+        Some(Err(_)) if is_vague => Judgement { decision: Decision::Deny, ..judgement },
         Some(Ok(permit)) => Judgement {
             decision: Decision::Allow,
             reason: Some(permit.reason().code()),
@@ -140,7 +148,7 @@ impl Judgement {
                 Says::Nothing => ("nothing", None, None),
                 Says::Matches(clause) => ("matches", clause.as_deref(), None),
                 Says::LacksScope => ("lacks_scope", Some("scope"), Some("insufficient_scope")),
-                Says::Fails(clause, reason) => ("fails", Some(clause.as_str()), Some(reason.code())),
+                Says::Fails(clause, reason, _) => ("fails", Some(clause.as_str()), Some(reason.code())),
                 Says::Unknown(clause) => ("unknown", Some(clause.as_str()), None),
             };
             json!({"rule": **rule, "effect": if *allows { "allow" } else { "deny" }, "says": says,
