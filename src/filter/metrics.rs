@@ -2,7 +2,7 @@
 //! list: reason codes, kinds of failures, and the configuration's issuers.
 
 use super::host;
-use crate::gate::{Shared, VerifiedBy};
+use crate::gate::{Difference, Shared, VerifiedBy};
 use crate::reason::Reason;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ enum Name {
     KeyFetches(&'static str, String),
     KeyAge(String),
     TokenExchanges(&'static str),
+    Shadow(Difference),
 }
 
 /// The metrics that were defined, with the host's number for each.
@@ -62,6 +63,13 @@ impl Metrics {
         }
     }
 
+    /// Counts what shadow rules would have decided since the last call.
+    pub(super) fn count_shadow(&self, shared: &Shared) {
+        for (difference, count) in shared.differences.take() {
+            self.add(Name::Shadow(difference), count);
+        }
+    }
+
     fn add(&self, name: Name, count: u64) {
         if let Some(counter) = self.defined(name) {
             let _ = host::increment(counter, count);
@@ -93,6 +101,9 @@ impl Name {
             }
             Self::TokenExchanges(result) => {
                 host::define_counter(&format!("mcp_iap_token_exchanges.result.{result}"))
+            }
+            Self::Shadow(difference) => {
+                host::define_counter(&format!("mcp_iap_shadow.difference.{}", difference.name()))
             }
             Self::KeyAge(issuer) => host::define_gauge(&format!("mcp_iap_key_age_seconds.issuer.{issuer}")),
         }

@@ -102,7 +102,7 @@ pub(super) fn check_named_workloads(
 ) {
     for (index, rule) in guarded.rules.iter().enumerate() {
         let named = rule.to.as_ref().and_then(|to| to.spiffe_ids.as_deref()).unwrap_or_default();
-        let path = guarded.path(&format!("rules[{index}].to.spiffe_ids"));
+        let path = guarded.rule_path(index, "to.spiffe_ids");
         if mesh.is_none() && !named.is_empty() {
             let fix = "give `mesh_identity`";
             errors.push(ConfigError::new(&path, "can't hold: no workload is known", fix));

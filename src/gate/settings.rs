@@ -9,12 +9,13 @@ use super::resource::{self, ResourceSettings};
 use super::token_review::{ReviewSettings, check_named_users, compile_token_review};
 use crate::cache::MAX_TOKENS;
 use crate::callout::Endpoint;
-use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
+use crate::config::{self, Config, ConfigError, Environment, Errors, Guarded, Limits, process_environment};
 use crate::oauth::is_one_path;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 const MAX_BODY: usize = 64 * 1024 * 1024;
+const MAX_CLEAR: usize = 32;
 
 /// Everything that one configuration says.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Paths that pass without a token.
     pub health_paths: Vec<String>,
+    /// The arguments whose values stand in records.
+    pub clear_arguments: Vec<Rc<str>>,
     /// Bounds.
     pub limits: Limits,
     /// As in [`Config`].
@@ -76,11 +79,13 @@ impl Settings {
             api_keys,
             mesh_identity,
             rules: _,
+            shadow_rules: _,
             catalogue: _,
             allowed_origins,
             allowed_hosts: _,
             trusted_headers,
             health_paths,
+            audit,
             limits,
             token_exchange: _,
             token_passthrough: _,
@@ -111,7 +116,8 @@ impl Settings {
         let compiled_keys =
             api_keys.as_ref().and_then(|keys| compile_api_keys(keys, environment, &mut errors));
         let mesh = mesh_identity.as_ref().map(|mesh| compile_mesh(mesh, &mut errors));
-        for one in &guarded {
+        let shadows = guarded.iter().filter_map(Guarded::shadow);
+        for one in &guarded.iter().copied().chain(shadows).collect::<Vec<_>>() {
             check_named_keys(one, api_keys.as_ref(), &mut errors);
             check_named_workloads(one, mesh_identity.as_ref(), &mut errors);
             check_named_users(one, token_review.is_some(), &mut errors);
@@ -132,11 +138,12 @@ impl Settings {
         check_origins(allowed_origins, &mut errors);
         check_trusted_headers(trusted_headers, &mut errors);
         check_health_paths(health_paths, &resources, &mut errors);
+        let clear_arguments = compile_audit(audit, &mut errors);
         if !errors.is_empty() {
             return Err(Errors(errors));
         }
         let paths: BTreeSet<Rc<str>> =
-            resources.iter().flat_map(|resource| resource.policies.claim_paths().cloned()).collect();
+            resources.iter().flat_map(|resource| resource.claim_paths().cloned()).collect();
         Ok(Self {
             resources,
             require_auth: *require_auth,
@@ -147,6 +154,7 @@ impl Settings {
             mesh,
             allowed_origins: allowed_origins.clone(),
             health_paths: health_paths.clone(),
+            clear_arguments,
             limits: *limits,
             allow_on_headers_stop_iteration: *allow_on_headers_stop_iteration,
         })
@@ -189,6 +197,26 @@ impl Settings {
     pub fn issuer(&self, identifier: &str) -> Option<&IssuerSettings> {
         self.issuers.iter().find(|issuer| *issuer.identifier == *identifier)
     }
+}
+
+fn compile_audit(audit: &config::Audit, errors: &mut Vec<ConfigError>) -> Vec<Rc<str>> {
+    let config::Audit { clear_arguments: names } = audit;
+    if names.len() > MAX_CLEAR {
+        let fix = "name at most 32: those that tell what a call was about";
+        errors.push(ConfigError::new("audit.clear_arguments", "has too many names", fix));
+    }
+    for (index, name) in names.iter().enumerate() {
+        let (reason, fix) = if name.is_empty() || name.len() > 256 {
+            ("is no argument's name", "use 1 to 256 bytes")
+        } else if names.iter().take(index).any(|other| other == name) {
+            ("is there twice", "name it once")
+        } else {
+            continue;
+        };
+        let path = format!("audit.clear_arguments[{index}]");
+        errors.push(ConfigError::new(path, reason, fix).value(name.get(..64).unwrap_or(name)));
+    }
+    names.iter().map(|name| Rc::from(name.as_str())).collect()
 }
 
 fn check_origins(origins: &[String], errors: &mut Vec<ConfigError>) {
