@@ -8,7 +8,7 @@ use super::host;
 use super::root::Worker;
 use crate::audit::Written;
 use crate::callout::StreamId;
-use crate::gate::{Answer, Cors, Exit, Request};
+use crate::gate::{Answer, Cors, Exit, Lists, Request};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
 use std::cell::RefCell;
@@ -53,12 +53,13 @@ enum Phase {
     #[default]
     New,
     Deciding(Rc<Request>, Pin<Box<dyn Future<Output = Exit>>>),
-    /// Left the gate; of the request only its record is kept, and where a token was issued for it, the request
-    /// until the upstream has answered.
+    /// Left the gate; of the request only its record is kept, and until the upstream has answered the request
+    /// itself, where a token was issued for it or lists may be in the answer.
     Forwarded {
         written: Written,
         cors: Option<Cors>,
-        issued: Option<Rc<Request>>,
+        request: Option<Rc<Request>>,
+        lists: Option<Box<Lists>>,
     },
     Answered(Written),
 }
@@ -85,11 +86,21 @@ impl StreamCore {
         self.worker.as_ref().map_or(Action::Pause, |worker| self.complete(worker, refuse))
     }
 
-    /// The head of the answer.
-    pub(super) fn response_head(&self) {
+    /// The head of the answer, and whether that is all.
+    pub(super) fn response_head(&self, is_complete: bool) {
         if let Some(worker) = &self.worker {
-            self.response(worker);
+            self.response(worker, is_complete);
         }
+    }
+
+    /// More of the answer's body, `size` bytes that are with the host, and whether that is all.
+    pub(super) fn response_body(&self, size: usize, is_complete: bool) -> Action {
+        self.worker.as_ref().map_or(Action::Pause, |worker| self.list(worker, size, is_complete))
+    }
+
+    /// The answer's body ended with trailers.
+    pub(super) fn response_trailers(&self) -> Action {
+        self.worker.as_ref().map_or(Action::Pause, |worker| self.list(worker, 0, true))
     }
 
     /// The request has ended, and is about to be logged.
@@ -176,8 +187,9 @@ impl StreamCore {
                 // A head that is gone went without a credential.
                 if state.head_released || set_credential(&request, forward.credential()) {
                     let (written, cors) = (request.note(|record| record.write()), request.cors.clone());
-                    let issued = request.has_issued_token().then(|| Rc::clone(&request));
-                    self.leave(worker, state, Phase::Forwarded { written, cors, issued });
+                    let is_kept = request.has_issued_token() || request.has_lists();
+                    let request = is_kept.then_some(request);
+                    self.leave(worker, state, Phase::Forwarded { written, cors, request, lists: None });
                     Action::Continue
                 } else {
                     self.refuse(worker, state, &request, Reason::Internal)
@@ -258,20 +270,32 @@ impl StreamCore {
     }
 
     /// The upstream's answer, or Envoy's own.
-    fn response(&self, worker: &Worker) {
+    fn response(&self, worker: &Worker, is_complete: bool) {
         let mut state = self.state.borrow_mut();
         let released = state.head_released;
         match &mut state.phase {
-            Phase::Forwarded { written, cors, issued } => {
-                let issued = issued.take();
+            Phase::Forwarded { written, cors, request, lists } => {
+                let status = host::status();
                 // The record tells of no good answer.
-                let failed = host::status().filter(|status| *status >= 400 && host::is_of_the_upstream());
-                if let Some(request) = issued.filter(|_| failed == Some(401)) {
+                let failed = status.filter(|status| *status >= 400 && host::is_of_the_upstream());
+                if let Some(request) = request.take() {
                     // How old the token is counts.
                     worker.shared.set_now(host::now());
-                    if let Some(answer) = request.refused_by_upstream() {
+                    if let Some(answer) =
+                        (failed == Some(401)).then(|| request.refused_by_upstream()).flatten()
+                    {
                         self.answer(worker, &mut state, &request, &answer);
                         return;
+                    }
+                    // What is no success holds no list.
+                    if !is_complete && status.is_none_or(|status| status < 300) {
+                        match lists_of(&request) {
+                            Ok(found) => *lists = found,
+                            Err(reason) => {
+                                self.refuse(worker, &mut state, &request, reason);
+                                return;
+                            }
+                        }
                     }
                 }
                 if let Some(status) = failed {
@@ -300,6 +324,31 @@ impl StreamCore {
         }
     }
 
+    /// A piece of an answer in which lists may be. All of it is taken from the host, and what goes on given back.
+    fn list(&self, worker: &Worker, size: usize, is_complete: bool) -> Action {
+        let mut state = self.state.borrow_mut();
+        let Phase::Forwarded { written, lists: Some(lists), .. } = &mut state.phase else {
+            return Action::Continue;
+        };
+        worker.shared.set_now(host::now());
+        let goes_on = match host::response_body(size) {
+            Some(piece) => lists.push(piece, is_complete),
+            None => lists.fail(),
+        };
+        if let Some(news) = lists.news() {
+            worker.metrics.count_listed(&news);
+            *written = news.record;
+            give(written);
+        }
+        let has_nothing = size == 0 && goes_on.is_empty();
+        if !has_nothing && host::replace_response_body(size, &goes_on).is_err() {
+            // It is held: nothing goes on, and Envoy's timeout ends it.
+            host::error("mcp-iap: the host did not take an answer's body");
+            return Action::Pause;
+        }
+        if lists.is_held() { Action::Pause } else { Action::Continue }
+    }
+
     /// The one place where a request ends: it is counted, and recorded where it was not decided.
     fn end(&self, worker: &Worker) {
         worker.streams.borrow_mut().remove(&self.id);
@@ -321,6 +370,17 @@ impl StreamCore {
         };
         worker.metrics.count_request(outcome.name(), reason);
     }
+}
+
+/// What filters the lists of an answer whose head is here; none where there are none.
+fn lists_of(request: &Request) -> Result<Option<Box<Lists>>, Reason> {
+    if !request.has_lists() {
+        return Ok(None);
+    }
+    let lists = Lists::of(request, &host::response_head().ok_or(Reason::Internal)?)?;
+    // It will have another length.
+    host::remove_response_header("content-length").map_err(|_| Reason::Internal)?;
+    Ok(Some(Box::new(lists)))
 }
 
 /// An upstream's answer, to be read by a page: what the upstream said of that itself is replaced.

@@ -18,7 +18,8 @@ use crate::callout::{Callouts, StreamId};
 use crate::head::Head;
 use crate::identity::Caller;
 use crate::jose::{HostCrypto, KeySet, Sender, Unproven};
-use crate::mcp::{Arguments, Era, Message, Operation};
+use crate::mcp::headers::METHOD;
+use crate::mcp::{Arguments, Era, Message, Operation, is_list};
 use crate::policy::{Call, Denial, Permit};
 use crate::reason::Reason;
 use crate::time::{Timestamp, UnixTime};
@@ -72,6 +73,11 @@ impl Shared {
         Self { sender, ..self }
     }
 
+    /// Who sends, of the request that the host is at just now.
+    pub(super) fn sender(&self) -> &dyn Sender {
+        &*self.sender
+    }
+
     /// The time as it was set.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -99,6 +105,7 @@ pub struct Request {
     message_id: RefCell<Option<String>>,
     era: Cell<Option<Era>>,
     used: Cell<Option<Used>>,
+    answer: Cell<Kind>,
     /// The page that asks, where it is one and may.
     pub cors: Option<Cors>,
     origin: Result<(), Reason>,
@@ -109,6 +116,18 @@ enum Body {
     Arriving,
     Complete(Box<dyn FnOnce() -> Result<Vec<u8>, Reason>>),
     Taken,
+}
+
+/// What may be in the answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It is not known yet what is asked for.
+    Unknown,
+    /// A list.
+    List,
+    /// Whatever the server sends by itself, and what it answered before.
+    Stream,
+    Other,
 }
 
 /// How a request leaves the gate.
@@ -174,6 +193,7 @@ impl Request {
             message_id: RefCell::new(None),
             era: Cell::new(None),
             used: Cell::new(None),
+            answer: Cell::new(Kind::Unknown),
         }
     }
 
@@ -250,6 +270,11 @@ impl Request {
         self.resource.as_deref().map_err(|reason| *reason)
     }
 
+    /// The same, for what outlives the request.
+    pub(super) fn shared_resource(&self) -> Option<Rc<ResourceSettings>> {
+        self.resource.as_ref().ok().map(Rc::clone)
+    }
+
     /// Whether it goes on with a token that was issued for the upstream: then it hears of a 401.
     #[must_use]
     pub fn has_issued_token(&self) -> bool {
@@ -266,11 +291,29 @@ impl Request {
         Some(Answer::refuse_late(self, Reason::UpstreamRefusedCredential))
     }
 
+    /// Whether lists may be in its answer, which are filtered as they pass.
+    #[must_use]
+    pub fn has_lists(&self) -> bool {
+        matches!(self.answer.get(), Kind::List | Kind::Stream)
+    }
+
+    /// Whether a coding of its answer would hide a list. Where the head goes on before its body, only what it
+    /// announces tells.
+    pub(super) fn may_have_lists(&self) -> bool {
+        let announced = || self.head.one(METHOD).text().is_none_or(is_list);
+        let goes_early = !self.settings.allow_on_headers_stop_iteration;
+        self.has_lists() || (goes_early && self.answer.get() == Kind::Unknown && announced())
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        self.answer.get() == Kind::Stream
+    }
+
     pub(super) fn note_used(&self, used: Used) {
         self.used.set(Some(used));
     }
 
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Rc<Shared> {
         &self.shared
     }
 
@@ -292,7 +335,7 @@ impl Request {
     }
 
     pub(super) fn sender(&self) -> &dyn Sender {
-        &*self.shared.sender
+        self.shared.sender()
     }
 
     /// The request as rules see it, as far as its head tells.
@@ -322,6 +365,7 @@ impl Request {
 
     pub(super) fn note_message(&self, message: &Message<'_>) {
         self.message_id.replace(message.id.map(str::to_owned));
+        self.answer.set(if is_list(&message.method) { Kind::List } else { Kind::Other });
         let first = message.operations().ok().and_then(|operations| operations.first().copied());
         self.note(|record| {
             record.note_method(&message.method);
@@ -340,6 +384,13 @@ impl Request {
     pub(super) fn note_era(&self, era: Era) {
         self.era.set(Some(era));
         self.note(|record| record.note_era(era));
+    }
+
+    /// It has no message: it opens a stream, or ends a session.
+    pub(super) fn note_stream(&self, era: Era) {
+        let opens = self.head.one(":method").text() == Some("GET");
+        self.answer.set(if opens { Kind::Stream } else { Kind::Other });
+        self.note_era(era);
     }
 
     pub(super) fn release_head(&self, credential: UpstreamCredential) {

@@ -64,7 +64,7 @@ impl From<Reason> for Denial {
 const DISCOVER: &str = "server/discover";
 
 /// What can be said of a call, of which not everything need be known.
-enum Judgement {
+pub(super) enum Judgement {
     Allowed(Permit),
     Denied(Denial),
     Undecided,
@@ -122,7 +122,7 @@ impl PolicySet {
         }
     }
 
-    fn judge(&self, call: &Call<'_>) -> Judgement {
+    pub(super) fn judge(&self, call: &Call<'_>) -> Judgement {
         let mut permit = Permit { reason: Reason::Allowed, rule: None };
         let (mut scope, mut lacking, mut is_undecided) = (Scope::default(), None, false);
         for (place, operation) in call.operations.iter().enumerate() {
@@ -254,7 +254,7 @@ impl Rule {
         is_named || self.names_method(method, operation)
     }
 
-    fn names_method(&self, method: &str, operation: Operation<'_>) -> bool {
+    pub(super) fn names_method(&self, method: &str, operation: Operation<'_>) -> bool {
         // What is not known can't be meant by a pattern. By `server/discover` a client finds out how to speak.
         let only_whole = operation == Operation::Unknown && self.effect == Effect::Allow;
         !method.is_empty()
