@@ -24,6 +24,7 @@ pub async fn start(issuer: &Issuer) -> Result<Server> {
     let port = listener.local_addr()?.port();
     let jwks = json!({"keys": issuer.all_jwks()}).to_string();
     let documents = Documents {
+        list: crate::case::list().into(),
         discovery: json!({"issuer": format!("http://127.0.0.1:{port}"), "jwks_uri": format!("http://127.0.0.1:{port}/jwks")}).to_string().into(),
         jwks: jwks.clone().into(),
     };
@@ -44,6 +45,7 @@ pub async fn start(issuer: &Issuer) -> Result<Server> {
 
 #[derive(Clone)]
 struct Documents {
+    list: Bytes,
     discovery: Bytes,
     jwks: Bytes,
 }
@@ -58,6 +60,9 @@ async fn answer(
     let body = match request.uri().path() {
         "/.well-known/openid-configuration" => documents.discovery,
         "/jwks" => documents.jwks,
+        _ if request.headers().get("mcp-method").is_some_and(|method| method == "tools/list") => {
+            documents.list
+        }
         _ => Bytes::from_static(
             br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"done"}]}}"#,
         ),

@@ -4,8 +4,8 @@
 //! the gate's exits, head and body. A body that ends with trailers never shows its end in the body's
 //! callback, so trailers end it too; MCP has none, and what stands in them would reach the upstream.
 
-use super::host;
 use super::root::Worker;
+use super::{answer, host};
 use crate::audit::Written;
 use crate::callout::StreamId;
 use crate::gate::{Answer, Cors, Exit, Lists, Request};
@@ -279,22 +279,11 @@ impl StreamCore {
                 // The record tells of no good answer.
                 let failed = status.filter(|status| *status >= 400 && host::is_of_the_upstream());
                 if let Some(request) = request.take() {
-                    // How old the token is counts.
-                    worker.shared.set_now(host::now());
-                    if let Some(answer) =
-                        (failed == Some(401)).then(|| request.refused_by_upstream()).flatten()
-                    {
-                        self.answer(worker, &mut state, &request, &answer);
-                        return;
-                    }
-                    // What is no success holds no list.
-                    if !is_complete && status.is_none_or(|status| status < 300) {
-                        match lists_of(&request) {
-                            Ok(found) => *lists = found,
-                            Err(reason) => {
-                                self.refuse(worker, &mut state, &request, reason);
-                                return;
-                            }
+                    match answer::lists_of(worker, &request, status, failed, is_complete) {
+                        Ok(found) => *lists = found,
+                        Err(answer) => {
+                            self.answer(worker, &mut state, &request, &answer);
+                            return;
                         }
                     }
                 }
@@ -307,7 +296,7 @@ impl StreamCore {
                     host::error("mcp-iap: the host did not remove a header of an answer");
                 }
                 if let Some(cors) = cors
-                    && show_to_page(cors).is_err()
+                    && answer::show_to_page(cors).is_err()
                 {
                     host::error("mcp-iap: the host did not set a header of an answer");
                 }
@@ -324,29 +313,15 @@ impl StreamCore {
         }
     }
 
-    /// A piece of an answer in which lists may be. All of it is taken from the host, and what goes on given back.
+    /// A piece of an answer's body.
     fn list(&self, worker: &Worker, size: usize, is_complete: bool) -> Action {
         let mut state = self.state.borrow_mut();
-        let Phase::Forwarded { written, lists: Some(lists), .. } = &mut state.phase else {
-            return Action::Continue;
-        };
-        worker.shared.set_now(host::now());
-        let goes_on = match host::response_body(size) {
-            Some(piece) => lists.push(piece, is_complete),
-            None => lists.fail(),
-        };
-        if let Some(news) = lists.news() {
-            worker.metrics.count_listed(&news);
-            *written = news.record;
-            give(written);
+        match &mut state.phase {
+            Phase::Forwarded { written, lists: Some(lists), .. } => {
+                answer::filter(worker, lists, written, size, is_complete)
+            }
+            _ => Action::Continue,
         }
-        let has_nothing = size == 0 && goes_on.is_empty();
-        if !has_nothing && host::replace_response_body(size, &goes_on).is_err() {
-            // It is held: nothing goes on, and Envoy's timeout ends it.
-            host::error("mcp-iap: the host did not take an answer's body");
-            return Action::Pause;
-        }
-        if lists.is_held() { Action::Pause } else { Action::Continue }
     }
 
     /// The one place where a request ends: it is counted, and recorded where it was not decided.
@@ -372,25 +347,6 @@ impl StreamCore {
     }
 }
 
-/// What filters the lists of an answer whose head is here; none where there are none.
-fn lists_of(request: &Request) -> Result<Option<Box<Lists>>, Reason> {
-    if !request.has_lists() {
-        return Ok(None);
-    }
-    let lists = Lists::of(request, &host::response_head().ok_or(Reason::Internal)?)?;
-    // It will have another length.
-    host::remove_response_header("content-length").map_err(|_| Reason::Internal)?;
-    Ok(Some(Box::new(lists)))
-}
-
-/// An upstream's answer, to be read by a page: what the upstream said of that itself is replaced.
-fn show_to_page(cors: &Cors) -> Result<(), host::Status> {
-    for (name, value) in cors.headers() {
-        host::set_response_header(name, &value)?;
-    }
-    host::add_response_header(Cors::VARY.0, Cors::VARY.1)
-}
-
 /// What is not for the upstream goes, whatever comes in its place.
 fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
     request.withheld_headers().all(|name| host::remove_header(name).is_ok())
@@ -398,7 +354,7 @@ fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
 }
 
 /// Gives a record to the access log, in the place of what it had.
-fn give(written: &Written) {
+pub(super) fn give(written: &Written) {
     if host::set_audit_record(written.json()).is_err() {
         host::error("mcp-iap: the host did not take an audit record");
     }

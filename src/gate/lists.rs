@@ -10,10 +10,57 @@ use super::resource::ResourceSettings;
 use crate::audit::{Record, Written};
 use crate::head::{Head, One};
 use crate::identity::Caller;
-use crate::mcp::{Arguments, Entry, Era, Events, Operation, Verdict, filter};
+use crate::mcp::headers::METHOD;
+use crate::mcp::{Arguments, Entry, Era, Events, Operation, Verdict, filter, is_list};
 use crate::policy::Call;
 use crate::reason::Reason;
 use std::rc::Rc;
+
+/// What may be in the answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// It is not known yet what is asked for.
+    Unknown,
+    /// A list.
+    List,
+    /// Whatever the server sends by itself, and what it answered before.
+    Stream,
+    Other,
+}
+
+impl Answered {
+    /// A message of this method.
+    pub(super) fn to(method: &str) -> Self {
+        if is_list(method) { Self::List } else { Self::Other }
+    }
+}
+
+impl Request {
+    /// Whether lists may be in its answer, which are filtered as they pass.
+    #[must_use]
+    pub fn has_lists(&self) -> bool {
+        matches!(self.answer.get(), Answered::List | Answered::Stream)
+    }
+
+    /// Whether a coding of its answer would hide a list. Where the head goes on before its body, only what it
+    /// announces tells.
+    pub(super) fn may_have_lists(&self) -> bool {
+        let announced = || self.head.one(METHOD).text().is_none_or(is_list);
+        let goes_early = !self.settings.allow_on_headers_stop_iteration;
+        self.has_lists() || (goes_early && self.answer.get() == Answered::Unknown && announced())
+    }
+
+    /// It has no message: it opens a stream, or ends a session.
+    pub(super) fn note_stream(&self, era: Era) {
+        let opens = self.head.one(":method").text() == Some("GET");
+        self.answer.set(if opens { Answered::Stream } else { Answered::Other });
+        self.note_era(era);
+    }
+
+    fn is_stream(&self) -> bool {
+        self.answer.get() == Answered::Stream
+    }
+}
 
 /// How much of an answer the host may hold, in bytes: no more than the smallest buffer that Envoy's documentation advises.
 const HELD: usize = 32_000;

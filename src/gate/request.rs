@@ -6,6 +6,7 @@ use super::exchange::{Exchange, Used};
 use super::issuer::{IssuerSettings, Keys};
 use super::judges::Judges;
 use super::keys::KeyStore;
+use super::lists::Answered;
 use super::random::Random;
 use super::refusal::Answer;
 use super::resource::{self, ResourceSettings};
@@ -18,8 +19,7 @@ use crate::callout::{Callouts, StreamId};
 use crate::head::Head;
 use crate::identity::Caller;
 use crate::jose::{HostCrypto, KeySet, Sender, Unproven};
-use crate::mcp::headers::METHOD;
-use crate::mcp::{Arguments, Era, Message, Operation, is_list};
+use crate::mcp::{Arguments, Era, Message, Operation};
 use crate::policy::{Call, Denial, Permit};
 use crate::reason::Reason;
 use crate::time::{Timestamp, UnixTime};
@@ -105,7 +105,7 @@ pub struct Request {
     message_id: RefCell<Option<String>>,
     era: Cell<Option<Era>>,
     used: Cell<Option<Used>>,
-    answer: Cell<Kind>,
+    pub(super) answer: Cell<Answered>,
     /// The page that asks, where it is one and may.
     pub cors: Option<Cors>,
     origin: Result<(), Reason>,
@@ -116,18 +116,6 @@ enum Body {
     Arriving,
     Complete(Box<dyn FnOnce() -> Result<Vec<u8>, Reason>>),
     Taken,
-}
-
-/// What may be in the answer to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// It is not known yet what is asked for.
-    Unknown,
-    /// A list.
-    List,
-    /// Whatever the server sends by itself, and what it answered before.
-    Stream,
-    Other,
 }
 
 /// How a request leaves the gate.
@@ -193,7 +181,7 @@ impl Request {
             message_id: RefCell::new(None),
             era: Cell::new(None),
             used: Cell::new(None),
-            answer: Cell::new(Kind::Unknown),
+            answer: Cell::new(Answered::Unknown),
         }
     }
 
@@ -291,24 +279,6 @@ impl Request {
         Some(Answer::refuse_late(self, Reason::UpstreamRefusedCredential))
     }
 
-    /// Whether lists may be in its answer, which are filtered as they pass.
-    #[must_use]
-    pub fn has_lists(&self) -> bool {
-        matches!(self.answer.get(), Kind::List | Kind::Stream)
-    }
-
-    /// Whether a coding of its answer would hide a list. Where the head goes on before its body, only what it
-    /// announces tells.
-    pub(super) fn may_have_lists(&self) -> bool {
-        let announced = || self.head.one(METHOD).text().is_none_or(is_list);
-        let goes_early = !self.settings.allow_on_headers_stop_iteration;
-        self.has_lists() || (goes_early && self.answer.get() == Kind::Unknown && announced())
-    }
-
-    pub(super) fn is_stream(&self) -> bool {
-        self.answer.get() == Kind::Stream
-    }
-
     pub(super) fn note_used(&self, used: Used) {
         self.used.set(Some(used));
     }
@@ -365,7 +335,7 @@ impl Request {
 
     pub(super) fn note_message(&self, message: &Message<'_>) {
         self.message_id.replace(message.id.map(str::to_owned));
-        self.answer.set(if is_list(&message.method) { Kind::List } else { Kind::Other });
+        self.answer.set(Answered::to(&message.method));
         let first = message.operations().ok().and_then(|operations| operations.first().copied());
         self.note(|record| {
             record.note_method(&message.method);
@@ -384,13 +354,6 @@ impl Request {
     pub(super) fn note_era(&self, era: Era) {
         self.era.set(Some(era));
         self.note(|record| record.note_era(era));
-    }
-
-    /// It has no message: it opens a stream, or ends a session.
-    pub(super) fn note_stream(&self, era: Era) {
-        let opens = self.head.one(":method").text() == Some("GET");
-        self.answer.set(if opens { Kind::Stream } else { Kind::Other });
-        self.note_era(era);
     }
 
     pub(super) fn release_head(&self, credential: UpstreamCredential) {
