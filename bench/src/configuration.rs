@@ -122,10 +122,7 @@ fn document(case: &Case, server: &Server) -> String {
             "  - {{ id: r{number}, allow: {{ tools: [get_{number}, list_{number}_*] }}, to: {{ groups: [g{number}] }} }}"
         );
     }
-    let _ = writeln!(
-        out,
-        "  - {{ id: dev-reads, allow: {{ tools: [read_*] }}, to: {{ groups: [dev] }} }}"
-    );
+    let _ = writeln!(out, "  - {{ id: dev-reads, allow: {{ tools: [read_*] }}, to: {{ groups: [dev] }} }}");
     let _ = writeln!(
         out,
         "  - {{ id: dev, allow: {{ tools: [{TOOL}] }}, to: {{ groups: [dev] }}, arguments: {{ priority: {{ in: [low, high] }} }} }}"
