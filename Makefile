@@ -20,7 +20,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro
+.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro test-lists
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -88,6 +88,12 @@ test-keys: $(WASM) deps-envoy ## the life of keys: natively, with a provider tha
 	@scripts/deps.sh node
 	@cargo test --quiet --test keys
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- keys:: provider:: --test-threads 2
+
+test-lists: $(WASM) deps-demo ## what callers see of lists: natively, with answers that are broken or hostile, and with a real MCP server
+	@cargo test --quiet --lib mcp::list:: && cargo test --quiet --lib mcp::events::
+	@cargo test --quiet --test lists
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- lists::
+	@$(DEPS)/venv/bin/python conformance/lists.py --envoy "$(ENVOY)"
 
 test-exchange: $(WASM) deps-envoy ## tokens for the upstream: natively, with a real provider, and with an endpoint that misbehaves
 	@scripts/deps.sh node

@@ -19,10 +19,11 @@ CALLER = "dana"  # a client of the demo's provider
 REFUSAL = "nothing is erased here; ask the operators"
 RULES = f"""\
   - id: callers-use
-    allow: {{ tools: [greet, count] }}
+    allow: {{ tools: [greet, count, erase] }}
     to: {{ subjects: [{CALLER}] }}
   - id: nobody-erases
     deny: {{ tools: [erase] }}
+    arguments: {{ name: {{ present: true }} }}   # so that it is listed: its arguments decide
     message: {REFUSAL}
 """
 SERVERS = ("dual", "legacy")

@@ -36,14 +36,14 @@ class Ports(NamedTuple):
 class Stack(Processes):
     """A context manager: inside it all is ready, and logs go to `out`."""
 
-    def __init__(self, envoy, wasm, ports, out):
+    def __init__(self, envoy, wasm, ports, out, rules=RULES):
         super().__init__(out)
         self.ports = ports
         self.access_log = out / "envoy-access.jsonl"
         self.provider = provider_command()
         self.envoy = envoy_command(envoy, out / "envoy.yaml")
         gate = Gate(port=ports.gate, admin=ports.admin, server=ports.server, provider=ports.provider)
-        write_bootstrap(out / "envoy.yaml", gate, wasm, RULES)
+        write_bootstrap(out / "envoy.yaml", gate, wasm, rules)
 
     def __enter__(self):
         ports = self.ports
@@ -64,6 +64,6 @@ class Stack(Processes):
             raise
         return self
 
-    def token(self):
+    def token(self, caller=CALLER):
         """A new access token of the caller."""
-        return token(self.ports.provider, CALLER)
+        return token(self.ports.provider, caller)

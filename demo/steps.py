@@ -69,10 +69,9 @@ async def session(report, name, era, algorithm, evidence, use, resource=RESOURCE
 
 
 async def dana(report, user, era, evidence):
-    with report.step(f"dana: list tools, {era}", "5 tools listed, unfiltered") as row:
-        row.audit = allowed("dana", method="tools/list")
-        listed = {tool.name for tool in (await user.client.list_tools()).tools}
-        row.saw(f"{len(listed)} tools listed, unfiltered")
+    with report.step(f"dana: list tools, {era}", "3 of 5 tools, all that read") as row:
+        row.audit = allowed("dana", method="tools/list", listed={"shown": 3, "hidden": 2})
+        row.saw(await tools_listed(user, READS, "3 of 5 tools, all that read"))
 
     with report.step(f"dana: get_deployment, {era}", "web/shop: 2 replicas") as row:
         row.audit = allowed("dana", tool="get_deployment", rule="dev-reads")
@@ -85,6 +84,12 @@ async def dana(report, user, era, evidence):
     with report.step(f"dana: delete_namespace, {era}", "403", "no_rule_allows") as row:
         error = await refused_call(row, user, "delete_namespace", name=evidence.marker())
         row.saw(user.last_status(), (error.data or {}).get("reason", "-"))
+
+
+async def tools_listed(user, expected, words):
+    """The words, if these are the tools that the user is shown; else the tools."""
+    names = {tool.name for tool in (await user.client.list_tools()).tools}
+    return words if names == expected else ", ".join(sorted(names))
 
 
 async def watch_rollout(row, user):
@@ -104,6 +109,10 @@ async def watch_rollout(row, user):
 
 
 async def sam(report, user, era, evidence):
+    with report.step("sam: list tools", "4 of 5 tools, one to scale") as row:
+        row.audit = allowed("sam", method="tools/list", listed={"shown": 4, "hidden": 1})
+        row.saw(await tools_listed(user, READS | {"scale_deployment"}, "4 of 5 tools, one to scale"))
+
     with report.step("sam: scale to 3 replicas", "web/shop: 3 replicas") as row:
         row.audit = allowed("sam", tool="scale_deployment", rule="sre-scales")
         row.saw(await user.call("scale_deployment", namespace="web", name="shop", replicas=3))

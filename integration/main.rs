@@ -21,6 +21,7 @@ mod introspection;
 mod jose;
 mod keys;
 mod kube;
+mod lists;
 mod loading;
 mod policy;
 mod provider;

@@ -199,6 +199,11 @@ reasons! {
     /// The upstream answered 401 to the token that was issued for it.
     UpstreamRefusedCredential = "upstream_refused_credential",
 
+    /// The answer to a request for a list can't be read for certain, so that nothing can be taken from it.
+    ListUnreadable = "list_unreadable",
+    /// The answer to a request for a list, or an event of a stream that may hold one, is larger than the limit.
+    ListTooLarge = "list_too_large",
+
     /// The client went away before a decision.
     ClientGone = "client_gone",
     /// Envoy ended the request before a decision: a time or a size of its own was passed.

@@ -22,6 +22,7 @@ const HOST: &[&str] = &[
     "env.proxy_remove_header_map_value",
     "env.proxy_replace_header_map_value",
     "env.proxy_send_local_response",
+    "env.proxy_set_buffer_bytes",
     "env.proxy_set_effective_context",
     "env.proxy_set_property",
     "env.proxy_set_shared_data",

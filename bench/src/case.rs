@@ -65,6 +65,8 @@ pub struct Case {
     /// The group of the callers: `dev` may call.
     pub group: &'static str,
     pub status: u16,
+    /// Whether tools are listed instead of one being called: 100, of which the callers may use every second.
+    pub lists: bool,
     pub variants: &'static [Variant],
 }
 
@@ -79,6 +81,7 @@ const USUAL: Case = Case {
     http2: false,
     group: "dev",
     status: 200,
+    lists: false,
     variants: ALL,
 };
 
@@ -86,7 +89,7 @@ const COLD: Case = Case { tokens: 256, cache: false, variants: &[McpIap, Native]
 const LARGE: Case = Case { variants: &[NoFilter, Buffer, McpIap, Native, ExtAuthz], ..USUAL };
 
 /// All of them.
-pub const CASES: [Case; 16] = [
+pub const CASES: [Case; 17] = [
     Case { name: "656 B, one token", ..USUAL },
     Case {
         name: "HTTP/2",
@@ -122,11 +125,20 @@ pub const CASES: [Case; 16] = [
         variants: &[McpIap, Native],
         ..USUAL
     },
+    // The others pass all of it on: none of them filters.
+    Case {
+        name: "tools/list, 100 tools of which mcp-iap hides 50",
+        lists: true,
+        variants: &[NoFilter, EmptyWasm, McpIap, Native, NativeCached],
+        ..USUAL
+    },
 ];
 
 /// The requests of a case: all alike but for the token.
 pub struct Requests {
-    pub tool: &'static str,
+    pub method: &'static str,
+    /// `None` where none is called.
+    pub tool: Option<&'static str>,
     pub body: Bytes,
     /// `Authorization` of each.
     pub authorization: Vec<String>,
@@ -141,7 +153,8 @@ impl Case {
         let token =
             |number| format!("Bearer {}", issuer.by(self.algorithm, &claims(self.group, port, number)));
         Requests {
-            tool: TOOL,
+            method: if self.lists { "tools/list" } else { "tools/call" },
+            tool: (!self.lists).then_some(TOOL),
             body: self.body().to_string().into(),
             authorization: (0..self.tokens).map(token).collect(),
         }
@@ -149,6 +162,11 @@ impl Case {
 
     /// A call of the size of the case.
     fn body(&self) -> Value {
+        if self.lists {
+            return json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {}}}});
+        }
         let call = |detail: Value| {
             json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": TOOL,
                 "arguments": {"repository": "web/shop", "priority": "low", "detail": detail},
@@ -164,6 +182,23 @@ impl Case {
         let size = one.to_string().len() + 1;
         call(json!(vec![one; room / size]))
     }
+}
+
+/// What is listed: tools of about 500 bytes each.
+pub fn list() -> String {
+    let tool = |number: usize| {
+        let name = if number.is_multiple_of(2) { "read" } else { "drop" };
+        json!({"name": format!("{name}_{number}"), "title": "A tool", "description": "x".repeat(220),
+            "inputSchema": {"type": "object", "required": ["namespace", "name"], "properties": {
+                "namespace": {"type": "string", "description": "Where it is"},
+                "name": {"type": "string", "description": "What it is called"},
+                "limit": {"type": "integer", "minimum": 1}}},
+            "annotations": {"readOnlyHint": true}})
+    };
+    let tools: Vec<Value> = (0..100).map(tool).collect();
+    json!({"jsonrpc": "2.0", "id": 1, "result": {"resultType": "complete", "tools": tools,
+        "ttlMs": 60000, "cacheScope": "public"}})
+    .to_string()
 }
 
 /// Claims that make a token of about 1 KiB.

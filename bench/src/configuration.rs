@@ -13,6 +13,7 @@ const EMPTY: &str = include_str!("../variants/empty-wasm.yaml");
 const MCP_IAP: &str = include_str!("../variants/mcp-iap.yaml");
 const NATIVE: &str = include_str!("../variants/native.yaml");
 const NATIVE_POLICY: &str = include_str!("../variants/native-policy.yaml");
+const NATIVE_LISTS: &str = include_str!("../variants/native-lists.yaml");
 const EXT_AUTHZ: &str = include_str!("../variants/ext-authz.yaml");
 
 /// The record of mcp-iap, as `mcp-iap render` writes it.
@@ -115,12 +116,13 @@ pub fn document(case: &Case, server: &Server) -> String {
         case.algorithm,
         if case.cache { 10_000 } else { 0 },
     );
-    for number in 1..case.rules {
+    for number in 2..case.rules {
         let _ = writeln!(
             out,
             "  - {{ id: r{number}, allow: {{ tools: [get_{number}, list_{number}_*] }}, to: {{ groups: [g{number}] }} }}"
         );
     }
+    let _ = writeln!(out, "  - {{ id: dev-reads, allow: {{ tools: [read_*] }}, to: {{ groups: [dev] }} }}");
     let _ = writeln!(
         out,
         "  - {{ id: dev, allow: {{ tools: [{TOOL}] }}, to: {{ groups: [dev] }}, arguments: {{ priority: {{ in: [low, high] }} }} }}"
@@ -136,6 +138,9 @@ fn policies(case: &Case) -> String {
         let id = format!("r{number:05}");
         let tool = format!("prefix: get_{number}_");
         out += &fill(NATIVE_POLICY, &[("id", &id), ("match", &tool), ("group", &format!("g{number}"))]);
+    }
+    if case.lists {
+        return out + NATIVE_LISTS;
     }
     out + &fill(NATIVE_POLICY, &[("id", "z"), ("match", &format!("exact: {TOOL}")), ("group", "dev")])
 }

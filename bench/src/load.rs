@@ -34,9 +34,9 @@ impl Sender {
         Ok(Self::Http1(sender))
     }
 
-    /// Sends one request and reads the whole answer, which must have the status of the case. A connection
+    /// Sends one request and reads the whole answer, which must have the status of the case; its size. A connection
     /// that Envoy closed behind a refusal is opened anew, at the cost of who closes.
-    async fn send(&mut self, case: &Case, port: u16, request: Request<Full<Bytes>>) -> Result<()> {
+    async fn send(&mut self, case: &Case, port: u16, request: Request<Full<Bytes>>) -> Result<usize> {
         if matches!(self, Self::Http1(sender) if sender.is_closed()) {
             *self = Self::connect(case, port).await?;
         }
@@ -48,15 +48,17 @@ impl Sender {
             Self::Http2(sender) => sender.send_request(request).await?,
         };
         let status = response.status().as_u16();
-        let mut text = Vec::new();
+        let (mut text, mut size) = (Vec::new(), 0);
         while let Some(frame) = response.body_mut().frame().await {
-            if let (Some(data), true) = (frame?.data_ref(), status != case.status) {
+            let frame = frame?;
+            size += frame.data_ref().map_or(0, Bytes::len);
+            if let (Some(data), true) = (frame.data_ref(), status != case.status) {
                 text.extend_from_slice(data);
             }
         }
         let text = String::from_utf8_lossy(&text);
         ensure!(status == case.status, "{status} instead of {}: {text}", case.status);
-        Ok(())
+        Ok(size)
     }
 }
 
@@ -65,19 +67,21 @@ fn request(case: &Case, requests: &Requests, number: usize) -> Result<Request<Fu
     if !case.http2 {
         request = request.header("host", "127.0.0.1");
     }
+    if let Some(tool) = requests.tool {
+        request = request.header("mcp-name", tool);
+    }
     request
         .header("authorization", &requests.authorization[number % requests.authorization.len()])
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")
         .header("mcp-protocol-version", "2026-07-28")
-        .header("mcp-method", "tools/call")
-        .header("mcp-name", requests.tool)
+        .header("mcp-method", requests.method)
         .body(Full::new(requests.body.clone()))
         .context("a request")
 }
 
-/// Sends each token once, after the first answer is as it must be.
-pub async fn warm(case: &Case, port: u16, requests: &Requests) -> Result<()> {
+/// Sends each token once, after the first answer is as it must be. The size of the last.
+pub async fn warm(case: &Case, port: u16, requests: &Requests) -> Result<usize> {
     let mut sender = Sender::connect(case, port).await?;
     let start = Instant::now();
     // The keys may still be on their way.
@@ -87,10 +91,11 @@ pub async fn warm(case: &Case, port: u16, requests: &Requests) -> Result<()> {
         sender = Sender::connect(case, port).await?;
     }
     let again = requests.authorization.len().max(500);
+    let mut size = 0;
     for number in 0..again {
-        sender.send(case, port, request(case, requests, number)?).await?;
+        size = sender.send(case, port, request(case, requests, number)?).await?;
     }
-    Ok(())
+    Ok(size)
 }
 
 /// How long each request took, in ns.

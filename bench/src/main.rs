@@ -113,8 +113,13 @@ async fn measure(case: &Case, options: &Options, issuer: &issuer::Issuer) -> Res
     let envoy = envoy::Envoy::start(case, variants, options, &server).await?;
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); variants.len()];
     // What is warm in service is warm here: keys are there, each token was seen once.
-    for (_, port) in &envoy.variants {
-        load::warm(case, *port, &requests).await?;
+    let half = case::list().len() * 3 / 4;
+    for (variant, port) in &envoy.variants {
+        let size = load::warm(case, *port, &requests).await?;
+        let hides = matches!(variant, Variant::McpIap | Variant::Baseline);
+        if case.lists && hides != (size < half) {
+            bail!("{}: a list of {size} bytes", variant.name());
+        }
     }
     for round in 0..options.rounds {
         for (index, (variant, port)) in envoy.variants.iter().enumerate() {

@@ -36,7 +36,11 @@ pub async fn start(issuer: &Issuer) -> Result<Server> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();
     let server = Server::of(issuer, port);
-    let documents = Documents { discovery: server.discovery().into(), jwks: server.jwks.clone().into() };
+    let documents = Documents {
+        list: crate::case::list().into(),
+        discovery: server.discovery().into(),
+        jwks: server.jwks.clone().into(),
+    };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);
@@ -54,6 +58,7 @@ pub async fn start(issuer: &Issuer) -> Result<Server> {
 
 #[derive(Clone)]
 struct Documents {
+    list: Bytes,
     discovery: Bytes,
     jwks: Bytes,
 }
@@ -68,6 +73,9 @@ async fn answer(
     let body = match request.uri().path() {
         "/.well-known/openid-configuration" => documents.discovery,
         "/jwks" => documents.jwks,
+        _ if request.headers().get("mcp-method").is_some_and(|method| method == "tools/list") => {
+            documents.list
+        }
         _ => Bytes::from_static(
             br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"done"}]}}"#,
         ),

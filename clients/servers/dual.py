@@ -43,8 +43,14 @@ async def count(to: int, ctx: Context) -> str:
 
 @server.tool()
 def erase(name: str) -> str:
-    """Erase somebody; no caller may."""
+    """Erase somebody; no caller may, with any name."""
     return f"{name} is erased"
+
+
+@server.tool()
+def forget() -> str:
+    """Forget everybody; no rule is about it, and nobody sees it."""
+    return "everybody is forgotten"
 
 
 class Witness:

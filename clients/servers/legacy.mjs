@@ -18,6 +18,8 @@ function newServer() {
   const server = new McpServer({ name: 'clients-legacy', version: '1' });
   const named = { name: z.string() };
   server.registerTool('greet', { inputSchema: named }, ({ name }) => text(`hello, ${name}`));
+  // No rule is about it, and nobody sees it.
+  server.registerTool('forget', {}, () => text('everybody is forgotten'));
   server.registerTool('erase', { inputSchema: named }, ({ name }) => text(`${name} is erased`));
   server.registerTool('count', { inputSchema: { to: z.number().int() } }, async ({ to }, call) => {
     const progressToken = call._meta?.progressToken;

@@ -101,6 +101,8 @@ pub struct Record {
     /// The token that the upstream gets, or why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     exchange: Option<ExchangeRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listed: Option<ListedRecord>,
     /// The status with which the upstream refused, or answered too early; absent where it did neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
@@ -164,6 +166,13 @@ struct ShadowRecord {
     rule: Option<String>,
 }
 
+/// Entries of the lists in an answer.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct ListedRecord {
+    shown: usize,
+    hidden: usize,
+}
+
 struct Groups<'a>(&'a [String]);
 
 impl Serialize for Groups<'_> {
@@ -208,6 +217,7 @@ impl Record {
             arguments: Vec::new(),
             shadow: None,
             exchange: None,
+            listed: None,
             upstream_status: None,
         }
     }
@@ -225,6 +235,21 @@ impl Record {
     /// Notes who calls.
     pub fn note_caller(&mut self, caller: Rc<Caller>) {
         self.caller = Some(caller);
+    }
+
+    /// Who calls, where that is known.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Rc<Caller>> {
+        self.caller.as_ref()
+    }
+
+    /// Notes the entries of one more list: how many the caller sees, and how many he does not.
+    pub fn note_listed(&mut self, shown: usize, hidden: usize) {
+        let so_far = self.listed.unwrap_or_default();
+        self.listed = Some(ListedRecord {
+            shown: so_far.shown.saturating_add(shown),
+            hidden: so_far.hidden.saturating_add(hidden),
+        });
     }
 
     /// Notes the JSON-RPC method.

@@ -552,11 +552,14 @@ pub struct Limits {
     /// How many verified tokens each worker remembers, so that their signatures are verified once: at most
     /// 100000, none for 0. Default: 10000, within 5 MiB.
     pub cached_tokens: usize,
+    /// The largest answer to a request for a list (`tools/list` and the like), in bytes, and the largest event of such
+    /// an answer or of a GET stream; in the place of a larger one comes an error. Default: 4000000.
+    pub list_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body_bytes: 1_000_000, cached_tokens: 10_000 }
+        Self { body_bytes: 1_000_000, cached_tokens: 10_000, list_bytes: 4_000_000 }
     }
 }
 

@@ -28,6 +28,13 @@ mod host {
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
+        pub(super) fn proxy_set_buffer_bytes(
+            kind: u32,
+            start: usize,
+            length: usize,
+            data: *const u8,
+            size: usize,
+        ) -> u32;
         pub(super) fn proxy_get_header_map_pairs(kind: u32, data: *mut *mut u8, size: *mut usize) -> u32;
         pub(super) fn proxy_get_header_map_value(
             kind: u32,
@@ -173,6 +180,12 @@ pub(super) fn set_tick_period(milliseconds: u32) -> Result<(), Status> {
 pub(super) fn buffer(kind: u32, max: usize) -> Result<Vec<u8>, Status> {
     // SAFETY: places for pointer and length.
     owned(|data, size| unsafe { host::proxy_get_buffer_bytes(kind, 0, max, data, size) })
+}
+
+/// Puts `bytes` in the place of all `length` bytes.
+pub(super) fn replace_buffer(kind: u32, length: usize, bytes: &[u8]) -> Result<(), Status> {
+    // SAFETY: a live slice.
+    ok(unsafe { host::proxy_set_buffer_bytes(kind, 0, length, bytes.as_ptr(), bytes.len()) })
 }
 
 pub(super) fn header_map(kind: u32) -> Result<Vec<u8>, Status> {

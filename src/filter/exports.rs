@@ -99,11 +99,22 @@ extern "C" fn proxy_on_request_trailers(id: u32, _count: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_headers(id: u32, _count: u32, _end_of_stream: u32) -> u32 {
+extern "C" fn proxy_on_response_headers(id: u32, _count: u32, end_of_stream: u32) -> u32 {
     if let Some(stream) = stream(id) {
-        stream.response_head();
+        stream.response_head(end_of_stream != 0);
     }
     0
+}
+
+/// The host calls it for each piece of every answer; few have anything to be done.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_body(id: u32, size: usize, end_of_stream: u32) -> u32 {
+    act(id, |stream| stream.response_body(size, end_of_stream != 0))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_trailers(id: u32, _count: u32) -> u32 {
+    act(id, |stream| stream.response_trailers())
 }
 
 #[unsafe(no_mangle)]

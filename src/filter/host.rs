@@ -19,6 +19,7 @@ const REQUEST_HEADERS: u32 = 0;
 const RESPONSE_HEADERS: u32 = 2;
 const CALLOUT_HEADERS: u32 = 6;
 const REQUEST_BODY: u32 = 0;
+const RESPONSE_BODY: u32 = 1;
 const CALLOUT_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const HTTP_REQUEST: u32 = 0;
@@ -80,6 +81,25 @@ pub(super) fn request_body(size: usize) -> Option<Vec<u8>> {
     }
     let body = abi::buffer(REQUEST_BODY, size).ok()?;
     (body.len() == size).then_some(body)
+}
+
+/// The head of the answer; `None` where it can't be read.
+pub(super) fn response_head() -> Option<Head> {
+    Head::from_abi(abi::header_map(RESPONSE_HEADERS).ok()?)
+}
+
+/// What the host holds of the answer's body, `size` bytes.
+pub(super) fn response_body(size: usize) -> Option<Vec<u8>> {
+    if size == 0 {
+        return Some(Vec::new());
+    }
+    let body = abi::buffer(RESPONSE_BODY, size).ok()?;
+    (body.len() == size).then_some(body)
+}
+
+/// Puts this in the place of the `size` bytes that the host holds of the answer's body.
+pub(super) fn replace_response_body(size: usize, body: &[u8]) -> Result<(), Status> {
+    abi::replace_buffer(RESPONSE_BODY, size, body)
 }
 
 /// Sets or removes `Authorization` of the request.

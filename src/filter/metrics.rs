@@ -2,7 +2,7 @@
 //! list: reason codes, kinds of failures, and the configuration's issuers.
 
 use super::host;
-use crate::gate::{Difference, Shared, VerifiedBy};
+use crate::gate::{Difference, News, Shared, VerifiedBy};
 use crate::reason::Reason;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ enum Name {
     KeyAge(String),
     TokenExchanges(&'static str),
     Shadow(Difference),
+    ListEntries(&'static str),
 }
 
 /// The metrics that were defined, with the host's number for each.
@@ -28,6 +29,15 @@ impl Metrics {
     /// Counts a request that ended for `reason`.
     pub(super) fn count_request(&self, outcome: &'static str, reason: Reason) {
         self.add(Name::Requests(outcome, reason), 1);
+    }
+
+    /// Counts entries of lists: those that callers see, and those that they do not.
+    pub(super) fn count_listed(&self, news: &News) {
+        for (result, count) in [("shown", news.shown), ("hidden", news.hidden)] {
+            if count > 0 {
+                self.add(Name::ListEntries(result), u64::try_from(count).unwrap_or(u64::MAX));
+            }
+        }
     }
 
     /// Counts who verified signatures since the last call.
@@ -104,6 +114,9 @@ impl Name {
             }
             Self::Shadow(difference) => {
                 host::define_counter(&format!("mcp_iap_shadow.difference.{}", difference.name()))
+            }
+            Self::ListEntries(result) => {
+                host::define_counter(&format!("mcp_iap_list_entries.result.{result}"))
             }
             Self::KeyAge(issuer) => host::define_gauge(&format!("mcp_iap_key_age_seconds.issuer.{issuer}")),
         }

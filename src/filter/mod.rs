@@ -4,6 +4,7 @@
 //! [`host`] alone speaks to the host. Nothing is decided here.
 
 mod abi;
+mod answer;
 mod exports;
 mod host;
 mod metrics;

@@ -4,11 +4,11 @@
 //! the gate's exits, head and body. A body that ends with trailers never shows its end in the body's
 //! callback, so trailers end it too; MCP has none, and what stands in them would reach the upstream.
 
-use super::host;
 use super::root::Worker;
+use super::{answer, host};
 use crate::audit::Written;
 use crate::callout::StreamId;
-use crate::gate::{Answer, Cors, Exit, Request};
+use crate::gate::{Answer, Cors, Exit, Lists, Request};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
 use std::cell::RefCell;
@@ -53,12 +53,13 @@ enum Phase {
     #[default]
     New,
     Deciding(Rc<Request>, Pin<Box<dyn Future<Output = Exit>>>),
-    /// Left the gate; of the request only its record is kept, and where a token was issued for it, the request
-    /// until the upstream has answered.
+    /// Left the gate; of the request only its record is kept, and until the upstream has answered the request
+    /// itself, where a token was issued for it or lists may be in the answer.
     Forwarded {
         written: Written,
         cors: Option<Cors>,
-        issued: Option<Rc<Request>>,
+        request: Option<Rc<Request>>,
+        lists: Option<Box<Lists>>,
     },
     Answered(Written),
 }
@@ -85,11 +86,21 @@ impl StreamCore {
         self.worker.as_ref().map_or(Action::Pause, |worker| self.complete(worker, refuse))
     }
 
-    /// The head of the answer.
-    pub(super) fn response_head(&self) {
+    /// The head of the answer, and whether that is all.
+    pub(super) fn response_head(&self, is_complete: bool) {
         if let Some(worker) = &self.worker {
-            self.response(worker);
+            self.response(worker, is_complete);
         }
+    }
+
+    /// More of the answer's body, `size` bytes that are with the host, and whether that is all.
+    pub(super) fn response_body(&self, size: usize, is_complete: bool) -> Action {
+        self.worker.as_ref().map_or(Action::Pause, |worker| self.list(worker, size, is_complete))
+    }
+
+    /// The answer's body ended with trailers.
+    pub(super) fn response_trailers(&self) -> Action {
+        self.worker.as_ref().map_or(Action::Pause, |worker| self.list(worker, 0, true))
     }
 
     /// The request has ended, and is about to be logged.
@@ -176,8 +187,9 @@ impl StreamCore {
                 // A head that is gone went without a credential.
                 if state.head_released || set_credential(&request, forward.credential()) {
                     let (written, cors) = (request.note(|record| record.write()), request.cors.clone());
-                    let issued = request.has_issued_token().then(|| Rc::clone(&request));
-                    self.leave(worker, state, Phase::Forwarded { written, cors, issued });
+                    let is_kept = request.has_issued_token() || request.has_lists();
+                    let request = is_kept.then_some(request);
+                    self.leave(worker, state, Phase::Forwarded { written, cors, request, lists: None });
                     Action::Continue
                 } else {
                     self.refuse(worker, state, &request, Reason::Internal)
@@ -258,20 +270,21 @@ impl StreamCore {
     }
 
     /// The upstream's answer, or Envoy's own.
-    fn response(&self, worker: &Worker) {
+    fn response(&self, worker: &Worker, is_complete: bool) {
         let mut state = self.state.borrow_mut();
         let released = state.head_released;
         match &mut state.phase {
-            Phase::Forwarded { written, cors, issued } => {
-                let issued = issued.take();
+            Phase::Forwarded { written, cors, request, lists } => {
+                let status = host::status();
                 // The record tells of no good answer.
-                let failed = host::status().filter(|status| *status >= 400 && host::is_of_the_upstream());
-                if let Some(request) = issued.filter(|_| failed == Some(401)) {
-                    // How old the token is counts.
-                    worker.shared.set_now(host::now());
-                    if let Some(answer) = request.refused_by_upstream() {
-                        self.answer(worker, &mut state, &request, &answer);
-                        return;
+                let failed = status.filter(|status| *status >= 400 && host::is_of_the_upstream());
+                if let Some(request) = request.take() {
+                    match answer::lists_of(worker, &request, status, failed, is_complete) {
+                        Ok(found) => *lists = found,
+                        Err(answer) => {
+                            self.answer(worker, &mut state, &request, &answer);
+                            return;
+                        }
                     }
                 }
                 if let Some(status) = failed {
@@ -283,7 +296,7 @@ impl StreamCore {
                     host::error("mcp-iap: the host did not remove a header of an answer");
                 }
                 if let Some(cors) = cors
-                    && show_to_page(cors).is_err()
+                    && answer::show_to_page(cors).is_err()
                 {
                     host::error("mcp-iap: the host did not set a header of an answer");
                 }
@@ -297,6 +310,17 @@ impl StreamCore {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A piece of an answer's body.
+    fn list(&self, worker: &Worker, size: usize, is_complete: bool) -> Action {
+        let mut state = self.state.borrow_mut();
+        match &mut state.phase {
+            Phase::Forwarded { written, lists: Some(lists), .. } => {
+                answer::filter(worker, lists, written, size, is_complete)
+            }
+            _ => Action::Continue,
         }
     }
 
@@ -323,14 +347,6 @@ impl StreamCore {
     }
 }
 
-/// An upstream's answer, to be read by a page: what the upstream said of that itself is replaced.
-fn show_to_page(cors: &Cors) -> Result<(), host::Status> {
-    for (name, value) in cors.headers() {
-        host::set_response_header(name, &value)?;
-    }
-    host::add_response_header(Cors::VARY.0, Cors::VARY.1)
-}
-
 /// What is not for the upstream goes, whatever comes in its place.
 fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
     request.withheld_headers().all(|name| host::remove_header(name).is_ok())
@@ -338,7 +354,7 @@ fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
 }
 
 /// Gives a record to the access log, in the place of what it had.
-fn give(written: &Written) {
+pub(super) fn give(written: &Written) {
     if host::set_audit_record(written.json()).is_err() {
         host::error("mcp-iap: the host did not take an audit record");
     }

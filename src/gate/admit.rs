@@ -87,7 +87,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         if !body.is_empty() {
             return Err(Reason::UnexpectedBody.into());
         }
-        request.note_era(headers::era_without_message(head)?);
+        request.note_stream(headers::era_without_message(head)?);
         let target = outgoing.target(&Arguments::default())?;
         let call = request.call(caller, "", &[Operation::Open], None);
         let call = Call { target: target.as_deref().map(Target::name), ..call };

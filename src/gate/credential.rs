@@ -100,6 +100,8 @@ impl Request {
         let mesh = self.settings.mesh.as_ref();
         let told = mesh.filter(|mesh| mesh.reads_forwarded() && !mesh.is_trusted(self.sender()));
         let names = ["proxy-authorization"].into_iter().chain(key).chain(told.map(|_| XFCC));
+        // What is filtered must come as it is.
+        let names = names.chain(self.may_have_lists().then_some("accept-encoding"));
         names.filter(|name| self.head.one(name) != One::Absent)
     }
 }

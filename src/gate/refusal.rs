@@ -103,8 +103,7 @@ impl Answer {
                     .filter(|version| is_version && version.len() <= MAX_VERSION),
             },
         };
-        let error = serde_json::to_string(&error).unwrap_or_else(|_| "null".to_owned());
-        let id = id.unwrap_or_else(|| "null".to_owned());
+        let body = body(id.as_deref(), &error);
         let mut headers =
             vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
         let resource = request.resource().ok();
@@ -143,13 +142,23 @@ impl Answer {
                 route::allowed_methods(resource.map(|one| &one.protected), &request.head).to_owned(),
             ));
         }
-        Self {
-            status: wire.status,
-            headers,
-            body: format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#),
-            reason: denial.reason,
-        }
+        Self { status: wire.status, headers, body, reason: denial.reason }
     }
+}
+
+fn body(id: Option<&str>, error: &ErrorObject<'_>) -> String {
+    let error = serde_json::to_string(error).unwrap_or_else(|_| "null".to_owned());
+    let id = id.unwrap_or("null");
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)
+}
+
+/// The error for what is found when the head of the answer has gone on: in the place of a message in it.
+pub(super) fn late_error(id: Option<&str>, era: Option<Era>, reason: Reason, decision: &str) -> String {
+    let wire = wire(reason, era, id.is_some());
+    let data =
+        ErrorData { reason: reason.code(), decision, argument: None, supported: None, requested: None };
+    let code = wire.code.unwrap_or_else(|| i32::from(wire.status));
+    body(id, &ErrorObject { code, message: wire.message, data })
 }
 
 /// What a caller is told for this reason, where no rule says it in words of its own.
@@ -268,6 +277,8 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::TokenNotExchanged => answer(503, "the token endpoint gave the token back"),
         Reason::UpstreamRefusedCredential => answer(503, "the upstream refused the gate's credential"),
 
+        Reason::ListUnreadable => answer(502, "the server's list can't be read"),
+        Reason::ListTooLarge => answer(502, "the server's list is too large"),
         Reason::UpstreamAnsweredEarly => answer(502, "the upstream answered before the call was decided"),
         Reason::FlagMissing => answer(503, "the gate is not set up for bodies"),
         Reason::Overloaded => answer(503, "too many requests are waiting"),

@@ -6,6 +6,7 @@ use super::exchange::{Exchange, Used};
 use super::issuer::{IssuerSettings, Keys};
 use super::judges::Judges;
 use super::keys::KeyStore;
+use super::lists::Answered;
 use super::random::Random;
 use super::refusal::Answer;
 use super::resource::{self, ResourceSettings};
@@ -78,6 +79,11 @@ impl Shared {
         Self { sender, ..self }
     }
 
+    /// Who sends, of the request that the host is at just now.
+    pub(super) fn sender(&self) -> &dyn Sender {
+        &*self.sender
+    }
+
     /// The time as it was set.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -105,6 +111,7 @@ pub struct Request {
     message_id: RefCell<Option<String>>,
     era: Cell<Option<Era>>,
     used: Cell<Option<Used>>,
+    pub(super) answer: Cell<Answered>,
     /// The page that asks, where it is one and may.
     pub cors: Option<Cors>,
     origin: Result<(), Reason>,
@@ -180,6 +187,7 @@ impl Request {
             message_id: RefCell::new(None),
             era: Cell::new(None),
             used: Cell::new(None),
+            answer: Cell::new(Answered::Unknown),
         }
     }
 
@@ -256,6 +264,11 @@ impl Request {
         self.resource.as_deref().map_err(|reason| *reason)
     }
 
+    /// The same, for what outlives the request.
+    pub(super) fn shared_resource(&self) -> Option<Rc<ResourceSettings>> {
+        self.resource.as_ref().ok().map(Rc::clone)
+    }
+
     /// Whether it goes on with a token that was issued for the upstream: then it hears of a 401.
     #[must_use]
     pub fn has_issued_token(&self) -> bool {
@@ -276,7 +289,7 @@ impl Request {
         self.used.set(Some(used));
     }
 
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Rc<Shared> {
         &self.shared
     }
 
@@ -298,7 +311,7 @@ impl Request {
     }
 
     pub(super) fn sender(&self) -> &dyn Sender {
-        &*self.shared.sender
+        self.shared.sender()
     }
 
     /// The request as rules see it, as far as its head tells.
@@ -329,6 +342,7 @@ impl Request {
 
     pub(super) fn note_message(&self, message: &Message<'_>, operations: &[Operation<'_>]) {
         self.message_id.replace(message.id.map(str::to_owned));
+        self.answer.set(Answered::to(&message.method));
         self.note(|record| {
             record.note_method(&message.method);
             record.note_operation(operations.first().copied().unwrap_or(Operation::Open));

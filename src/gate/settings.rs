@@ -36,6 +36,8 @@ pub struct Settings {
     pub mesh: Option<MeshSettings>,
     /// Origins of pages that may call, beside the resource's own.
     pub allowed_origins: Vec<String>,
+    /// Headers that Envoy sets and rules may read, in lower case.
+    pub trusted_headers: Vec<String>,
     /// Paths that pass without a token.
     pub health_paths: Vec<String>,
     /// The arguments whose values stand in records.
@@ -129,6 +131,12 @@ impl Settings {
                     .value(limits.body_bytes),
             );
         }
+        if limits.list_bytes == 0 || limits.list_bytes > MAX_BODY {
+            errors.push(
+                ConfigError::new("limits.list_bytes", "is out of bounds", "use 1 to 67108864")
+                    .value(limits.list_bytes),
+            );
+        }
         if limits.cached_tokens > MAX_TOKENS {
             errors.push(
                 ConfigError::new("limits.cached_tokens", "is out of bounds", "use 0 to 100000")
@@ -153,6 +161,7 @@ impl Settings {
             api_keys: compiled_keys,
             mesh,
             allowed_origins: allowed_origins.clone(),
+            trusted_headers: trusted_headers.clone(),
             health_paths: health_paths.clone(),
             clear_arguments,
             limits: *limits,

@@ -84,6 +84,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// How far the text is read, in bytes.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
     /// Nothing but white space is left.
     ///
     /// # Errors

@@ -160,6 +160,16 @@ impl Subscription<'_> {
     }
 }
 
+/// Whether a request can name this tool or prompt.
+pub(super) fn is_usable_name(text: &str) -> bool {
+    name(Some(text)).is_ok()
+}
+
+/// Whether a request can name this resource.
+pub(super) fn is_usable_uri(text: &str) -> bool {
+    uri(Some(text)).is_ok()
+}
+
 /// A name that every server reads alike: not empty, no control character, no white space at an end.
 fn name(text: Option<&str>) -> Result<&str, Reason> {
     let text = text.ok_or(Reason::InvalidMessage)?;
@@ -174,7 +184,7 @@ fn uri(text: Option<&str>) -> Result<&str, Reason> {
 }
 
 /// Refuses a name that is not one of `read` but may be taken for it.
-fn no_variant(name: &str, read: &[&str]) -> Result<(), Reason> {
+pub(super) fn no_variant(name: &str, read: &[&str]) -> Result<(), Reason> {
     if read.iter().any(|known| same_when_folded(name, known)) {
         return Err(Reason::KeyVariant);
     }
@@ -309,14 +319,14 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn string<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, Reason> {
+pub(super) fn string<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, Reason> {
     if reader.kind()? != Kind::String {
         return Err(Reason::InvalidMessage);
     }
     Ok(reader.string()?)
 }
 
-fn object(reader: &mut Reader<'_>) -> Result<(), Reason> {
+pub(super) fn object(reader: &mut Reader<'_>) -> Result<(), Reason> {
     if reader.kind()? != Kind::Object {
         return Err(Reason::InvalidMessage);
     }

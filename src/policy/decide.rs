@@ -69,7 +69,7 @@ impl From<Reason> for Denial {
 const DISCOVER: &str = "server/discover";
 
 /// What can be said of a call, of which not everything need be known.
-enum Judgement<'r> {
+pub(super) enum Judgement<'r> {
     Allowed(Permit, Limited<'r>),
     Denied(Denial),
     Undecided,
@@ -156,7 +156,7 @@ impl PolicySet {
 
     // Asked for at several places, and large.
     #[inline(never)]
-    fn judge(&self, call: &Call<'_>) -> Judgement<'_> {
+    pub(super) fn judge(&self, call: &Call<'_>) -> Judgement<'_> {
         let mut permit = Permit { reason: Reason::Allowed, rule: None };
         let mut limited = Limited::default();
         let (mut scope, mut lacking, mut is_undecided) = (Scope::default(), None, false);
@@ -301,7 +301,7 @@ impl Rule {
         is_named || self.names_method(method, operation)
     }
 
-    fn names_method(&self, method: &str, operation: Operation<'_>) -> bool {
+    pub(super) fn names_method(&self, method: &str, operation: Operation<'_>) -> bool {
         // What is not known can't be meant by a pattern. By `server/discover` a client finds out how to speak.
         let only_whole = operation == Operation::Unknown && self.effect == Effect::Allow;
         !method.is_empty()

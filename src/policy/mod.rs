@@ -12,6 +12,7 @@ mod clause;
 mod compile;
 mod decide;
 mod index;
+mod listed;
 mod network;
 mod pattern;
 mod rate;

@@ -21,6 +21,15 @@ impl Pattern {
         Self { first: pieces.next().unwrap_or_default(), after: pieces.collect(), halves: None }
     }
 
+    /// The URIs of a template (RFC 6570), and more: any text for each expression.
+    pub(super) fn of_template(template: &str) -> Self {
+        let mut pieces = template.split('{');
+        let first = pieces.next().unwrap_or_default().to_owned();
+        // Behind an expression that does not end nothing is known.
+        let after = pieces.map(|piece| piece.split_once('}').map_or("", |(_, text)| text).to_owned());
+        Self { first, after: after.collect(), halves: None }
+    }
+
     pub(super) fn matches(&self, name: &str) -> bool {
         let Some((last, middle)) = self.after.split_last() else { return name == self.first };
         let Some(mut rest) = name.strip_prefix(&self.first) else { return false };
@@ -51,6 +60,32 @@ impl Pattern {
             name.push_str(piece);
         }
         self.matches(&name)
+    }
+
+    /// Whether some name is one of both.
+    fn meets(&self, other: &Self) -> bool {
+        let (Some(last), Some(others)) = (self.after.last(), other.after.last()) else {
+            // One of them is a name.
+            return match self.literal() {
+                Some(name) => other.matches(name),
+                None => self.matches(&other.first),
+            };
+        };
+        // What stands in the middle of either goes where the other has a `*`.
+        let begins = self.first.starts_with(&other.first) || other.first.starts_with(&self.first);
+        begins && (last.ends_with(others.as_str()) || others.ends_with(last.as_str()))
+    }
+
+    /// Whether an allow rule takes some URI of a template; see [`Self::matches_uri`].
+    pub(super) fn meets_template(&self, template: &Self) -> bool {
+        let has_query = template.first.contains('?') || template.after.iter().any(|text| text.contains('?'));
+        (!has_query || self.halves.is_some()) && self.meets(template)
+    }
+
+    /// Whether a deny rule takes every URI of a template.
+    pub(super) fn covers_template(&self, template: &Self) -> bool {
+        let before_query = template.first.split_once('?').map(|(before, _)| before);
+        self.covers(template) || before_query.is_some_and(|before| self.matches(before))
     }
 
     /// As [`Self::matches`], for a resource: many servers look at what stands before a query alone. So an

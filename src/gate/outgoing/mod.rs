@@ -98,6 +98,14 @@ impl Outgoing {
         Ok(self.target(arguments)?.map(|target| Rc::clone(&target.name)))
     }
 
+    /// The target of a request with these arguments; `None` where they are not known and it depends on them.
+    pub(super) fn target_if_known(&self, arguments: Option<&Arguments<'_>>) -> Option<Rc<Target>> {
+        let exchange = self.exchange()?;
+        let none = Arguments::default();
+        let known = arguments.or_else(|| exchange.argument.is_none().then_some(&none))?;
+        exchange.target(known).ok()
+    }
+
     /// The target of a request with these arguments; `None` where there are no tokens to be had.
     ///
     /// # Errors

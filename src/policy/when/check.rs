@@ -80,6 +80,8 @@ impl Context<'_> {
     fn name(&mut self, ast: &Ast, name: &str) -> Result<(Node, Type), Fault> {
         if let Some((_, variable, kind)) = VARIABLES.iter().find(|(known, ..)| *known == name) {
             self.reads.now |= *variable == Variable::Now;
+            self.reads.names |=
+                matches!(variable, Variable::Tool | Variable::Prompt | Variable::Resource | Variable::Task);
             return Ok((Node::Variable(*variable), *kind));
         }
         if ROOTS.contains(&name) {

@@ -37,6 +37,8 @@ struct Reads {
     headers: bool,
     source: bool,
     now: bool,
+    /// What the call is about, by name.
+    names: bool,
     claims: Vec<Rc<str>>,
 }
 
@@ -74,11 +76,12 @@ impl When {
 
     /// Whether it holds for a call that asks for just one thing.
     pub(super) fn check(&self, call: &Call<'_>) -> Verdict {
-        let Reads { arguments, headers, source, now, claims } = &self.reads;
+        let Reads { arguments, headers, source, now, names, claims } = &self.reads;
         let is_unknown = (!arguments.is_empty() && call.arguments.is_none())
             || (*headers && call.head.is_none())
             || (*source && call.sender.is_none())
             || (*now && call.now.is_none())
+            || (*names && call.operations.is_empty())
             || (!claims.is_empty() && !call.has_claims);
         if is_unknown {
             return Verdict::Unknown;

@@ -286,7 +286,9 @@ fn what_it_reads_and_nobody_knows_leaves_it_open() {
         ("source.address == ''", true),
         ("headers['x-device'] == ''", true),
         ("now > timestamp('2026-11-20T00:00:00Z')", true),
-        ("tool == '' && caller.subject == ''", false),
+        // Of a template, which is no operation.
+        ("resource == ''", true),
+        ("method == '' && caller.subject == ''", false),
     ] {
         let when = When::compile(text, &["x-device".to_owned()]).unwrap();
         assert_eq!(when.check(&nothing) == Verdict::Unknown, is_open, "{text}");

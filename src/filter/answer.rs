@@ -1,0 +1,69 @@
+//! What is done to an answer on its way back: its head, and the lists in its body.
+
+use super::host;
+use super::root::Worker;
+use super::stream::{Action, give};
+use crate::audit::Written;
+use crate::gate::{Answer, Cors, Lists, Request};
+use crate::reason::Reason;
+
+/// What filters the lists of an answer whose head is here, where there may be some; or what is answered in its place.
+/// `failed`: the status with which the upstream refused.
+pub(super) fn lists_of(
+    worker: &Worker,
+    request: &Request,
+    status: Option<u16>,
+    failed: Option<u16>,
+    is_complete: bool,
+) -> Result<Option<Box<Lists>>, Answer> {
+    if failed == Some(401) {
+        // How old the token is counts.
+        worker.shared.set_now(host::now());
+        return request.refused_by_upstream().map_or(Ok(None), Err);
+    }
+    // What is no success holds no list.
+    if is_complete || !request.has_lists() || status.is_some_and(|status| status >= 300) {
+        return Ok(None);
+    }
+    let refuse = |reason| Answer::refuse_late(request, reason);
+    let head = host::response_head().ok_or_else(|| refuse(Reason::Internal))?;
+    let lists = Lists::of(request, &head).map_err(refuse)?;
+    // It will have another length.
+    host::remove_response_header("content-length").map_err(|_| refuse(Reason::Internal))?;
+    Ok(Some(Box::new(lists)))
+}
+
+/// A piece of an answer in which lists may be. All of it is taken from the host, and what goes on given back.
+pub(super) fn filter(
+    worker: &Worker,
+    lists: &mut Lists,
+    written: &mut Written,
+    size: usize,
+    is_complete: bool,
+) -> Action {
+    worker.shared.set_now(host::now());
+    let goes_on = match host::response_body(size) {
+        Some(piece) => lists.push(piece, is_complete),
+        None => lists.fail(),
+    };
+    if let Some(news) = lists.news() {
+        worker.metrics.count_listed(&news);
+        *written = news.record;
+        give(written);
+    }
+    let has_nothing = size == 0 && goes_on.is_empty();
+    if !has_nothing && host::replace_response_body(size, &goes_on).is_err() {
+        // It is held: nothing goes on, and Envoy's timeout ends it.
+        host::error("mcp-iap: the host did not take an answer's body");
+        return Action::Pause;
+    }
+    if lists.is_held() { Action::Pause } else { Action::Continue }
+}
+
+/// An upstream's answer, to be read by a page: what the upstream said of that itself is replaced.
+pub(super) fn show_to_page(cors: &Cors) -> Result<(), host::Status> {
+    for (name, value) in cors.headers() {
+        host::set_response_header(name, &value)?;
+    }
+    host::add_response_header(Cors::VARY.0, Cors::VARY.1)
+}

@@ -1,0 +1,204 @@
+//! What a server lists (`tools/list`, `prompts/list`, `resources/list`, `resources/templates/list`), and a message
+//! without the entries that a caller may not see.
+//!
+//! Entries are cut out of the text: what stays, stays byte for byte. What is a list is told by its shape, a member of
+//! `result`, never by whose answer it says it is. An entry that says in no certain way what it is called is not shown.
+
+use super::message::{is_usable_name, is_usable_uri, no_variant, object, string};
+use crate::json::{Kind, Reader};
+use crate::reason::Reason;
+use std::borrow::Cow;
+
+/// An entry of a list, by what a request names it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// `name` of a tool.
+    Tool(&'a str),
+    /// `name` of a prompt.
+    Prompt(&'a str),
+    /// `uri` of a resource.
+    Resource(&'a str),
+    /// `uriTemplate` of a resource template (RFC 6570).
+    Template(&'a str),
+}
+
+/// A message without what was not to be seen.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The message.
+    pub text: Vec<u8>,
+    /// How many entries are in it.
+    pub shown: usize,
+    /// How many are not.
+    pub hidden: usize,
+}
+
+/// Whether `method` asks for a list that is filtered.
+#[must_use]
+pub fn is_list(method: &str) -> bool {
+    matches!(method, "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list")
+}
+
+/// The members of a result that are read.
+const RESULT: &[&str] = &["tools", "prompts", "resources", "resourceTemplates", "cacheScope"];
+
+/// Takes from a message what `sees` says is not for the caller, and has nobody else keep the rest (`cacheScope`,
+/// MCP 2026-07-28, "Choosing a Cache Scope"; with `has_scope` also where the server does not say). `None` for a
+/// message without a list: it passes as it is.
+///
+/// # Errors
+/// Why it can't be said what the message lists.
+pub fn filter(
+    message: &[u8],
+    has_scope: bool,
+    sees: &mut dyn FnMut(Entry<'_>) -> bool,
+) -> Result<Option<Listed>, Reason> {
+    let text = simdutf8::basic::from_utf8(message).map_err(|_| Reason::InvalidJson)?;
+    let mut reader = Reader::new(text);
+    let mut edits = Edits::default();
+    object(&mut reader)?;
+    reader.object(|reader, name| {
+        if name == "result" {
+            return edits.result(reader, has_scope, sees);
+        }
+        no_variant(&name, &["result"])?;
+        Ok(reader.skip()?)
+    })?;
+    reader.end()?;
+    Ok(edits.is_list.then(|| edits.apply(text)))
+}
+
+/// What is to be done to a text, from its front to its end.
+#[derive(Default)]
+struct Edits {
+    /// From where to where, and what comes there.
+    places: Vec<(usize, usize, &'static str)>,
+    is_list: bool,
+    shown: usize,
+    hidden: usize,
+}
+
+impl Edits {
+    fn result(
+        &mut self,
+        reader: &mut Reader<'_>,
+        has_scope: bool,
+        sees: &mut dyn FnMut(Entry<'_>) -> bool,
+    ) -> Result<(), Reason> {
+        object(reader)?;
+        let inside = reader.position().saturating_add(1);
+        let mut lacks_scope = has_scope;
+        reader.object(|reader, name| match name.as_ref() {
+            "tools" | "prompts" | "resources" | "resourceTemplates" => self.entries(reader, &name, sees),
+            "cacheScope" => {
+                lacks_scope = false;
+                let (start, end, _) = place(reader)?;
+                self.places.push((start, end, "\"private\""));
+                Ok(())
+            }
+            other => {
+                no_variant(other, RESULT)?;
+                Ok(reader.skip()?)
+            }
+        })?;
+        if self.is_list && lacks_scope {
+            self.places.insert(0, (inside, inside, "\"cacheScope\":\"private\","));
+        }
+        Ok(())
+    }
+
+    fn entries(
+        &mut self,
+        reader: &mut Reader<'_>,
+        list: &str,
+        sees: &mut dyn FnMut(Entry<'_>) -> bool,
+    ) -> Result<(), Reason> {
+        if reader.kind()? != Kind::Array {
+            return Err(Reason::InvalidMessage);
+        }
+        self.is_list = true;
+        let (mut first, mut last, mut kept) = (None, 0, 0_usize);
+        reader.array(|reader| {
+            let (start, end, raw) = place(reader)?;
+            let first = *first.get_or_insert(start);
+            if is_seen(raw, list, sees) {
+                if kept == 0 {
+                    self.cut(first, start);
+                }
+                kept = kept.saturating_add(1);
+            } else {
+                self.hidden = self.hidden.saturating_add(1);
+                if kept > 0 {
+                    // With the comma before it.
+                    self.cut(last, end);
+                }
+            }
+            last = end;
+            Ok::<_, Reason>(())
+        })?;
+        if kept == 0 {
+            self.cut(first.unwrap_or(last), last);
+        }
+        self.shown = self.shown.saturating_add(kept);
+        Ok(())
+    }
+
+    fn cut(&mut self, start: usize, end: usize) {
+        if start < end {
+            self.places.push((start, end, ""));
+        }
+    }
+
+    fn apply(self, text: &str) -> Listed {
+        let mut out = Vec::with_capacity(text.len().saturating_add(32));
+        let mut at = 0;
+        for (start, end, with) in self.places {
+            out.extend_from_slice(text.as_bytes().get(at..start).unwrap_or_default());
+            out.extend_from_slice(with.as_bytes());
+            at = end;
+        }
+        out.extend_from_slice(text.as_bytes().get(at..).unwrap_or_default());
+        Listed { text: out, shown: self.shown, hidden: self.hidden }
+    }
+}
+
+/// Takes the next value: where it begins, where it ends, and as it is written.
+fn place<'a>(reader: &mut Reader<'a>) -> Result<(usize, usize, &'a str), Reason> {
+    let raw = reader.raw()?;
+    let end = reader.position();
+    Ok((end.saturating_sub(raw.len()), end, raw))
+}
+
+/// Whether an entry is to be seen. Nobody is asked about what no request could name.
+fn is_seen(raw: &str, list: &str, sees: &mut dyn FnMut(Entry<'_>) -> bool) -> bool {
+    let name = |key| member(raw, key).ok();
+    match list {
+        "tools" => name("name").is_some_and(|name| is_usable_name(&name) && sees(Entry::Tool(&name))),
+        "prompts" => name("name").is_some_and(|name| is_usable_name(&name) && sees(Entry::Prompt(&name))),
+        "resources" => name("uri").is_some_and(|uri| is_usable_uri(&uri) && sees(Entry::Resource(&uri))),
+        _ => name("uriTemplate").is_some_and(|template| {
+            // Where there is nothing to fill in, it is a URI.
+            let is_usable = if template.contains('{') { is_usable_name } else { is_usable_uri };
+            is_usable(&template) && sees(Entry::Template(&template))
+        }),
+    }
+}
+
+/// The text at `key`, of an object that has no other that may be taken for it.
+fn member<'a>(raw: &'a str, key: &str) -> Result<Cow<'a, str>, Reason> {
+    let mut reader = Reader::new(raw);
+    let mut found = None;
+    object(&mut reader)?;
+    reader.object(|reader, name| {
+        if name == key {
+            found = Some(string(reader)?);
+            return Ok(());
+        }
+        no_variant(&name, &[key])?;
+        Ok::<_, Reason>(reader.skip()?)
+    })?;
+    found.ok_or(Reason::InvalidMessage)
+}
+
+#[cfg(test)]
+mod tests;

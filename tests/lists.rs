@@ -1,0 +1,561 @@
+//! What a caller may see of a list: natively. Never less than he may use, whatever the arguments; nothing of which it
+//! is certain that he may not. And what goes on of an answer, whatever the server sends.
+
+mod support;
+
+use mcp_iap::callout::{CalloutError, Reply};
+use mcp_iap::config;
+use mcp_iap::gate::Lists;
+use mcp_iap::head::Head;
+use mcp_iap::identity::Caller;
+use mcp_iap::mcp::{Arguments, Entry, Operation};
+use mcp_iap::oauth::Scope;
+use mcp_iap::policy::{Call, PolicySet};
+use mcp_iap::reason::Reason;
+use mcp_iap::time::UnixTime;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::sync::LazyLock;
+use support::flow::{Ended, NOW, Worker, reply};
+use support::issuer::Issuer;
+
+static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new("a"));
+
+fn compile(rules: &str) -> PolicySet {
+    try_compile(rules).unwrap_or_else(|errors| panic!("{errors}\n{rules}"))
+}
+
+fn try_compile(rules: &str) -> Result<PolicySet, String> {
+    let document = format!(
+        "resource: https://mcp.example.com/mcp\nissuers: [{{issuer: 'https://a'}}]\ntrusted_headers: [x-site]\nrules:\n{rules}"
+    );
+    let config = config::load(document.as_bytes()).unwrap();
+    let mut errors = Vec::new();
+    let policies = PolicySet::compile(&config.guarded().unwrap()[0], &["https://a"], &mut errors);
+    if errors.is_empty() { Ok(policies) } else { Err(format!("{errors:?}")) }
+}
+
+/// A token's caller.
+fn caller(groups: &[&str], scope: &str) -> Caller {
+    Caller {
+        issuer: "https://a".into(),
+        subject: "dana".into(),
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        scope: Scope::granted(&json!(scope)).unwrap(),
+        ..Caller::default()
+    }
+}
+
+/// Whether he sees it, at this time.
+fn sees(policies: &PolicySet, caller: &Caller, entry: Entry<'_>, head: &Head, now: u64) -> bool {
+    let none = Arguments::default();
+    let arguments = (!matches!(entry, Entry::Tool(_) | Entry::Prompt(_))).then_some(&none);
+    let call = Call { arguments, head: Some(head), now: Some(UnixTime(now)), ..Call::of(caller) };
+    policies.could_allow(&call, entry)
+}
+
+/// Thursday at noon, UTC; the hours are 08:00 to 18:00.
+const NOON: u64 = 1_767_268_800;
+const NIGHT: u64 = NOON + 12 * 3600;
+
+const RULES: &str = r#"
+  - { id: reads, allow: { tools: [get_*], prompts: [help] }, to: { groups: [dev] } }
+  - { id: frozen, deny: { tools: [get_secret] } }
+  - { id: careful, deny: { tools: [get_prod] }, arguments: { namespace: { in: [prod] } } }
+  - { id: scales, allow: { tools: [scale] }, to: { groups: [dev] }, arguments: { replicas: { integer: { max: 10 } } } }
+  - { id: steps, allow: { tools: [step] }, to: { groups: [dev] }, scope: mcp:write }
+  - { id: scoped, allow: { tools: [scoped] }, to: { scopes: [mcp:read] } }
+  - { id: daily, allow: { tools: [daily] }, time: { days: [mon-sun], hours: "08:00-18:00", zone: UTC } }
+  - { id: here, allow: { tools: [here] }, to: { headers: { x-site: [hq] } } }
+  - { id: of-arguments, allow: { tools: [of_arguments] }, when: args.x == 1 && "ops" in caller.groups }
+  - { id: of-callers, allow: { tools: [of_callers] }, when: "'ops' in caller.groups" }
+  - { id: of-itself, allow: { tools: [itself_*] }, when: tool == "itself_a" }
+  - { id: docs, allow: { resources: ["docs://public/*", "search://?q=*"] } }
+  - { id: secret-docs, deny: { resources: ["docs://public/secret/*", "docs://public/key"] } }
+  - { id: some-docs, deny: { resources: ["docs://public/some/*"] }, to: { groups: [dev] } }
+  - { id: own, allow: { resources: ["own://*"] }, when: resource == "own://" + caller.subject }
+"#;
+
+#[test]
+fn hidden_is_only_what_no_arguments_could_make_allowed() {
+    let policies = compile(RULES);
+    let dev = caller(&["dev"], "mcp:read");
+    let ops = caller(&["ops"], "");
+    let nobody = Caller::default();
+    let key = Caller::of_api_key("ci", &["dev".to_owned()]);
+    let (at_hq, elsewhere) = (Head::from_pairs([("x-site", "hq")]), Head::default());
+    for (caller, tool, now, head, is_seen) in [
+        (&dev, "get_pods", NOON, &elsewhere, true),
+        (&ops, "get_pods", NOON, &elsewhere, false),
+        (&nobody, "get_pods", NOON, &elsewhere, false),
+        (&dev, "get_secret", NOON, &elsewhere, false),
+        (&dev, "unheard_of", NOON, &elsewhere, false),
+        // What depends on arguments could be allowed, and what a deny rule says of them could be not.
+        (&dev, "get_prod", NOON, &elsewhere, true),
+        (&dev, "scale", NOON, &elsewhere, true),
+        (&ops, "scale", NOON, &elsewhere, false),
+        (&nobody, "of_arguments", NOON, &elsewhere, true),
+        // Who, when and from where are known.
+        (&ops, "of_callers", NOON, &elsewhere, true),
+        (&dev, "of_callers", NOON, &elsewhere, false),
+        (&dev, "itself_a", NOON, &elsewhere, true),
+        (&dev, "itself_b", NOON, &elsewhere, false),
+        (&dev, "daily", NOON, &elsewhere, true),
+        (&dev, "daily", NIGHT, &elsewhere, false),
+        (&dev, "here", NOON, &at_hq, true),
+        (&dev, "here", NOON, &elsewhere, false),
+        (&dev, "scoped", NOON, &elsewhere, true),
+        (&ops, "scoped", NOON, &elsewhere, false),
+        // A scope can be asked for, but not for a key.
+        (&dev, "step", NOON, &elsewhere, true),
+        (&ops, "step", NOON, &elsewhere, false),
+        (&key, "step", NOON, &elsewhere, false),
+        (&key, "get_pods", NOON, &elsewhere, true),
+    ] {
+        assert_eq!(sees(&policies, caller, Entry::Tool(tool), head, now), is_seen, "{tool} {caller:?}");
+    }
+    let prompt = |caller, name| sees(&policies, caller, Entry::Prompt(name), &elsewhere, NOON);
+    assert_eq!((prompt(&dev, "help"), prompt(&ops, "help"), prompt(&dev, "get_pods")), (true, false, false));
+}
+
+#[test]
+fn a_template_is_hidden_only_where_no_uri_of_it_could_be_allowed() {
+    let policies = compile(RULES);
+    let (dev, ops) = (caller(&["dev"], ""), caller(&["ops"], ""));
+    for (caller, template, is_seen) in [
+        (&dev, "docs://public/{name}", true),
+        (&dev, "docs://public/a", true),
+        (&dev, "docs://{+path}", true),
+        (&dev, "docs://{folder}/b", true),
+        (&dev, "{+uri}", true),
+        (&dev, "docs://private/{name}", false),
+        (&dev, "docs://privat{+name}", false),
+        (&dev, "doc://{name}", false),
+        // Each URI of it is denied, or none certainly is.
+        (&dev, "docs://public/secret/{name}", false),
+        (&dev, "docs://public/{name}/secret", true),
+        (&dev, "docs://public/key", false),
+        (&dev, "docs://public/key?v={version}", false),
+        (&dev, "docs://public/some/{name}", false),
+        (&ops, "docs://public/some/{name}", true),
+        // An allow rule without a query takes no URI with one.
+        (&dev, "docs://public/a?v={version}", false),
+        (&dev, "search://?q={text}", true),
+        (&dev, "search://{?q}", true),
+        (&dev, "search://?p={text}", false),
+        // Which one it will be is not known; a URI that is written out is.
+        (&dev, "own://{name}", true),
+        (&dev, "own://dana", true),
+        (&dev, "own://sam", false),
+        // What does not end could be anything.
+        (&dev, "docs://{", true),
+    ] {
+        let is_shown = sees(&policies, caller, Entry::Template(template), &Head::default(), NOON);
+        assert_eq!(is_shown, is_seen, "{template}");
+    }
+    let uri = |uri| sees(&policies, &dev, Entry::Resource(uri), &Head::default(), NOON);
+    assert_eq!((uri("docs://public/a"), uri("docs://public/key"), uri("docs://x")), (true, false, false));
+}
+
+/// A resource that may be subscribed to is to be found, whether it may be read or not.
+#[test]
+fn each_method_on_a_resource_counts() {
+    for method in ["resources/read", "resources/subscribe", "subscriptions/listen"] {
+        let policies = compile(&format!("  - {{ id: m, allow: {{ methods: [{method}] }} }}"));
+        for entry in [Entry::Resource("a://b"), Entry::Template("a://{b}")] {
+            assert!(sees(&policies, &Caller::default(), entry, &Head::default(), NOON), "{method} {entry:?}");
+        }
+        assert!(!sees(&policies, &Caller::default(), Entry::Tool("a"), &Head::default(), NOON), "{method}");
+    }
+}
+
+const TOOLS: &[&str] = &["get_a", "get_b", "set_a"];
+const URIS: &[&str] = &["docs://a", "docs://a/b", "docs://b?x=a", "docs://a?x", "mail://a"];
+const TEMPLATES: &[(&str, &[&str])] = &[
+    ("docs://{n}", &["docs://a", "docs://b", "docs://"]),
+    ("docs://{n}/b", &["docs://a/b", "docs://x/b"]),
+    ("docs://a{?x}", &["docs://a", "docs://a?x=1"]),
+    ("docs://b?x={v}", &["docs://b?x=a", "docs://b?x="]),
+    ("{+u}", URIS),
+    ("mail://{n}", &["mail://a", "mail://b"]),
+];
+const ARGUMENTS: &[&[(&str, &str)]] = &[
+    &[],
+    &[("n", "1")],
+    &[("n", "20")],
+    &[("n", "\"1\"")],
+    &[("s", "\"a\"")],
+    &[("s", "\"b\""), ("n", "1")],
+    &[("s", "\"a\""), ("n", "20")],
+    &[("S", "\"a\""), ("n", "1")],
+    &[("s", "null")],
+];
+
+fn a_rule() -> impl Strategy<Value = String> {
+    let one_of = |texts: &'static [&'static str]| prop::sample::select(texts);
+    (
+        one_of(&["allow", "allow", "deny"]),
+        one_of(&[
+            "tools: [get_*]",
+            "tools: ['*']",
+            "tools: [get_a]",
+            "tools: ['*_a']",
+            "prompts: [get_*]",
+            "methods: [tools/call]",
+            "methods: ['prompts/*']",
+            "methods: [resources/read]",
+            "resources: ['docs://*']",
+            "resources: ['docs://a*']",
+            "resources: ['*://a']",
+            "resources: ['docs://*?x=*']",
+            "resources: ['docs://b']",
+        ]),
+        one_of(&["", "groups: [dev]", "scopes: [r]", "subjects: [dana]", "headers: { x-site: [hq] }"]),
+        one_of(&[
+            "",
+            "",
+            "n: { integer: { max: 10 } }",
+            "s: { in: [a] }",
+            "s: { present: false }",
+            "s: { present: true }",
+        ]),
+        one_of(&[
+            "",
+            "",
+            "args.n == 1",
+            "'dev' in caller.groups",
+            "tool == 'get_a' || resource == 'docs://a'",
+            "has(args.s)",
+            "caller.subject == args.s",
+        ]),
+        one_of(&["", "w", "r w"]),
+        one_of(&["", "", "time: { days: [mon-sun], hours: '08:00-18:00', zone: UTC }"]),
+    )
+        .prop_map(|(effect, about, to, arguments, when, scope, time)| {
+            let mut rule = format!("{effect}: {{ {about} }}");
+            if !to.is_empty() {
+                rule += &format!(", to: {{ {to} }}");
+            }
+            if !arguments.is_empty() {
+                rule += &format!(", arguments: {{ {arguments} }}");
+            }
+            if !when.is_empty() {
+                rule += &format!(", when: \"{when}\"");
+            }
+            if !scope.is_empty() && effect == "allow" {
+                rule += &format!(", scope: {scope}");
+            }
+            if !time.is_empty() {
+                rule += &format!(", {time}");
+            }
+            rule
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+    /// Whatever the rules are: what some arguments or some URI make allowed is seen, so that what is hidden is refused
+    /// whatever is tried; and so is what a scope alone lacks, by who can get one.
+    #[test]
+    fn what_may_be_used_is_seen(
+        rules in proptest::collection::vec(a_rule(), 1..6),
+        is_dev in any::<bool>(),
+        scope in prop::sample::select(&["", "r", "r w"][..]),
+        has_token in any::<bool>(),
+        site in prop::sample::select(&["hq", "home"][..]),
+        now in prop::sample::select(&[NOON, NIGHT][..]),
+    ) {
+        let rules: Vec<String> =
+            rules.iter().enumerate().map(|(number, rule)| format!("  - {{ id: r{number}, {rule} }}\n"))
+                // Not every combination can be: resources have no arguments.
+                .filter(|rule| try_compile(rule).is_ok()).collect();
+        prop_assume!(!rules.is_empty());
+        let policies = compile(&rules.concat());
+        let token = caller(if is_dev { &["dev"] } else { &[] }, scope);
+        let key = Caller { scope: token.scope.clone(), ..Caller::of_api_key("k", &token.groups) };
+        let caller = if has_token { token } else { key };
+        let head = Head::from_pairs([("x-site", site)]);
+        // With no arguments but these, whether it is allowed, or would be with a scope that can be had.
+        let may = |method: &str, operation: Operation<'_>, arguments: &[(&str, &str)]| {
+            let arguments = Arguments::from_pairs(arguments.to_vec());
+            let operations = [operation];
+            let call = Call { method, head: Some(&head), now: Some(UnixTime(now)), ..Call::of(&caller) };
+            match policies.decide(&call.to(&operations, &arguments)) {
+                Ok(_) => true,
+                Err(denial) => has_token && denial.reason == Reason::InsufficientScope,
+            }
+        };
+        let seen = |entry| sees(&policies, &caller, entry, &head, now);
+        for name in TOOLS {
+            for arguments in ARGUMENTS {
+                let tool = may("tools/call", Operation::Tool(name), arguments);
+                prop_assert!(!tool || seen(Entry::Tool(name)), "{name} {arguments:?}\n{}", rules.concat());
+                let prompt = may("prompts/get", Operation::Prompt(name), arguments);
+                prop_assert!(!prompt || seen(Entry::Prompt(name)), "{name} {arguments:?}\n{}", rules.concat());
+            }
+        }
+        for uri in URIS {
+            // Nothing about it is unknown: it is seen just where it may be read.
+            let is_read = may("resources/read", Operation::Resource(uri), &[]);
+            prop_assert!(!is_read || seen(Entry::Resource(uri)), "{uri}\n{}", rules.concat());
+        }
+        for (template, uris) in TEMPLATES {
+            let is_read = uris.iter().any(|uri| may("resources/read", Operation::Resource(uri), &[]));
+            prop_assert!(!is_read || seen(Entry::Template(template)), "{template}\n{}", rules.concat());
+        }
+    }
+}
+
+// --- what goes on of an answer ---
+
+const DOCUMENT: &str = "
+resource: https://mcp.example.com/mcp
+issuers: [{ issuer: 'https://login.example.com' }]
+rules: [{ id: reads, allow: { tools: [get_*] }, to: { groups: [dev] } }]
+limits: { list_bytes: 2000 }
+";
+
+fn providers(path: &str) -> Result<Reply, CalloutError> {
+    match path {
+        "/.well-known/openid-configuration" => reply(
+            "200",
+            br#"{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/jwks"}"#,
+        ),
+        "/jwks" => reply("200", ISSUER.jwks().to_string().as_bytes()),
+        _ => reply("404", b"{}"),
+    }
+}
+
+/// A request that went on: a POST of this method, or a GET.
+fn sent(document: &str, groups: &[&str], method: Option<&str>, is_modern: bool) -> Ended {
+    let claims = json!({"iss": "https://login.example.com", "sub": "dana", "groups": groups,
+        "aud": "https://mcp.example.com/mcp", "exp": NOW + 60});
+    let authorization = format!("Bearer {}", ISSUER.rs256(&claims));
+    let mut head = vec![
+        (":method", if method.is_some() { "POST" } else { "GET" }),
+        (":path", "/mcp"),
+        ("authorization", authorization.as_str()),
+        ("accept-encoding", "gzip, br"),
+    ];
+    let mut body = Vec::new();
+    if let Some(method) = method {
+        head.push(("content-type", "application/json"));
+        let mut message =
+            json!({"jsonrpc": "2.0", "id": "i-1", "method": method, "params": {"name": "get_a"}});
+        if is_modern {
+            head.extend([("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)]);
+            message["params"] = json!({"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {}}});
+        }
+        body = message.to_string().into_bytes();
+    }
+    let ended = Worker::new(document).run(&head, Ok(&body), &providers);
+    assert_eq!(ended.record["reason"], "allowed", "{}", ended.record);
+    ended
+}
+
+/// What goes on of an answer that comes in these pieces, and the record then.
+fn goes_on(ended: &Ended, content_type: &str, pieces: &[&[u8]]) -> (String, Value) {
+    let mut lists = Lists::of(&ended.request, &Head::from_pairs([("content-type", content_type)])).unwrap();
+    let (mut out, mut record) = (Vec::new(), Value::Null);
+    for (number, piece) in pieces.iter().enumerate() {
+        out.extend(lists.push(piece.to_vec(), number + 1 == pieces.len()));
+        if let Some(news) = lists.news() {
+            record = serde_json::from_str(news.record.json()).unwrap();
+        }
+    }
+    (String::from_utf8(out).unwrap(), record)
+}
+
+const SSE: &str = "text/event-stream; charset=utf-8";
+const JSON: &str = "application/json";
+
+fn listed(tools: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":"i-1","result":{{"nextCursor":"n","tools":[{tools}],"ttlMs":1.0e3}}}}"#)
+}
+
+#[test]
+fn a_caller_is_answered_what_he_may_see() {
+    let all = listed(r#"{"name":"drop"},{"name":"get_a","n":1.50},{"name":"get_b"}"#);
+    let own = listed(r#"{"name":"get_a","n":1.50},{"name":"get_b"}"#);
+    for size in [1, 3, 1000] {
+        let dev = sent(DOCUMENT, &["dev"], Some("tools/list"), false);
+        let pieces: Vec<&[u8]> = all.as_bytes().chunks(size).collect();
+        let (out, record) = goes_on(&dev, JSON, &pieces);
+        assert_eq!((out, &record["listed"]), (own.clone(), &json!({"shown": 2, "hidden": 1})));
+        assert_eq!((&record["outcome"], &record["method"]), (&json!("allowed"), &json!("tools/list")));
+
+        let stream = format!(": hello\n\nid: 1\ndata: {all}\n\n");
+        let pieces: Vec<&[u8]> = stream.as_bytes().chunks(size).collect();
+        let (out, record) = goes_on(&dev, SSE, &pieces);
+        assert_eq!(out, format!(": hello\n\nid: 1\ndata: {own}\n\n"));
+        assert_eq!(record["listed"], json!({"shown": 2, "hidden": 1}));
+    }
+    // Who may do nothing sees nothing, and is told no error.
+    let nobody = sent(DOCUMENT, &[], Some("tools/list"), false);
+    let (out, record) = goes_on(&nobody, JSON, &[all.as_bytes()]);
+    assert_eq!((out, &record["listed"]), (listed(""), &json!({"shown": 0, "hidden": 3})));
+    // So may whoever is asked for nothing.
+    let open = "resource: https://mcp.example.com/mcp\nrequire_auth: false\nrules: [{ id: r, allow: { tools: [drop] } }]\n";
+    let claimless = Worker::new(open).run(
+        &[(":method", "POST"), (":path", "/mcp"), ("content-type", "application/json")],
+        Ok(br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#),
+        &providers,
+    );
+    assert_eq!(goes_on(&claimless, JSON, &[all.as_bytes()]).0, listed(r#"{"name":"drop"}"#));
+}
+
+#[test]
+fn what_is_not_a_list_passes_as_it_is() {
+    let dev = sent(DOCUMENT, &["dev"], Some("tools/list"), true);
+    for message in [
+        r#"{"jsonrpc":"2.0","id":"i-1","error":{"code":-32601,"message":"no"}}"#,
+        r#" {"jsonrpc":"2.0", "id":"i-1","result":{ } }"#,
+    ] {
+        assert_eq!(goes_on(&dev, JSON, &[message.as_bytes()]), (message.to_owned(), Value::Null));
+        let stream = format!("data: {message}\r\n\r\n");
+        assert_eq!(goes_on(&dev, SSE, &[stream.as_bytes()]), (stream, Value::Null));
+    }
+    for other in ["tools/call", "ping", "initialize"] {
+        assert!(!sent(DOCUMENT, &["dev"], Some(other), false).request.has_lists(), "{other}");
+    }
+    assert!(sent(DOCUMENT, &["dev"], None, false).request.has_lists());
+}
+
+#[test]
+fn a_list_is_the_callers_alone() {
+    let dev = sent(DOCUMENT, &["dev"], Some("tools/list"), true);
+    let (out, _) =
+        goes_on(&dev, JSON, &[br#"{"result":{"tools":[{"name":"get_a"}],"cacheScope":"public"}}"#]);
+    assert_eq!(out, r#"{"result":{"tools":[{"name":"get_a"}],"cacheScope":"private"}}"#);
+    let (out, _) = goes_on(&dev, JSON, &[br#"{"result":{"tools":[]}}"#]);
+    assert_eq!(out, r#"{"result":{"cacheScope":"private","tools":[]}}"#);
+    // The older revisions have no such member.
+    let legacy = sent(DOCUMENT, &["dev"], Some("tools/list"), false);
+    let (out, _) = goes_on(&legacy, JSON, &[br#"{"result":{"tools":[]}}"#]);
+    assert_eq!(out, r#"{"result":{"tools":[]}}"#);
+}
+
+/// The message of an error, its id and its reason.
+fn error(text: &str) -> (Value, Value) {
+    let error: Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("{text}"));
+    assert!(error["result"].is_null(), "{text}");
+    (error["id"].clone(), error["error"]["data"]["reason"].clone())
+}
+
+#[test]
+fn what_can_t_be_read_is_answered_with_an_error() {
+    let secret = r#"{"name":"drop_secret"}"#;
+    let all = listed(secret);
+    let compressed = "\u{1f}\u{8b}\u{8}drop_secret";
+    let long = format!("{all}{}", " ".repeat(2000));
+    for (content_type, answer, reason) in [
+        (JSON, format!("data: {all}\n\n"), "list_unreadable"),
+        (JSON, format!("{all}{all}"), "list_unreadable"),
+        (JSON, format!("[{all}]"), "list_unreadable"),
+        (JSON, all[..all.len() - 1].to_owned(), "list_unreadable"),
+        (JSON, String::new(), "list_unreadable"),
+        (JSON, compressed.to_owned(), "list_unreadable"),
+        (JSON, long.clone(), "list_too_large"),
+        (SSE, format!("data: {all}{all}\n\n"), "list_unreadable"),
+        (SSE, format!("data: [{all}]\n\n"), "list_unreadable"),
+        (SSE, format!("data: {}\n\n", &all[1..]), "list_unreadable"),
+        (SSE, format!("Data: {all}\n\n"), "list_unreadable"),
+        (SSE, format!("data: {long}\n\n"), "list_too_large"),
+        (SSE, format!("data: {compressed}\n\n"), "list_unreadable"),
+    ] {
+        for size in [5, 100_000] {
+            let nobody = sent(DOCUMENT, &[], Some("tools/list"), false);
+            let mut pieces: Vec<&[u8]> = answer.as_bytes().chunks(size).collect();
+            pieces.push(b"");
+            let (out, record) = goes_on(&nobody, content_type, &pieces);
+            let message = if content_type == SSE { out.trim().strip_prefix("data: ").unwrap() } else { &out };
+            assert_eq!(error(message), (json!("i-1"), json!(reason)), "{answer}");
+            assert_eq!(
+                (&record["outcome"], &record["reason"]),
+                (&json!("refused"), &json!(reason)),
+                "{answer}"
+            );
+        }
+    }
+    // JSON called a stream is a stream without an event.
+    let nobody = sent(DOCUMENT, &[], Some("tools/list"), false);
+    assert_eq!(goes_on(&nobody, SSE, &[b"\n{\n}"]).0, "\n{\n}");
+    for pairs in [
+        &[("content-type", "text/html")][..],
+        &[],
+        &[("content-type", JSON), ("content-type", SSE)],
+        &[("content-type", "application/json, text/event-stream")],
+        &[("content-type", JSON), ("content-encoding", "gzip")],
+        &[("content-type", SSE), ("content-encoding", "identity, br")],
+    ] {
+        let head = Head::from_pairs(pairs.iter().copied());
+        assert_eq!(Lists::of(&nobody.request, &head).err(), Some(Reason::ListUnreadable), "{pairs:?}");
+    }
+}
+
+/// Two answers in one stream, of whatever ids, and what comes before and behind them.
+#[test]
+fn each_message_of_a_stream_is_looked_at() {
+    let dev = sent(DOCUMENT, &["dev"], Some("tools/list"), false);
+    let note = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"drop"}}"#;
+    let list =
+        |id: &str, names: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[{names}]}}}}"#);
+    let stream = |first: &str, second: &str| {
+        let notes = format!("event: message\ndata: {note}\n\n").repeat(20);
+        format!("{notes}data: {}\n\ndata: {}\n\n{notes}", list("999", first), list("\"i-1\"", second))
+    };
+    let all = stream(r#"{"name":"drop"},{"name":"get_a"}"#, r#"{"name":"get_b"},{"name":"drop"}"#);
+    let (out, record) = goes_on(&dev, SSE, &[all.as_bytes()]);
+    assert_eq!(out, stream(r#"{"name":"get_a"}"#, r#"{"name":"get_b"}"#));
+    assert_eq!(record["listed"], json!({"shown": 2, "hidden": 2}));
+}
+
+/// A stream of a legacy session repeats what it likes: of a list nobody knows that it is one, but by its shape.
+#[test]
+fn what_a_stream_repeats_is_filtered_too() {
+    let dev = sent(DOCUMENT, &["dev"], None, false);
+    let event = |message: &str| format!("id: 1\ndata: {message}\n\n");
+    let all = listed(r#"{"name":"drop"},{"name":"get_a"}"#);
+    let result = r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"tools"}]}}"#;
+    let stream = [": open\n\n", "id: 0\ndata:\n\n", &event(result), &event(&all), &event(result)].concat();
+    let (out, record) = goes_on(&dev, SSE, &[stream.as_bytes()]);
+    assert_eq!(out, stream.replace(r#"{"name":"drop"},"#, ""));
+    assert_eq!(record["listed"], json!({"shown": 1, "hidden": 1}));
+    // Clients read it as events, whatever it is called.
+    assert_eq!(goes_on(&dev, "text/plain", &[stream.as_bytes()]).0, out);
+    // Nobody knows to which request an error is the answer; the rest of the stream goes on.
+    let broken = event(&all[1..]);
+    let (out, record) = goes_on(&dev, SSE, &[[broken.as_str(), &event(result)].concat().as_bytes()]);
+    let (first, rest) = out.split_once("\n\n").unwrap();
+    assert_eq!(error(first.strip_prefix("id: 1\ndata: ").unwrap()), (Value::Null, json!("list_unreadable")));
+    assert_eq!((rest, &record["reason"]), (event(result).as_str(), &json!("list_unreadable")));
+}
+
+/// A coding would hide what is listed: so none is asked for where lists may come, and everywhere else it is.
+#[test]
+fn codings_are_asked_for_where_no_list_is() {
+    let early = format!("{DOCUMENT}allow_on_headers_stop_iteration: false\n");
+    for (document, method, is_modern, is_removed) in [
+        (DOCUMENT, Some("tools/list"), false, true),
+        (DOCUMENT, Some("prompts/list"), true, true),
+        (DOCUMENT, None, false, true),
+        (DOCUMENT, Some("tools/call"), false, false),
+        (DOCUMENT, Some("server/discover"), true, false),
+        (&early, Some("resources/list"), false, true),
+    ] {
+        let ended = sent(document, &["dev"], method, is_modern);
+        let is_withheld = ended.request.withheld_headers().any(|name| name == "accept-encoding");
+        assert_eq!(is_withheld, is_removed, "{method:?}");
+    }
+}
+
+#[test]
+fn a_defect_of_the_host_is_an_error() {
+    let dev = sent(DOCUMENT, &["dev"], Some("tools/list"), false);
+    let mut lists = Lists::of(&dev.request, &Head::from_pairs([("content-type", JSON)])).unwrap();
+    assert!(lists.push(listed("").into_bytes(), false).is_empty() && lists.is_held());
+    let out = lists.fail();
+    assert_eq!(error(std::str::from_utf8(&out).unwrap()), (json!("i-1"), json!("internal")));
+    assert!(lists.push(listed("").into_bytes(), true).is_empty() && !lists.is_held());
+}
