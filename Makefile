@@ -20,7 +20,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube test-lists size
+.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro test-lists
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -97,7 +97,7 @@ test-lists: $(WASM) deps-demo ## what callers see of lists: natively, with answe
 
 test-exchange: $(WASM) deps-envoy ## tokens for the upstream: natively, with a real provider, and with an endpoint that misbehaves
 	@scripts/deps.sh node
-	@cargo test --quiet --test exchange
+	@cargo test --quiet --test exchange --test separation
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- exchange:: --test-threads 2
 
 soak: $(WASM) deps-envoy ## memory under a flood of TOKENS (40000) unique tokens, each used once
@@ -141,6 +141,13 @@ bench: $(WASM) deps-envoy ## what the filter costs, side by side with Envoy's ow
 	@cd bench/empty && cargo build --quiet --release --target wasm32-wasip1
 	@taskset --cpu-list 1 $(BENCH)/release/mcp-iap-bench --envoy "$(ENVOY)" --module $(WASM) \
 	  --empty $(EMPTY)/wasm32-wasip1/release/empty.wasm $(BENCH_OPTIONS)
+
+instructions: $(WASM) ## how many instructions each kind of request takes in the module, in an interpreter: no Envoy
+	@cd bench && cargo build --quiet --release
+	@$(BENCH)/release/mcp-iap-bench --instructions bench/instructions.txt --module $(WASM) $(BENCH_OPTIONS)
+
+micro: ## what each station of a request takes natively
+	@cargo bench --quiet --profile micro --bench stations
 
 size: $(WASM) ## what takes how much room in the module
 	@CARGO_PROFILE_RELEASE_STRIP=debuginfo cargo build --quiet --release --target wasm32-wasip1 --lib \

@@ -35,7 +35,8 @@ COPY node /usr/local/bin/node
 COPY npm /usr/local/lib/node_modules/npm
 RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm
 COPY npm-cache /npm-cache
-COPY npmrc /root/.npmrc
+COPY npmrc /usr/local/etc/npmrc
+ENV NPM_CONFIG_GLOBALCONFIG=/usr/local/etc/npmrc
 """,
     ),
     "python:3.12-slim": (

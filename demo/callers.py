@@ -91,7 +91,7 @@ class User:
 
 
 @asynccontextmanager
-async def sign_in(name, era, evidence):
+async def sign_in(name, era, evidence, resource=RESOURCE):
     """Connects as the user, with nothing but the gateway's address and a client secret."""
     store, answers = TokenStore(evidence), []
 
@@ -100,11 +100,11 @@ async def sign_in(name, era, evidence):
         if request.method == "POST" or request.url.path != "/mcp":  # not the handshake protocol's side stream
             answers.append((request.url.path, response.status_code))
 
-    auth = ClientCredentialsOAuthProvider(RESOURCE, store, name, f"{name}-secret", issuer=PROVIDER)
+    auth = ClientCredentialsOAuthProvider(resource, store, name, f"{name}-secret", issuer=PROVIDER)
     mode = "legacy" if era == LEGACY else "auto"
     hooks = {"response": [note]}
     async with httpx2.AsyncClient(auth=auth, event_hooks=hooks, timeout=TIMEOUT, trust_env=False) as http:
-        transport = streamable_http_client(RESOURCE, http_client=http)
+        transport = streamable_http_client(resource, http_client=http)
         async with Client(transport, mode=mode, read_timeout_seconds=TIMEOUT) as client:
             if client.protocol_version != era:
                 raise RuntimeError(f"speaks {client.protocol_version}")

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 try:
+    import exchange
     import steps
     from stack import ACCESS_LOG, PORTS, PROVIDER, RESOURCE, ROOT, NotStarted, Stack
 
@@ -87,8 +88,12 @@ def stay_up(stack, text):
 
 def run_steps(options):
     report = Report(options.json, GOLDEN_HEAD)
-    asyncio.run(steps.run(report))
-    report.audit(report.records, ACCESS_LOG.relative_to(ROOT))
+    records = asyncio.run(steps.run(report))
+    with exchange.SecondGate(options.envoy):
+        exchanged = asyncio.run(exchange.run(report))
+    report.audit(records, ACCESS_LOG.relative_to(ROOT))
+    exchange.tell_tokens(report)
+    report.audit(exchanged, exchange.ACCESS_LOG.relative_to(ROOT))
     succeeded = report.close()
     if options.write_golden and succeeded:
         options.write_golden.write_text(report.golden())

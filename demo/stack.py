@@ -16,6 +16,7 @@ from testbed.processes import ROOT, NotStarted, Processes, accepts, answers, che
 
 OUT = ROOT / "target" / "demo"
 SEEN = OUT / "server-seen.jsonl"  # what reached the MCP server
+PROVIDER_SEEN = OUT / "provider-seen.jsonl"  # what the provider gave and refused
 ACCESS_LOG = OUT / "envoy-access.jsonl"  # what Envoy logged, with the filter's records
 
 PROVIDER = "http://127.0.0.1:9400"
@@ -46,7 +47,7 @@ class Stack(Processes):
         OUT.mkdir(parents=True)
         started = time.monotonic()
         try:
-            self.start("provider", provider, env={"PORT": "9400"})
+            self.start("provider", provider, env={"PORT": "9400", "SEEN": str(PROVIDER_SEEN)})
             self.start("server", [sys.executable, "demo/server/server.py"], env={"PORT": "8000", "SEEN": str(SEEN)})
             probes = {
                 "provider": lambda: answers(PROVIDER + "/.well-known/openid-configuration"),

@@ -21,6 +21,7 @@ AUDIT_WITHIN = 3  # seconds; Envoy writes its access log in batches
 
 
 async def run(report):
+    """The steps; answers their audit records."""
     evidence = Evidence()
     async with httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
         attacker = Attacker(http, evidence)
@@ -31,8 +32,9 @@ async def run(report):
         await session(report, "sam", MODERN, "ES256", evidence, sam)
         await attack_tokens(report, attacker, expiring)
         await attack_bodies(report, attacker)
-    await audit_holds_everything(report)
+    records = await audit_holds_everything(report, report.rows, ACCESS_LOG)
     server_saw_nothing_it_should_not(report, evidence)
+    return records
 
 
 # --- users ---
@@ -51,13 +53,13 @@ async def discover(report, http):
         row.saw(f"200 {', '.join(document['authorization_servers'])}")
 
 
-async def session(report, name, era, algorithm, evidence, use):
+async def session(report, name, era, algorithm, evidence, use, resource=RESOURCE):
     """Signs the user in and lets `use` go on from there; a connection that breaks is a failed row."""
     try:
         async with AsyncExitStack() as connection:
             user = None
             with report.step(f"{name}: sign in, {era}", f"401, metadata, token ({algorithm})") as row:
-                user = await connection.enter_async_context(sign_in(name, era, evidence))
+                user = await connection.enter_async_context(sign_in(name, era, evidence, resource))
                 row.saw(user.way_in())
             if user:
                 await use(report, user, era, evidence)
@@ -196,24 +198,24 @@ def holds(record, wanted):
     return record == wanted
 
 
-def audit_records():
-    whole = ACCESS_LOG.read_text().rpartition("\n")[0]  # its last line may be still being written
+def audit_records(log):
+    whole = log.read_text().rpartition("\n")[0]  # its last line may be still being written
     lines = whole.splitlines()
     return [record for line in lines for record in json.loads(line).get("mcp_iap") or []]
 
 
-async def audit_holds_everything(report):
-    """Each step with a decision has a record of its own, which says the same."""
-    wanted = [row for row in report.rows if row.audit]
+async def audit_holds_everything(report, rows, log):
+    """Each step with a decision has a record of its own, which says the same; answers these records."""
+    wanted = [row for row in rows if row.audit]
     with report.step("audit record of each call", f"{len(wanted)} of {len(wanted)}") as row:
         deadline = time.monotonic() + AUDIT_WITHIN
         while True:
-            found, lacking = match(audit_records(), wanted)
+            found, lacking = match(audit_records(log), wanted)
             if not lacking or time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.05)
         row.saw(f"{len(found)} of {len(wanted)}" + "".join(f"; none for {name}" for name in lacking))
-    report.records = found
+    return found
 
 
 def match(records, rows):

@@ -4,6 +4,7 @@
 use crate::certificates::Certificate;
 use crate::client::{Answer, Request};
 use crate::envoy::{Changes, Envoy};
+use crate::front::{To, front};
 use crate::stub::{Reply, Stub};
 use crate::tls::{ISSUER, Trust, provide};
 use crate::world::{KEYS, RESOURCE, World, call, claims, now, post};
@@ -233,55 +234,6 @@ fn a_workload_is_known_by_the_certificate_of_its_connection() {
     assert_eq!(record["caller"]["subject"], "dana");
 }
 
-/// Another Envoy that ends the clients' TLS and comes with a certificate of its own.
-fn front(trust: &Trust, own: &Certificate, behind: u16, details: &str) -> Envoy {
-    let folder = crate::envoy::scratch();
-    own.write(&folder);
-    let (own, files) = (folder.display(), trust.folder.display());
-    Envoy::run(&Changes::default(), |port, admin| {
-        format!(
-            "admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }} }}
-static_resources:
-  listeners:
-  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
-    filter_chains:
-    - transport_socket:
-        name: envoy.transport_sockets.tls
-        typed_config:
-          \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-          common_tls_context:
-            tls_certificates: [{{ certificate_chain: {{ filename: {files}/tls.crt }}, private_key: {{ filename: {files}/tls.key }} }}]
-            validation_context: {{ trusted_ca: {{ filename: {files}/client-ca.crt }} }}
-      filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: front
-          {details}
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {{ \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
-          route_config:
-            virtual_hosts:
-            - {{ name: all, domains: [\"*\"], routes: [{{ match: {{ prefix: / }}, route: {{ cluster: gate }} }}] }}
-  clusters:
-  - name: gate
-    load_assignment:
-      cluster_name: gate
-      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {behind} }} }} }} }}] }}]
-    transport_socket:
-      name: envoy.transport_sockets.tls
-      typed_config:
-        \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-        sni: mcp.example.com
-        common_tls_context:
-          tls_certificates: [{{ certificate_chain: {{ filename: {own}/tls.crt }}, private_key: {{ filename: {own}/tls.key }} }}]
-          validation_context: {{ trusted_ca: {{ filename: {files}/ca.crt }} }}
-"
-        )
-    })
-}
-
 #[test]
 fn a_forwarded_certificate_counts_from_a_trusted_envoy_alone() {
     let trust = Trust::new();
@@ -293,16 +245,17 @@ fn a_forwarded_certificate_counts_from_a_trusted_envoy_alone() {
     let mesh = format!("authenticates: true, forwarded_client_cert: {{ trusted_proxies: [\"{GATEWAY}\"] }}");
     let world = guarded(&trust, |text| workloads(&forwards(text), &mesh));
     let gateway = trust.clients.sign_uris(&[GATEWAY]);
-    let sets = "forward_client_cert_details: SANITIZE_SET\n          set_current_client_cert_details: { uri: true, subject: true, cert: true, dns: true }";
-    let appends = "forward_client_cert_details: APPEND_FORWARD\n          set_current_client_cert_details: { uri: true }";
-    let trusted = front(&trust, &gateway, world.envoy.port, sets);
-    let appending = front(&trust, &gateway, world.envoy.port, appends);
-    let stranger = front(
-        &trust,
-        &trust.clients.sign_uris(&["spiffe://cluster.local/ns/other/sa/x"]),
-        world.envoy.port,
-        sets,
-    );
+    let sets = [
+        "forward_client_cert_details: SANITIZE_SET",
+        "set_current_client_cert_details: { uri: true, subject: true, cert: true, dns: true }",
+    ];
+    let appends =
+        ["forward_client_cert_details: APPEND_FORWARD", "set_current_client_cert_details: { uri: true }"];
+    let port = world.envoy.port;
+    let trusted = front(&trust, port, &To::Tls(&gateway), &sets);
+    let appending = front(&trust, port, &To::Tls(&gateway), &appends);
+    let another = trust.clients.sign_uris(&["spiffe://cluster.local/ns/other/sa/x"]);
+    let stranger = front(&trust, port, &To::Tls(&another), &sets);
     let agent = trust.authority.client(Some(&trust.clients.sign_uris(&[AGENT])), &TLS13);
     let other =
         trust.authority.client(Some(&trust.clients.sign_uris(&["spiffe://cluster.local/ns/x/sa/y"])), &TLS13);

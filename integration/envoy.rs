@@ -182,6 +182,12 @@ impl Envoy {
         Some(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
+    /// The value of the metric with this name and these labels, as Prometheus reads it.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        let stats = self.admin("/stats/prometheus")?;
+        stats.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     /// The CPU time that Envoy has used, all threads.
     pub fn cpu_time(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();

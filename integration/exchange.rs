@@ -270,8 +270,11 @@ fn every_fault_of_the_endpoint_refuses_and_recovers() {
     for secret in ["hunter2", "up.stream", "x-admin"] {
         nowhere(&world.envoy, secret);
     }
-    let stats = world.envoy.admin("/stats/prometheus").unwrap();
-    assert!(stats.contains("mcp_iap_token_exchanges"), "{stats}");
+    for (result, count) in [("ok", rows.len() as u64), ("invalid_grant", 1), ("not_json", 2), ("timeout", 1)]
+    {
+        let counted = world.envoy.metric(&format!("mcp_iap_token_exchanges{{result=\"{result}\"}}"));
+        assert_eq!(counted, Some(count), "{result}");
+    }
 }
 
 /// Nothing can be sent: the refusal comes at once, not with the next tick.
@@ -465,6 +468,24 @@ token_exchange: {{ token_endpoint: '{place}/token', insecure_http: true, cluster
         assert!(!dump.contains(secret));
         nowhere(&envoy, secret);
     }
+}
+
+/// An Envoy whose flag got lost keeps bodies back: no token is asked for, and nothing goes on. What has no body is decided
+/// whole at its head, and goes on with a token of its own.
+#[test]
+fn without_the_flag_in_envoy_no_body_gets_a_token() {
+    let mut changes = changes(document(ISSUER, "token_exchange: { audience: backend }"), &json!({}));
+    changes.replace.push(Changes::no_flag_in_envoy());
+    let world = World::with_provider(&changes, endpoint(|_| issued("up.stream")));
+    let token = token_of("dana");
+    let answer = post(&token, call("get_pods", &json!({}))).send(world.envoy.port);
+    assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("flag_missing")), "{answer:?}");
+    assert!(exchanges(&world.provider).is_empty() && world.upstream.seen().is_empty());
+    let stream = Request::new("GET", "/mcp")
+        .header("authorization", format!("Bearer {token}"))
+        .header("accept", "text/event-stream");
+    assert_eq!(stream.send(world.envoy.port).status, 200);
+    assert_eq!((given(&world.upstream).as_str(), world.upstream.seen().len()), ("up.stream", 1));
 }
 
 /// Where the configuration says by name that it passes, and only there.

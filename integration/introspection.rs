@@ -108,6 +108,10 @@ fn a_real_provider_says_whose_its_opaque_tokens_are() {
 
     assert_eq!(provider.ask("/token/revocation", &format!("token={token}")).status, 200);
     let revoked = Instant::now();
+    for (result, count) in [("ok", 2), ("token_inactive", 1)] {
+        let name = format!("mcp_iap_introspections{{result=\"{result}\"}}");
+        eventually("it is counted", || envoy.metric(&name).is_some_and(|counted| counted >= count));
+    }
     let inactive = (401, "token_inactive".to_owned());
     eventually("a token that is taken back counts no more, on both workers", || {
         (0..8).all(|_| reason(&send(&token)) == inactive)
@@ -160,7 +164,7 @@ fn misbehave(
     status: u16,
     good: fn() -> String,
     token: &str,
-    reason: &str,
+    (reason, counter): (&str, &str),
 ) {
     let world = World::new(changes);
     let send = || post(token, call("get_pods", &json!({}))).send(world.envoy.port);
@@ -190,6 +194,10 @@ fn misbehave(
         told_before = world.envoy.log().len();
     }
     assert!(!world.envoy.log().contains(token) && !world.envoy.access_log().contains(token));
+    for result in ["ok", "no_answer", "status", "timeout", "unreadable", "cut_off"] {
+        let name = format!("{counter}{{result=\"{result}\"}}");
+        eventually("it is counted", || world.envoy.metric(&name).is_some_and(|count| count > 0));
+    }
 }
 
 const BRIEF: &str = "{ cache_duration: 0s, negative_cache_duration: 0s, timeout: 500ms }";
@@ -197,7 +205,8 @@ const BRIEF: &str = "{ cache_duration: 0s, negative_cache_duration: 0s, timeout:
 #[test]
 fn an_issuer_that_misbehaves_is_not_the_callers_fault() {
     let changes = Changes { concurrency: Some(1), ..changes(ISSUER, "/introspect", BRIEF) };
-    misbehave(&changes, "/introspect", 200, active, OPAQUE, "introspection_unavailable");
+    let told = ("introspection_unavailable", "mcp_iap_introspections");
+    misbehave(&changes, "/introspect", 200, active, OPAQUE, told);
 }
 
 fn reviewed() -> String {
@@ -220,7 +229,8 @@ rules:
     let mut claims = claims(&[]);
     claims["iss"] = json!("https://kubernetes.default.svc");
     let path = "/apis/authentication.k8s.io/v1/tokenreviews";
-    misbehave(&changes, path, 201, reviewed, &KEYS.rs256(&claims), "token_review_unavailable");
+    let told = ("token_review_unavailable", "mcp_iap_token_reviews");
+    misbehave(&changes, path, 201, reviewed, &KEYS.rs256(&claims), told);
 }
 
 #[test]

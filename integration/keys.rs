@@ -51,12 +51,6 @@ fn fetches(world: &World) -> usize {
     world.provider.seen().iter().filter(|seen| seen.path == "/jwks").count()
 }
 
-/// The value of a metric with these labels, as Prometheus reads it.
-fn metric(envoy: &Envoy, name: &str) -> Option<u64> {
-    let stats = envoy.admin("/stats/prometheus")?;
-    stats.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-}
-
 /// Sends requests from several clients until it is dropped; answers what was no 200.
 pub struct Load {
     ends: Arc<AtomicBool>,
@@ -119,8 +113,8 @@ fn the_oldest_envoy_shares_keys_and_tells_of_them() {
     }
     assert_eq!(fetches(&world), 1);
     let counted = format!("mcp_iap_key_fetches{{result=\"ok\",issuer=\"{ISSUER}\"}}");
-    assert_eq!(metric(&world.envoy, &counted), Some(1));
-    let age = metric(&world.envoy, &format!("mcp_iap_key_age_seconds{{issuer=\"{ISSUER}\"}}"));
+    assert_eq!(world.envoy.metric(&counted), Some(1));
+    let age = world.envoy.metric(&format!("mcp_iap_key_age_seconds{{issuer=\"{ISSUER}\"}}"));
     assert!(age.is_some_and(|age| age < 20), "{age:?}");
 }
 
@@ -218,17 +212,17 @@ fn a_provider_that_goes_down_leaves_known_keys_for_a_bounded_time() {
     });
     assert!(fetched.elapsed() < Duration::from_secs(10), "{:?}", fetched.elapsed());
     let issuer = format!("issuer=\"{ISSUER}\"");
-    let failed = metric(&world.envoy, &format!("mcp_iap_key_fetches{{result=\"unavailable\",{issuer}}}"));
+    let failed = world.envoy.metric(&format!("mcp_iap_key_fetches{{result=\"unavailable\",{issuer}}}"));
     assert!(failed.is_some_and(|count| count > 1), "{failed:?}");
-    let age = metric(&world.envoy, &format!("mcp_iap_key_age_seconds{{{issuer}}}"));
+    let age = world.envoy.metric(&format!("mcp_iap_key_age_seconds{{{issuer}}}"));
     assert!(age.is_some_and(|age| (4..20).contains(&age)), "{age:?}");
 
     world.provider.script(provide);
     eventually("it recovers", || good_call().send(world.envoy.port).status == 200);
     eventually("the age falls", || {
-        metric(&world.envoy, &format!("mcp_iap_key_age_seconds{{{issuer}}}")).is_some_and(|age| age < 4)
+        world.envoy.metric(&format!("mcp_iap_key_age_seconds{{{issuer}}}")).is_some_and(|age| age < 4)
     });
-    let fetched = metric(&world.envoy, &format!("mcp_iap_key_fetches{{result=\"ok\",{issuer}}}"));
+    let fetched = world.envoy.metric(&format!("mcp_iap_key_fetches{{result=\"ok\",{issuer}}}"));
     assert!(fetched.is_some_and(|count| count >= 2), "{fetched:?}");
 }
 

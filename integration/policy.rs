@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const ZONE: &str = "Europe/Zurich";
 
 /// Hours around now in the zone, and those that are not.
-fn hours() -> (String, String) {
+pub fn hours() -> (String, String) {
     let seconds = i64::try_from(now()).unwrap();
     let local = seconds + utc_offset(ZONE, seconds).unwrap();
     let hour = |offset: i64| format!("{:02}:00", (local / 3_600 + offset).rem_euclid(24));

@@ -4,6 +4,7 @@
 use crate::certificates::Certificate;
 use crate::client::{Answer, Request};
 use crate::envoy::{Changes, Envoy};
+use crate::front::{To, front};
 use crate::support::issuer::b64;
 use crate::tls::Trust;
 use crate::world::{ISSUER, KEYS, World, call, claims};
@@ -26,54 +27,6 @@ rules:
     )
 }
 
-/// An Envoy that asks clients for a certificate, tells the gate of it, and asks the gate for another host.
-fn proxy(trust: &Trust, port: u16, admin: u16, gate: u16) -> String {
-    let folder = trust.folder.display();
-    format!(
-        r#"
-admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }} }}
-static_resources:
-  listeners:
-  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
-    filter_chains:
-    - transport_socket:
-        name: envoy.transport_sockets.tls
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-          common_tls_context:
-            tls_certificates:
-            - {{ certificate_chain: {{ filename: {folder}/tls.crt }}, private_key: {{ filename: {folder}/tls.key }} }}
-            validation_context: {{ trusted_ca: {{ filename: {folder}/client-ca.crt }} }}
-      filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: proxy
-          use_remote_address: true
-          forward_client_cert_details: APPEND_FORWARD
-          set_current_client_cert_details: {{ subject: true, cert: true }}
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
-          route_config:
-            virtual_hosts:
-            - name: gate
-              domains: ["*"]
-              routes:
-              - match: {{ prefix: "/" }}
-                route: {{ cluster: gate, host_rewrite_literal: "gate.internal:8080" }}
-  clusters:
-  - name: gate
-    connect_timeout: 2s
-    load_assignment:
-      cluster_name: gate
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {gate} }} }} }}
-"#
-    )
-}
-
 struct Proxied {
     trust: Trust,
     own: Certificate,
@@ -92,8 +45,12 @@ impl Proxied {
             replace: vec![("use_remote_address: true", forward.to_owned())],
             ..Changes::default()
         });
-        let proxy =
-            Envoy::run(&Changes::default(), |port, admin| proxy(&trust, port, admin, world.envoy.port));
+        let tells = [
+            "use_remote_address: true",
+            "forward_client_cert_details: APPEND_FORWARD",
+            "set_current_client_cert_details: { subject: true, cert: true }",
+        ];
+        let proxy = front(&trust, world.envoy.port, &To::Plain("gate.internal:8080"), &tells);
         Self { trust, own, world, proxy }
     }
 

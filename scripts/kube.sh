@@ -21,7 +21,7 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 work=$into/work
 rm -rf "$work"
-mkdir -p "$work"/{state/lists/partial,cache/archives/partial,root,src,gopath/src/k8s.io,home}
+mkdir -p "$work"/{state/lists/partial,cache/archives/partial,unpacked,src,gopath/src/k8s.io,home}
 trap 'rm -rf "$work"' EXIT
 log=$into/build.log
 : >"$log"
@@ -47,22 +47,22 @@ quietly apt update
 quietly apt download etcd-server golang-1.19-go golang-1.19-src golang-github-modern-go-reflect2-dev rsync jq \
   libjq1 libonig5 libpopt0 libxxhash0
 quietly apt source kubernetes
-for package in "$work"/src/*.deb; do dpkg-deb -x "$package" "$work/root"; done
+for package in "$work"/src/*.deb; do dpkg-deb -x "$package" "$work/unpacked"; done
 
 source=$work/gopath/src/k8s.io/kubernetes
 mv "$work"/src/kubernetes-1.20* "$source"
 # The vendored one is too old for this Go: a TokenReview would end the server's answer in a panic.
 rm -rf "$source/vendor/github.com/modern-go/reflect2"
-cp -rL "$work/root/usr/share/gocode/src/github.com/modern-go/reflect2" "$source/vendor/github.com/modern-go/"
+cp -rL "$work/unpacked/usr/share/gocode/src/github.com/modern-go/reflect2" "$source/vendor/github.com/modern-go/"
 
-export PATH=$work/root/usr/lib/go-1.19/bin:$work/root/usr/bin:$PATH GOROOT=$work/root/usr/lib/go-1.19
-export LD_LIBRARY_PATH=$work/root/usr/lib/$(uname -m)-linux-gnu
+export PATH=$work/unpacked/usr/lib/go-1.19/bin:$work/unpacked/usr/bin:$PATH GOROOT=$work/unpacked/usr/lib/go-1.19
+export LD_LIBRARY_PATH=$work/unpacked/usr/lib/$(uname -m)-linux-gnu
 export GO111MODULE=off CGO_ENABLED=0 GOPROXY=off GOFLAGS= HOME=$work/home GOCACHE=$work/home/cache GOPATH=$work/gopath
 cd "$source"
 say "generating its OpenAPI definitions"
 quietly nice make gen_openapi
 say "compiling the API server, some minutes"
 quietly nice go build -p 2 -trimpath -ldflags "-s -w" -o "$into/kube-apiserver" k8s.io/kubernetes/cmd/kube-apiserver
-cp "$work/root/usr/bin/etcd" "$into/etcd"
+cp "$work/unpacked/usr/bin/etcd" "$into/etcd"
 chmod -R u+w "$work"
 say "built $("$into/kube-apiserver" --version)"

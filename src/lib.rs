@@ -18,7 +18,7 @@
 //! mcp oauth jose kube spiffe one standard each, pure
 //!        api_key     one secret of a caller
 //!       head, json   what comes over the wire
-//! reason, secret, time plain data
+//! bytes, reason, secret, time plain data
 //! ```
 
 // One panic kills a worker's VM and every request on it, so nothing that can panic compiles.
@@ -45,6 +45,7 @@
 
 pub mod api_key;
 pub mod audit;
+mod bytes;
 pub mod cache;
 pub mod callout;
 pub mod config;

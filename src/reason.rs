@@ -179,6 +179,8 @@ reasons! {
     ConditionNotMet = "condition_not_met",
     /// The rule's `when` can't be evaluated for this call.
     ConditionError = "condition_error",
+    /// The caller has used up the rule's rate.
+    RateLimited = "rate_limited",
 
     /// The argument that names a call's target names none.
     UnknownTarget = "unknown_target",

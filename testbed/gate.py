@@ -47,11 +47,11 @@ def envoy_program(envoy):
     return program(envoy, "scripts/deps.sh envoy VERSION prints the path of one")
 
 
-def envoy_command(envoy, bootstrap, flush_ms=50):
+def envoy_command(envoy, bootstrap, flush_ms=50, workers=2):
     """`flush_ms`: how long Envoy may keep a line of its access log to itself."""
     # Envoys with hot restart would have to have different base ids.
     command = [envoy_program(envoy), "-c", bootstrap, "--disable-hot-restart"]
-    return [*command, "--concurrency", "2", "-l", "warning", "--file-flush-interval-msec", str(flush_ms)]
+    return [*command, "--concurrency", str(workers), "-l", "warning", "--file-flush-interval-msec", str(flush_ms)]
 
 
 def write_bootstrap(path, gate, wasm, rules):

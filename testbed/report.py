@@ -69,7 +69,7 @@ class Report:
 
     def audit(self, records, origin):
         """Prints the records as they were written, one a line."""
-        self.records = records
+        self.records += records
         self.write(f"\nAUDIT RECORDS of these steps, as Envoy wrote them to {origin}")
         for record in records:
             self.write(compact(record), compact(blank(record)))

@@ -141,6 +141,28 @@ fn explain(line: &str) -> Value {
     json_lines(&output).remove(0)
 }
 
+/// Refused for certain, but why is not: an argument that is not recorded may have failed before the time did.
+#[test]
+fn a_reason_that_a_record_does_not_tell_is_not_made_up() {
+    let policy = "resource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: [{id: few, allow: {tools: [t]}, arguments: {n: {present: true}}, time: {until: '2020-01-01T00:00:00Z'}}]\n";
+    let policy = file("vague.yaml", policy);
+    let line = r#"{"time":"2026-12-01T10:00:00Z","mcp_iap":[{"schema":1,"decision":"d","outcome":"refused","reason":"argument_missing","rule":"few","protected_resource":"https://r/mcp","caller":{"issuer":"https://i","subject":"s","groups":[]},"method":"tools/call","tool":"t"}]}"#;
+    let lines = file("vague.json", line);
+    let seen = json_lines(&mcp_iap(&["explain", "-o", "json", &policy, &lines])).remove(0);
+    assert_eq!(
+        (&seen["decision"], &seen["reason"], &seen["rule"]),
+        (&"deny".into(), &Value::Null, &Value::Null)
+    );
+    let told = text(&mcp_iap(&["explain", &policy, &lines]).stdout);
+    assert!(
+        told.contains(
+            "fails at `time` (outside_time_window), if not before at `arguments.n`, which is not known"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("refused: for which reason depends on what is not known"), "{told}");
+}
+
 /// What a record has not is not known, and is not made up.
 #[test]
 fn a_line_of_the_access_log_is_explained_as_far_as_it_says() {
@@ -219,6 +241,52 @@ fn a_case_without_a_time_is_undecided_where_the_time_decides() {
     let told = text(&mcp_iap(&["explain", &policy, &cases, "--case", "without"]).stdout);
     assert!(told.contains("deny  freeze  depends on `time`, which is not known"), "{told}");
     assert!(told.contains("undecided: it depends on what is not known"), "{told}");
+}
+
+/// The shadow rules are asked by name, and only there where there are some.
+#[test]
+fn shadow_rules_are_asked_instead_of_the_rules() {
+    let policy = "resource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: [{id: live, allow: {tools: [t]}}]\n";
+    let shadow = format!("{policy}shadow_rules: [{{id: shadow, deny: {{tools: [t]}}}}]\n");
+    let (plain, shadow) = (file("plain.yaml", policy), file("shadow.yaml", &shadow));
+    let case = |name: &str, expected: &str| {
+        file(name, &format!("cases: [{{name: a, call: {{tool: t}}, expect: {expected}}}]"))
+    };
+    let live = case("live-cases.yaml", "{decision: allow, rule: live}");
+    let denied = case("shadow-cases.yaml", "{decision: deny, rule: shadow}");
+    assert_eq!(mcp_iap(&["test", "--policy", &shadow, &live]).status.code(), Some(0));
+    assert_eq!(mcp_iap(&["test", "--policy", &shadow, "--shadow", &denied]).status.code(), Some(0));
+    assert_eq!(mcp_iap(&["test", "--policy", &shadow, "--shadow", &live]).status.code(), Some(1));
+    let told = text(&mcp_iap(&["explain", "--shadow", &shadow, &live]).stdout);
+    assert!(told.contains("deny  shadow  matches") && told.contains("refused by shadow"), "{told}");
+    let told = mcp_iap(&["explain", "--shadow", &plain, &live]);
+    assert_eq!(told.status.code(), Some(2));
+    assert!(text(&told.stderr).contains("there are no `shadow_rules`"));
+}
+
+/// A case says nothing of what was called before; a record of a call that was too often does.
+#[test]
+fn a_rate_is_told_and_taken_as_a_record_says() {
+    let policy = "resource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: [{id: few, allow: {tools: [t]}, rate: {calls: 2, per: 1m}}]\n";
+    let policy = file("rate.yaml", policy);
+    let cases = file("rate-cases.yaml", "cases: [{name: a, call: {tool: t}}]");
+    let told = text(&mcp_iap(&["explain", &policy, &cases]).stdout);
+    assert!(
+        told.contains("few  matches, at most 2 calls per 1m") && told.contains("allowed by few"),
+        "{told}"
+    );
+    let record = |reason: &str| {
+        format!(
+            r#"{{"mcp_iap":[{{"schema":1,"decision":"d","outcome":"refused","reason":"{reason}","rule":"few","protected_resource":"https://r/mcp","caller":{{"issuer":"https://i","subject":"s","groups":[]}},"method":"tools/call","tool":"t"}}]}}"#
+        )
+    };
+    for (reason, decision) in [("rate_limited", "deny"), ("no_rule_allows", "allow")] {
+        let lines = file("rate-record.json", &record(reason));
+        let seen = json_lines(&mcp_iap(&["explain", "-o", "json", &policy, &lines])).remove(0);
+        assert_eq!(seen["decision"], decision, "{seen}");
+        assert_eq!(seen["reason"] == "rate_limited", reason == "rate_limited", "{seen}");
+        assert_eq!(seen["rules"][0]["rate"], serde_json::json!({"calls": 2, "per": "1m"}));
+    }
 }
 
 /// Each policy of the guide is followed by its cases, and they hold.

@@ -114,6 +114,8 @@ fn kubernetes_says_whose_a_token_is() {
     );
     assert_eq!(reason(&run(&worker, &token, "list", &|| unreachable!())), "allowed");
     assert_eq!(reason(&run(&worker, &token, "set", &|| unreachable!())), "no_rule_allows");
+    assert_eq!(counted(&worker), ["token_reviews ok 1"], "what was remembered is not counted");
+    assert!(counted(&worker).is_empty(), "they were taken");
 }
 
 #[test]
@@ -131,6 +133,25 @@ fn what_kubernetes_does_not_know_is_refused() {
         assert_eq!(ended.record.get("caller"), None, "{recording}");
         let again = run(&worker, &token, "get_x", &|| unreachable!("it is remembered"));
         assert_eq!(reason(&again), expected);
+        assert_eq!(counted(&worker), [format!("token_reviews {expected} 1")]);
+    }
+}
+
+/// The outcomes that were counted since the last call, as `counter result number`.
+fn counted(worker: &Worker) -> Vec<String> {
+    let counts = worker.shared.judges.take_counts().into_iter();
+    counts.map(|((counter, result), count)| format!("{counter} {result} {count}")).collect()
+}
+
+/// How a failure of this kind is counted.
+fn failure_name(answer: &Result<Reply, CalloutError>, good: u16) -> &'static str {
+    match answer {
+        Err(error) => error.name(),
+        Ok(reply) => match reply.status() {
+            Ok(status) if status == good => "no_answer",
+            Ok(status) => CalloutError::Status(status).name(),
+            Err(error) => error.name(),
+        },
     }
 }
 
@@ -184,6 +205,10 @@ fn an_api_server_that_can_not_be_asked_is_our_fault() {
         worker.shared.set_now(UnixTime(NOW + 2));
         assert_eq!(reason(&run(&worker, &token, "get_x", &|| reply("201", &good))), "allowed", "{name}");
         assert!(worker.shared.judges.take_complaints()[0].ends_with("answers again"));
+        let mut expected =
+            [format!("token_reviews {} 1", failure_name(&answer, 201)), "token_reviews ok 1".to_owned()];
+        expected.sort();
+        assert_eq!(counted(&worker), expected, "{name}");
     }
 }
 
@@ -382,6 +407,23 @@ fn what_an_issuer_tells_is_checked_as_a_tokens_claims() {
 }
 
 #[test]
+fn what_an_issuer_says_is_counted() {
+    for (change, expected) in [
+        (json!({}), "ok"),
+        // Its times and audience are asked of each request, not of the answer.
+        (json!({"exp": NOW - 31}), "ok"),
+        (json!({"active": false}), "token_inactive"),
+        (json!({"iss": "https://partner.example.org"}), "unknown_issuer"),
+        (json!({"token_use": "refresh_token"}), "not_an_access_token"),
+        (json!({"sub": 7}), "invalid_claim"),
+    ] {
+        let worker = worker(INTROSPECTED);
+        run(&worker, OPAQUE, "get_x", &|| reply("200", &told(&change)));
+        assert_eq!(counted(&worker), [format!("introspections {expected} 1")], "{change}");
+    }
+}
+
+#[test]
 fn an_issuer_that_can_not_be_asked_is_our_fault() {
     let good = told(&json!({}));
     let mut rows = failures(&good);
@@ -400,6 +442,10 @@ fn an_issuer_that_can_not_be_asked_is_our_fault() {
         assert_eq!(reason(&run(&worker, OPAQUE, "get_x", &|| unreachable!())), "introspection_unavailable");
         worker.shared.set_now(UnixTime(NOW + 2));
         assert_eq!(reason(&run(&worker, OPAQUE, "get_x", &|| reply("200", &good))), "allowed", "{name}");
+        assert!(
+            counted(&worker).contains(&format!("introspections {} 1", failure_name(&answer, 200))),
+            "{name}"
+        );
     }
 }
 

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["mcp", "oauth", "jose", "kube", "spiffe"],
     &["api_key"],
     &["head", "json"],
-    &["reason", "secret", "time"],
+    &["bytes", "reason", "secret", "time"],
 ];
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {

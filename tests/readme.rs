@@ -14,15 +14,32 @@ fn blocks<'a>(text: &'a str, kind: &str) -> Vec<&'a str> {
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
+/// A row of the demo's table, or the title of its second part.
+fn is_row(line: &str) -> bool {
+    ["     STEP", "pass ", "TOKEN EXCHANGE: "].iter().any(|start| line.starts_with(start))
+}
+
+/// What is shown of its second part.
+#[test]
+fn the_token_exchange_is_the_golden_one() {
+    let (shown, demo) = (read("docs/token-separation.md"), read("docs/demo.txt"));
+    let blocks = blocks(&shown, "text");
+    let block = blocks.iter().find(|block| block.starts_with("TOKEN EXCHANGE: ")).unwrap();
+    let golden = demo.split_once("TOKEN EXCHANGE: ").unwrap().1;
+    let rows: Vec<&str> = golden.lines().take_while(|line| !line.is_empty()).collect();
+    let shown: Vec<&str> = block.lines().collect();
+    assert_eq!(shown.iter().filter(|line| is_row(line)).count(), rows.len());
+    for line in shown.into_iter().filter(|line| !line.is_empty()) {
+        assert!(demo.lines().any(|golden| golden.starts_with(line)), "{line}");
+    }
+}
+
 #[test]
 fn the_demo_is_the_golden_one() {
     let (readme, demo) = (read("README.md"), read("docs/demo.txt"));
     let shown = blocks(&readme, "text")[0];
     let lines: Vec<&str> = shown.lines().filter(|line| !line.is_empty()).collect();
-    let golden: Vec<&str> = demo
-        .lines()
-        .filter(|line| line.starts_with("     STEP") || line.starts_with("pass ") || line.ends_with("failed"))
-        .collect();
+    let golden: Vec<&str> = demo.lines().filter(|line| is_row(line) || line.ends_with("failed")).collect();
     assert_eq!(lines.len(), golden.len());
     for (line, golden) in lines.iter().zip(golden) {
         assert!(golden.starts_with(line), "{line}\nis not how this begins:\n{golden}");

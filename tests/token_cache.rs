@@ -225,7 +225,10 @@ fn a_key_that_is_withdrawn_stops_working_at_once() {
     assert_eq!(gate.reason(&unknown), "unknown_key");
     assert_eq!(gate.reason(&ec), "allowed");
     gate.worker.shared.set_now(UnixTime(NOW + 2));
+    let fetches = || gate.worker.sent.borrow().len();
+    let before = fetches();
     assert_eq!(gate.reason(&rsa), "unknown_key", "though its signature was known");
+    assert_eq!(fetches() - before, 1, "the keys were waited for once");
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn absolute(path: &Path) -> Result<String> {
 }
 
 /// Our document: the rule that decides is the last one.
-fn document(case: &Case, server: &Server) -> String {
+pub fn document(case: &Case, server: &Server) -> String {
     let issuer = format!("http://127.0.0.1:{}", server.port);
     let mut out = format!(
         "resource: http://127.0.0.1/mcp\nissuers:\n  - issuer: {issuer}\n    insecure_http: true\n    cluster: login\n    \

@@ -5,6 +5,7 @@
 
 mod case;
 mod configuration;
+mod counted;
 mod envoy;
 #[expect(dead_code, reason = "the tests use the rest of it")]
 #[path = "../../tests/support/issuer.rs"]
@@ -27,13 +28,13 @@ use std::time::{Duration, Instant};
 #[derive(Parser)]
 struct Options {
     /// The Envoy to measure with.
-    #[arg(long)]
+    #[arg(long, default_value = "envoy")]
     envoy: PathBuf,
     /// The filter.
     #[arg(long, default_value = "dist/mcp_iap.wasm")]
     module: PathBuf,
     /// The filter that does nothing.
-    #[arg(long)]
+    #[arg(long, default_value = "bench/empty/target/wasm32-wasip1/release/empty.wasm")]
     empty: PathBuf,
     /// Another build of the filter: measures the two beside the filter that does nothing, and no others.
     #[arg(long)]
@@ -50,6 +51,13 @@ struct Options {
     /// Only these cases, by the beginning of their names.
     #[arg(long)]
     case: Vec<String>,
+    /// Counts instructions instead, in an interpreter and without an Envoy, and compares with this file: exits with 1
+    /// where a case takes a twentieth more than it says.
+    #[arg(long)]
+    instructions: Option<PathBuf>,
+    /// Writes the file of `--instructions` anew.
+    #[arg(long, requires = "instructions")]
+    update: bool,
     /// Where results.json, the configurations and the logs go.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -75,6 +83,9 @@ fn run(options: &Options) -> Result<bool> {
         options.case.is_empty() || options.case.iter().any(|name| case.name.starts_with(name.as_str()))
     };
     let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
+    if let Some(file) = &options.instructions {
+        return counted::compare(options, &cases, &issuer, file);
+    }
     if cases.is_empty() {
         bail!("no such case; there are {}", CASES.map(|case| case.name).join(", "));
     }
@@ -122,9 +133,5 @@ async fn measure(case: &Case, options: &Options, issuer: &issuer::Issuer) -> Res
         }
     }
     eprint!("\r{:80}\r", "");
-    Ok(variants
-        .iter()
-        .zip(samples)
-        .map(|(variant, samples)| Row::of(case, *variant, &samples))
-        .collect())
+    Ok(variants.iter().zip(samples).map(|(variant, samples)| Row::of(case, *variant, &samples)).collect())
 }

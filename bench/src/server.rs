@@ -18,16 +18,25 @@ pub struct Server {
     pub jwks: String,
 }
 
+impl Server {
+    /// What it says at this port.
+    pub fn of(issuer: &Issuer, port: u16) -> Self {
+        Self { port, jwks: json!({"keys": issuer.all_jwks()}).to_string() }
+    }
+
+    /// Its OpenID Connect discovery document.
+    pub fn discovery(&self) -> String {
+        let issuer = format!("http://127.0.0.1:{}", self.port);
+        json!({"issuer": issuer, "jwks_uri": format!("{issuer}/jwks")}).to_string()
+    }
+}
+
 /// Starts it.
 pub async fn start(issuer: &Issuer) -> Result<Server> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();
-    let jwks = json!({"keys": issuer.all_jwks()}).to_string();
-    let documents = Documents {
-        list: crate::case::list().into(),
-        discovery: json!({"issuer": format!("http://127.0.0.1:{port}"), "jwks_uri": format!("http://127.0.0.1:{port}/jwks")}).to_string().into(),
-        jwks: jwks.clone().into(),
-    };
+    let server = Server::of(issuer, port);
+    let documents = Documents { list: crate::case::list().into(), discovery: server.discovery().into(), jwks: server.jwks.clone().into() };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);
@@ -40,7 +49,7 @@ pub async fn start(issuer: &Issuer) -> Result<Server> {
             });
         }
     });
-    Ok(Server { port, jwks })
+    Ok(server)
 }
 
 #[derive(Clone)]

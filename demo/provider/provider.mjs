@@ -14,6 +14,7 @@ const HOST = process.env.HOST ?? '127.0.0.1'; // in a container, all of its own 
 const ISSUER = `http://127.0.0.1:${PORT}`;
 const RESOURCES = [
   'http://127.0.0.1:10000/mcp',
+  'http://127.0.0.1:10001/mcp', // the second gate
   'https://other.example.com/mcp', // for a token that is genuine, but meant for somebody else
 ];
 

@@ -1,10 +1,12 @@
 //! The audit record: what one request was, who made it, how it was decided and why.
 //!
 //! One record a request, on every path; Envoy's access log writes it (`docs/audit.md`). It never holds
-//! a token, an argument's value, or text that a caller chose beyond names, which are cut to a bound.
+//! a token, or text that a caller chose beyond names and the arguments that are listed, all cut to a bound.
+
+mod arguments;
 
 use crate::identity::{Caller, CallerKind};
-use crate::mcp::{Era, Operation};
+use crate::mcp::{Arguments, Era, Operation};
 use crate::policy::Denial;
 use crate::reason::Reason;
 use serde::ser::SerializeMap as _;
@@ -20,6 +22,8 @@ pub const SCHEMA: u32 = 1;
 const MAX_NAME: usize = 256;
 /// How many of the caller's groups are kept.
 const MAX_GROUPS: usize = 32;
+/// What most records take, in bytes.
+const USUAL_SIZE: usize = 1024;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +92,12 @@ pub struct Record {
     resource: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,
+    /// Values of arguments, of those that are listed.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "arguments::serialize")]
+    arguments: arguments::Clear,
+    /// What shadow rules would have decided, where it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<Box<ShadowRecord>>,
     /// The token that the upstream gets, or why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     exchange: Option<ExchangeRecord>,
@@ -154,6 +164,15 @@ struct ListedRecord {
     hidden: usize,
 }
 
+#[derive(Clone, Debug, Serialize)]
+struct ShadowRecord {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+}
+
 struct Groups<'a>(&'a [String]);
 
 impl Serialize for Groups<'_> {
@@ -195,6 +214,8 @@ impl Record {
             prompt: None,
             resource: None,
             task: None,
+            arguments: Vec::new(),
+            shadow: None,
             exchange: None,
             listed: None,
             upstream_status: None,
@@ -251,6 +272,25 @@ impl Record {
         }
     }
 
+    /// Notes the values of the arguments with these names. `is_credential`: whether a text has what proves this caller.
+    pub fn note_arguments(
+        &mut self,
+        listed: &[Rc<str>],
+        arguments: &Arguments<'_>,
+        is_credential: &dyn Fn(&str) -> bool,
+    ) {
+        self.arguments = arguments::clear(listed, arguments, is_credential);
+    }
+
+    /// Notes what shadow rules would have decided; `None` where that can't be told.
+    pub fn note_shadow(&mut self, outcome: Option<Outcome>, reason: Option<Reason>, rule: Option<&str>) {
+        self.shadow = Some(Box::new(ShadowRecord {
+            outcome: outcome.map_or("error", Outcome::name),
+            reason: reason.map(Reason::code),
+            rule: rule.map(str::to_owned),
+        }));
+    }
+
     /// Notes which family of revisions the request follows.
     pub fn note_era(&mut self, era: Era) {
         self.era = Some(era.name());
@@ -296,7 +336,9 @@ impl Record {
     /// The record as one JSON object on one line.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        let mut line = Vec::with_capacity(USUAL_SIZE);
+        let is_written = serde_json::to_writer(&mut line, self).is_ok();
+        String::from_utf8(line).ok().filter(|_| is_written).unwrap_or_default()
     }
 
     /// The record as it is written when the request leaves the gate.

@@ -4,11 +4,10 @@
 //! that the answer depends on, with a name of its kind first; no secret stands in it. Whoever stores says until
 //! when an answer counts and what it weighs; the clock is passed in.
 
+use super::generations::{Generations, Room};
 use crate::time::Timestamp;
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
 use std::fmt;
-use std::mem;
 
 /// SHA-256.
 pub type Digest = [u8; 32];
@@ -24,33 +23,11 @@ pub fn digest<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> Digest {
     hash.finalize().into()
 }
 
-/// How much a [`ResultCache`] holds at least; it holds at most twice as much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// How many answers.
-    pub entries: usize,
-    /// How many bytes, by the weight that is told for each.
-    pub bytes: usize,
-}
-
 /// Answers that still count.
-///
-/// Two generations, as in [`super::TokenCache`]: one fills, and when it is full becomes the older one, whose
-/// place is emptied. What is used moves over. Nothing is searched for what to evict.
-pub struct ResultCache<T> {
-    room: Room,
-    newer: Generation<T>,
-    older: Generation<T>,
-}
-
-struct Generation<T> {
-    entries: HashMap<Digest, Entry<T>>,
-    bytes: usize,
-}
+pub struct ResultCache<T>(Generations<Digest, Entry<T>>);
 
 struct Entry<T> {
     value: T,
-    bytes: usize,
     asked_at: Timestamp,
     counts_until: Timestamp,
 }
@@ -59,21 +36,17 @@ impl<T: Clone> ResultCache<T> {
     /// An empty one.
     #[must_use]
     pub fn new(room: Room) -> Self {
-        Self { room, newer: Generation::default(), older: Generation::default() }
+        Self(Generations::new(room))
     }
 
     /// The answer to `key` that counts at `now`, and when it was asked for.
     pub fn get(&mut self, key: &Digest, now: Timestamp) -> Option<(T, Timestamp)> {
-        let counts = |entry: &Entry<T>| now < entry.counts_until && !entry.asked_at.is_ahead_of(now);
-        let told = |entry: &Entry<T>| (entry.value.clone(), entry.asked_at);
-        if let Some(entry) = self.newer.entries.get(key).filter(|entry| counts(entry)) {
-            return Some(told(entry));
+        let Entry { value, asked_at, counts_until } = self.0.get(key)?;
+        if now < *counts_until && !asked_at.is_ahead_of(now) {
+            return Some((value.clone(), *asked_at));
         }
-        self.newer.remove(key);
-        let entry = self.older.remove(key).filter(counts)?;
-        let found = told(&entry);
-        self.put(*key, entry);
-        Some(found)
+        self.0.remove(key);
+        None
     }
 
     /// Remembers `value` for `key`, asked for at `asked_at`, until `counts_until`. What weighs more than all the
@@ -86,57 +59,25 @@ impl<T: Clone> ResultCache<T> {
         asked_at: Timestamp,
         counts_until: Timestamp,
     ) {
-        self.remove(&key);
-        self.put(key, Entry { value, bytes, asked_at, counts_until });
+        self.0.insert(key, Entry { value, asked_at, counts_until }, bytes);
     }
 
     /// Forgets the answer to `key`.
     pub fn remove(&mut self, key: &Digest) {
-        self.newer.remove(key);
-        self.older.remove(key);
+        self.0.remove(key);
     }
 
     /// How many answers are held, and what they weigh.
     #[must_use]
     pub fn size(&self) -> Room {
-        Room {
-            entries: self.newer.entries.len().saturating_add(self.older.entries.len()),
-            bytes: self.newer.bytes.saturating_add(self.older.bytes),
-        }
-    }
-
-    fn put(&mut self, key: Digest, entry: Entry<T>) {
-        if self.room.entries == 0 || entry.bytes > self.room.bytes {
-            return;
-        }
-        let bytes = self.newer.bytes.saturating_add(entry.bytes);
-        if self.newer.entries.len() >= self.room.entries || bytes > self.room.bytes {
-            self.older = mem::take(&mut self.newer);
-        }
-        self.newer.bytes = self.newer.bytes.saturating_add(entry.bytes);
-        self.newer.entries.insert(key, entry);
-    }
-}
-
-impl<T> Generation<T> {
-    fn remove(&mut self, key: &Digest) -> Option<Entry<T>> {
-        let entry = self.entries.remove(key)?;
-        self.bytes = self.bytes.saturating_sub(entry.bytes);
-        Some(entry)
-    }
-}
-
-impl<T> Default for Generation<T> {
-    fn default() -> Self {
-        Self { entries: HashMap::new(), bytes: 0 }
+        self.0.size()
     }
 }
 
 /// How many, never what: keys tell who asked, values may be secrets.
-impl<T> fmt::Debug for ResultCache<T> {
+impl<T: Clone> fmt::Debug for ResultCache<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = self.newer.entries.len().saturating_add(self.older.entries.len());
-        f.debug_struct("ResultCache").field("entries", &entries).finish_non_exhaustive()
+        f.debug_struct("ResultCache").field("entries", &self.0.size().entries).finish_non_exhaustive()
     }
 }
 

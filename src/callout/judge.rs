@@ -65,6 +65,17 @@ pub async fn introspect(
     read_introspection(&body).map_err(|_| JudgeError::NoAnswer)
 }
 
+impl JudgeError {
+    /// Its name in counters: one of a closed list.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Callout(error) => error.name(),
+            Self::NoAnswer => "no_answer",
+        }
+    }
+}
+
 impl fmt::Display for JudgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = match self {

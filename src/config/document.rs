@@ -37,6 +37,9 @@ pub struct Config {
     pub mesh_identity: Option<MeshIdentity>,
     /// What is allowed and denied. Default deny; a deny rule beats every allow rule.
     pub rules: Option<Vec<Rule>>,
+    /// Rules that decide nothing: what they would have decided is compared with what `rules` did, counted and recorded.
+    /// Rates are not counted here. At most 1000.
+    pub shadow_rules: Option<Vec<Rule>>,
     /// What the MCP server offers, as its operator reviewed it: `mcp-iap init` writes it.
     pub catalogue: Option<Catalogue>,
     /// How the caller's token is exchanged for one for the upstream (RFC 8693). Default: the upstream gets no
@@ -60,6 +63,9 @@ pub struct Config {
     /// Paths that pass to the upstream without a token, by GET and HEAD: health checks.
     #[serde(default)]
     pub health_paths: Vec<String>,
+    /// What records hold beside what stands in each.
+    #[serde(default)]
+    pub audit: Audit,
     /// Bounds on what is read.
     #[serde(default)]
     pub limits: Limits,
@@ -80,6 +86,9 @@ pub struct Resource {
     pub resource: String,
     /// What is allowed and denied. Default deny; a deny rule beats every allow rule.
     pub rules: Vec<Rule>,
+    /// Rules that decide nothing: what they would have decided is compared with what `rules` did, counted and recorded.
+    /// Rates are not counted here. At most 1000.
+    pub shadow_rules: Option<Vec<Rule>>,
     /// What the MCP server offers, as its operator reviewed it: `mcp-iap init` writes it.
     pub catalogue: Option<Catalogue>,
     /// How the caller's token is exchanged for one for the upstream (RFC 8693). Default: the upstream gets no
@@ -342,9 +351,23 @@ pub struct Rule {
     /// `args.replicas <= 10 || "lead" in caller.groups`. What can't be evaluated meets no allow rule and every
     /// deny rule.
     pub when: Option<String>,
+    /// How often each caller may do what this rule allows. A call beyond it is answered 429 with `Retry-After`, unless
+    /// another rule allows it. In allow rules only.
+    pub rate: Option<RateLimit>,
     /// What a caller is told whom this rule refuses or does not let through, instead of the text made from the
     /// rule.
     pub message: Option<String>,
+}
+
+/// A rate: a bucket of calls for each caller, which fills evenly.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// How many calls at once, and on average in `per`: 1 to 1000000.
+    pub calls: u64,
+    /// The time in which an empty bucket is full again, like `1m`: `1s` to `24h`.
+    pub per: String,
 }
 
 /// Operations by name; `*` stands for any text. One of them must match.
@@ -507,6 +530,16 @@ impl TryFrom<serde_json::Value> for Scalar {
 }
 
 const WANTED_SCALAR: &str = "must be a text, an integer, `true` or `false`";
+
+/// What audit records hold beside what stands in each.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// The arguments of tools and prompts, by their names, whose values stand in the record: texts, cut to 256 bytes,
+    /// numbers, truth values and `null`. At most 32. Default: none.
+    pub clear_arguments: Vec<String>,
+}
 
 /// Bounds on what is read from a request.
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -182,7 +182,7 @@ fn plain(expected: &str) -> Option<Value> {
 fn wanted(expected: &str, path: &str, written: Option<&Value>) -> String {
     match (expected, written) {
         ("a string", Some(Value::Number(number)))
-            if [".clock_skew", ".timeout"].iter().any(|name| path.ends_with(name))
+            if [".clock_skew", ".timeout", ".per"].iter().any(|name| path.ends_with(name))
                 || path.contains(".keys.") =>
         {
             format!("it with a unit, like `{number}s`")
@@ -231,7 +231,7 @@ mod tests {
             "rules[0].idd did you mean `id`?",
             "rules[0].to.group did you mean `groups`?",
             "rules[1].denny did you mean `deny`?",
-            "x use one of `resource`, `resources`, `issuers`, `require_auth`, `token_review`, `api_keys`, `mesh_identity`, `rules`, `catalogue`, `token_exchange`, `token_passthrough`, `allowed_origins`, `allowed_hosts`, `trusted_headers`, `health_paths`, `limits`, `allow_on_headers_stop_iteration`",
+            "x use one of `resource`, `resources`, `issuers`, `require_auth`, `token_review`, `api_keys`, `mesh_identity`, `rules`, `shadow_rules`, `catalogue`, `token_exchange`, `token_passthrough`, `allowed_origins`, `allowed_hosts`, `trusted_headers`, `health_paths`, `audit`, `limits`, `allow_on_headers_stop_iteration`",
         ];
         let mut wanted: Vec<_> = wanted.iter().map(|line| (*line).to_owned()).collect();
         wanted.sort();

@@ -13,6 +13,10 @@ pub struct Guarded<'a> {
     pub resource: &'a str,
     /// Its rules.
     pub rules: &'a [Rule],
+    /// The field in which they stand.
+    pub rules_field: &'static str,
+    /// Those that decide nothing.
+    pub shadow_rules: Option<&'a [Rule]>,
     /// What its server offers.
     pub catalogue: Option<&'a Catalogue>,
     /// Its hosts.
@@ -25,7 +29,27 @@ pub struct Guarded<'a> {
     pub token_passthrough: bool,
 }
 
-impl Guarded<'_> {
+impl<'a> Guarded<'a> {
+    /// The same with its shadow rules in the place of its rules, where it has some.
+    #[must_use]
+    pub fn shadow(&self) -> Option<Guarded<'a>> {
+        let rules = self.shadow_rules?;
+        Some(Guarded { rules, rules_field: "shadow_rules", shadow_rules: None, ..*self })
+    }
+
+    /// Whether these are rules that decide nothing.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.rules_field == "shadow_rules"
+    }
+
+    /// The path of a field of one of its rules; of the rule itself for an empty field.
+    #[must_use]
+    pub fn rule_path(&self, index: usize, field: &str) -> String {
+        let dot = if field.is_empty() { "" } else { "." };
+        self.path(&format!("{}[{index}]{dot}{field}", self.rules_field))
+    }
+
     /// The path of one of its fields in the document.
     #[must_use]
     pub fn path(&self, field: &str) -> String {
@@ -48,6 +72,8 @@ impl Config {
                 place: None,
                 resource: self.resource.as_deref().ok_or_else(|| absent("resource"))?,
                 rules: self.rules.as_deref().ok_or_else(|| absent("rules"))?,
+                rules_field: "rules",
+                shadow_rules: self.shadow_rules.as_deref(),
                 catalogue: self.catalogue.as_ref(),
                 allowed_hosts: self.allowed_hosts.as_deref(),
                 trusted_headers: &self.trusted_headers,
@@ -58,6 +84,7 @@ impl Config {
         let beside = [
             ("resource", self.resource.is_some()),
             ("rules", self.rules.is_some()),
+            ("shadow_rules", self.shadow_rules.is_some()),
             ("catalogue", self.catalogue.is_some()),
             ("allowed_hosts", self.allowed_hosts.is_some()),
             ("token_exchange", self.token_exchange.is_some()),
@@ -80,11 +107,21 @@ impl Config {
 
 impl Resource {
     fn guarded<'a>(&'a self, place: usize, trusted_headers: &'a [String]) -> Guarded<'a> {
-        let Self { resource, rules, catalogue, allowed_hosts, token_exchange, token_passthrough } = self;
+        let Self {
+            resource,
+            rules,
+            shadow_rules,
+            catalogue,
+            allowed_hosts,
+            token_exchange,
+            token_passthrough,
+        } = self;
         Guarded {
             place: Some(place),
             resource,
             rules,
+            rules_field: "rules",
+            shadow_rules: shadow_rules.as_deref(),
             catalogue: catalogue.as_ref(),
             allowed_hosts: allowed_hosts.as_deref(),
             trusted_headers,

@@ -57,6 +57,7 @@ fn mend_syntax(message: &str) -> &'static str {
     const FIXES: &[(&str, &str)] = &[
         ("alias", "put a text that begins with `*` or `&` into quotes, like `\"*\"`"),
         ("tabs", "indent with spaces"),
+        ("flow mapping", "close each `{`; within `{ }` put `${NAME}` into quotes, like `\"${NAME}\"`"),
         ("mapping values", "put a text with a colon in it into quotes"),
         ("unexpected character", "put a text that begins with such a character into quotes"),
     ];

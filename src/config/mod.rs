@@ -15,9 +15,9 @@ mod node;
 mod token_exchange;
 
 pub use document::{
-    Answers, ApiKey, ApiKeys, ArgumentCondition, Catalogue, Config, ForwardedClientCert, IntegerRange,
-    Introspection, Issuer, KeyFetching, Limits, MeshIdentity, NumberRange, Operations, Resource, Rule,
-    Scalar, Subjects, TimeWindow, TokenReview, Tool,
+    Answers, ApiKey, ApiKeys, ArgumentCondition, Audit, Catalogue, Config, ForwardedClientCert, IntegerRange,
+    Introspection, Issuer, KeyFetching, Limits, MeshIdentity, NumberRange, Operations, RateLimit, Resource,
+    Rule, Scalar, Subjects, TimeWindow, TokenReview, Tool,
 };
 pub use environment::{Environment, STAND_IN, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};

@@ -2,7 +2,7 @@
 //! list: reason codes, kinds of failures, and the configuration's issuers.
 
 use super::host;
-use crate::gate::{News, Shared, VerifiedBy};
+use crate::gate::{Difference, News, Shared, VerifiedBy};
 use crate::reason::Reason;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,10 +12,13 @@ use std::collections::BTreeMap;
 enum Name {
     Requests(&'static str, Reason),
     Signatures(VerifiedBy),
+    /// What others were asked about tokens, and what came of it.
+    Judged(&'static str, &'static str),
     KeyFetches(&'static str, String),
     KeyAge(String),
     TokenExchanges(&'static str),
     ListEntries(&'static str),
+    Shadow(Difference),
 }
 
 /// The metrics that were defined, with the host's number for each.
@@ -44,6 +47,13 @@ impl Metrics {
         }
     }
 
+    /// Counts what API servers and issuers were asked about tokens since the last call.
+    pub(super) fn count_judged(&self, shared: &Shared) {
+        for ((what, result), count) in shared.judges.take_counts() {
+            self.add(Name::Judged(what, result), count);
+        }
+    }
+
     /// Counts fetches of keys since the last call, and tells how old the keys are.
     pub(super) fn tell_of_keys(&self, shared: &Shared) {
         for (issuer, result, count) in shared.keys.take_fetches() {
@@ -60,6 +70,13 @@ impl Metrics {
     pub(super) fn count_exchanges(&self, shared: &Shared) {
         for (result, count) in shared.exchange.take_counts() {
             self.add(Name::TokenExchanges(result), count);
+        }
+    }
+
+    /// Counts what shadow rules would have decided since the last call.
+    pub(super) fn count_shadow(&self, shared: &Shared) {
+        for (difference, count) in shared.differences.take() {
+            self.add(Name::Shadow(difference), count);
         }
     }
 
@@ -88,6 +105,7 @@ impl Name {
                 host::define_counter(&format!("mcp_iap_requests.outcome.{outcome}.reason.{}", reason.code()))
             }
             Self::Signatures(by) => host::define_counter(&format!("mcp_iap_signatures.by.{}", by.name())),
+            Self::Judged(what, result) => host::define_counter(&format!("mcp_iap_{what}.result.{result}")),
             Self::KeyFetches(result, issuer) => {
                 host::define_counter(&format!("mcp_iap_key_fetches.result.{result}.issuer.{issuer}"))
             }
@@ -96,6 +114,9 @@ impl Name {
             }
             Self::ListEntries(result) => {
                 host::define_counter(&format!("mcp_iap_list_entries.result.{result}"))
+            }
+            Self::Shadow(difference) => {
+                host::define_counter(&format!("mcp_iap_shadow.difference.{}", difference.name()))
             }
             Self::KeyAge(issuer) => host::define_gauge(&format!("mcp_iap_key_age_seconds.issuer.{issuer}")),
         }

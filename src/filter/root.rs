@@ -102,8 +102,10 @@ impl Worker {
             }
         }
         self.metrics.count_signatures(&self.shared);
+        self.metrics.count_judged(&self.shared);
         self.metrics.tell_of_keys(&self.shared);
         self.metrics.count_exchanges(&self.shared);
+        self.metrics.count_shadow(&self.shared);
         for id in self.shared.callouts.take_woken() {
             let stream = self.streams.borrow().get(&id).and_then(Weak::upgrade);
             if let Some(stream) = stream {

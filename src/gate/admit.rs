@@ -56,7 +56,9 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     if !settings.allow_on_headers_stop_iteration {
         let announced = headers::announced(head)?;
         let (method, operations) = announced.as_ref().map(headers::Announced::asks).unwrap_or_default();
-        let permit = policies.decide_head(&request.call(caller, method, &operations, None))?;
+        let call = request.call(caller, method, &operations, None);
+        let permit =
+            policies.decide_head(&call).inspect_err(|denial| request.compare(&call, Some(denial)))?;
         request.release_head(UpstreamCredential::stripped_head(&permit));
     }
 
@@ -65,16 +67,19 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     identity.check(request.now())?;
     let (permit, target) = if has_message {
         let message = Message::parse(&body)?;
-        request.note_message(&message);
+        let operations = message.operations();
+        request.note_message(&message, operations.as_deref().unwrap_or_default());
         let era = headers::agree(head, &message)?;
         request.note_era(era);
         if era == Era::Modern && is_removed(&message.method) {
             return Err(Reason::UnknownMethod.into());
         }
-        let operations = message.operations()?;
+        let operations = operations?;
         let target = outgoing.target(&message.arguments)?;
         let call = request.call(caller, &message.method, &operations, Some(&message.arguments));
-        let decision = policies.decide(&Call { target: target.as_deref().map(Target::name), ..call });
+        let call = Call { target: target.as_deref().map(Target::name), ..call };
+        let decision = policies.decide_within(&call, &request.limits());
+        request.compare(&call, decision.as_ref().err());
         request.note_decision(&operations, &decision);
         (decision?, target)
     } else {

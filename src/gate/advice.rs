@@ -28,6 +28,9 @@ impl Settings {
                 );
             }
             advice.extend(resource.policies.advise(&guarded, several_issuers));
+            if let (Some(shadow), Some(guarded)) = (&resource.shadow, guarded.shadow()) {
+                advice.extend(shadow.advise(&guarded, several_issuers));
+            }
             advice.extend(advise_outgoing(&resource.outgoing, &guarded));
             advice.extend((!self.require_auth).then(|| of_nobody(&guarded)).into_iter().flatten());
         }
@@ -39,8 +42,21 @@ impl Settings {
                 advice.push(ConfigError::new(path, reason, "use https; this is for tests").value(asked));
             }
         }
+        let names = self.clear_arguments.iter().enumerate().filter(|(_, name)| sounds_secret(name));
+        advice.extend(names.map(|(index, name)| {
+            let path = format!("audit.clear_arguments[{index}]");
+            let reason = "sounds like a secret, which everybody who reads records would know";
+            ConfigError::new(path, reason, "remove it").value(&**name)
+        }));
         advice
     }
+}
+
+fn sounds_secret(name: &str) -> bool {
+    const SECRETS: &[&str] =
+        &["token", "secret", "passw", "credential", "authorization", "api_key", "apikey", "private"];
+    let name = name.to_ascii_lowercase();
+    SECRETS.iter().any(|secret| name.contains(secret))
 }
 
 fn advise_outgoing(outgoing: &Outgoing, guarded: &Guarded<'_>) -> Option<ConfigError> {
@@ -66,7 +82,7 @@ fn advise_outgoing(outgoing: &Outgoing, guarded: &Guarded<'_>) -> Option<ConfigE
 fn of_nobody(guarded: &Guarded<'_>) -> Vec<ConfigError> {
     let named = guarded.rules.iter().enumerate().filter(|(_, rule)| rule.to.is_some());
     let advice = named.map(|(index, _)| {
-        let path = guarded.path(&format!("rules[{index}].to"));
+        let path = guarded.rule_path(index, "to");
         ConfigError::new(path, "names nobody while `require_auth` is `false`", "set that to `true`")
     });
     advice.collect()

@@ -223,13 +223,13 @@ pub(super) fn check_named_keys(
         for (at, name) in named.iter().enumerate().filter(|(_, name)| !name.contains('*')) {
             let mut known = keys.into_iter().flat_map(|keys| &keys.keys);
             if !known.any(|key| key.name == *name) {
-                let path = guarded.path(&format!("rules[{index}].to.api_keys[{at}]"));
+                let path = guarded.rule_path(index, &format!("to.api_keys[{at}]"));
                 let fix = "name one of `api_keys.keys`, to the letter";
                 errors.push(ConfigError::new(path, "is no API key", fix).value(name.as_str()));
             }
         }
         if keys.is_none() && named.iter().any(|name| name.contains('*')) {
-            let path = guarded.path(&format!("rules[{index}].to.api_keys"));
+            let path = guarded.rule_path(index, "to.api_keys");
             errors.push(ConfigError::new(path, "can't hold: there is no API key", "give `api_keys`"));
         }
     }

@@ -125,10 +125,9 @@ impl Exchange {
         stream: StreamId,
         settings: &Rc<ExchangeSettings>,
         target: &Rc<Target>,
-        caller: &Caller,
+        key: Digest,
         token: Option<BearerToken<'_>>,
     ) -> Result<Found<Answer<IssuedToken>>, Unanswered> {
-        let key = key(settings, target, caller, token);
         if let Some(known) = self.tokens.known(&key) {
             return Ok(known);
         }
@@ -326,8 +325,9 @@ impl Request {
         };
         let began = self.shared().now();
         let exchange = &self.shared().exchange;
+        let key = key(settings, &target, caller, token);
         let found =
-            exchange.find(&self.shared().callouts, self.stream(), settings, &target, caller, token).await;
+            exchange.find(&self.shared().callouts, self.stream(), settings, &target, key, token).await;
         let took = self.shared().now().since(began);
         let (answer, is_cached) = match &found {
             Ok(found) => (found.answer.as_ref().err().map(|error| error.name()), found.is_cached),
@@ -340,7 +340,6 @@ impl Request {
         })?;
         let issued = found.answer.map_err(|error| reason(error, target.request.grant))?;
         let Found { asked_at, .. } = found;
-        let key = key(settings, &target, caller, token);
         let is_shared = target.request.grant == Grant::ClientCredentials;
         self.note_used(Used { key, asked_at, is_cached, is_shared });
         if let Some(review) = &target.review {

@@ -31,12 +31,16 @@ const FAILED: Duration = Duration::from_secs(1);
 /// How many messages are kept until somebody logs them.
 const MAX_MESSAGES: usize = 16;
 
+/// The names of the counters, as [`Judges::take_counts`] has them.
+const TOKEN_REVIEWS: &str = "token_reviews";
+const INTROSPECTIONS: &str = "introspections";
+
 /// What a judge said.
 #[derive(Clone, Debug)]
 enum Verdict<T> {
     Yes(T),
     No(Reason),
-    Failed,
+    Failed(JudgeError),
 }
 
 /// How long answers count.
@@ -65,14 +69,16 @@ pub struct Judges {
     /// Of tokens that were issued for an upstream: strangers, who fill the others, don't get to these.
     issued_reviews: Rc<Reviews>,
     introspections: Rc<Answers<Verdict<Rc<Told>>>>,
-    complaints: Rc<Complaints>,
+    notes: Rc<Notes>,
 }
 
-/// What the operator should read in the log: each failure once, until it is another. Holds no secret.
+/// What the operator should know. Holds no secret.
 #[derive(Default)]
-struct Complaints {
+struct Notes {
+    /// For the log: each failure once, until it is another.
     messages: RefCell<Vec<String>>,
     failing: RefCell<BTreeMap<String, JudgeError>>,
+    counts: RefCell<BTreeMap<(&'static str, &'static str), u64>>,
 }
 
 impl Judges {
@@ -81,19 +87,57 @@ impl Judges {
             reviews: Rc::new(Answers::new(Rc::clone(clock), ROOM)),
             issued_reviews: Rc::new(Answers::new(Rc::clone(clock), ROOM)),
             introspections: Rc::new(Answers::new(Rc::clone(clock), ROOM)),
-            complaints: Rc::default(),
+            notes: Rc::default(),
         }
     }
 
     /// What is to be logged since the last call.
     #[must_use]
     pub fn take_complaints(&self) -> Vec<String> {
-        self.complaints.messages.take()
+        self.notes.messages.take()
+    }
+
+    /// How many questions ended how since the last call: `token_reviews` or `introspections`, and `ok`, the code of
+    /// the reason for which the token does not count, or [`JudgeError::name`].
+    pub fn take_counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.notes.counts.take()
     }
 }
 
-impl Complaints {
-    fn note(&self, who: &str, error: Option<JudgeError>) {
+impl<T> Verdict<T> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Yes(_) => "ok",
+            Self::No(reason) => reason.code(),
+            Self::Failed(error) => error.name(),
+        }
+    }
+
+    fn error(&self) -> Option<JudgeError> {
+        match self {
+            Self::Failed(error) => Some(*error),
+            Self::Yes(_) | Self::No(_) => None,
+        }
+    }
+}
+
+impl AnswerTimes {
+    fn fresh<T>(self, answer: Verdict<T>, bytes: usize) -> Fresh<Verdict<T>> {
+        let counts_for = match answer {
+            Verdict::Yes(_) => self.yes,
+            Verdict::No(_) => self.no,
+            Verdict::Failed(_) => FAILED,
+        };
+        Fresh { answer, counts_for, bytes: ENTRY.saturating_add(bytes) }
+    }
+}
+
+impl Notes {
+    /// `counter` had this `result`, from `who`, an `error` or none.
+    fn note(&self, counter: &'static str, result: &'static str, who: &str, error: Option<JudgeError>) {
+        let mut counts = self.counts.borrow_mut();
+        let count = counts.entry((counter, result)).or_default();
+        *count = count.saturating_add(1);
         let mut failing = self.failing.borrow_mut();
         let message = match error {
             Some(error) if failing.get(who) == Some(&error) => return,
@@ -149,20 +193,17 @@ async fn ask(
     let key = digest(asked.into_iter().chain(named));
     let (endpoint, times) = (Rc::clone(&settings.endpoint), settings.times);
     let (token, audiences) = (Secret::new(token.to_vec()), Rc::from(audiences));
-    let (complaints, who) = (Rc::clone(&shared.judges.complaints), settings.name.clone());
+    let (notes, who) = (Rc::clone(&shared.judges.notes), settings.name.clone());
     let task = |outbox| async move {
-        let answer = review(outbox, endpoint, token, audiences, times.timeout).await;
-        complaints.note(&who, answer.as_ref().err().copied());
-        match answer {
-            Ok(Review::User(user)) => {
-                let caller = Caller::of_kubernetes(user);
-                let bytes = caller.held_bytes();
-                fresh(Verdict::Yes(Rc::new(caller)), times.yes, bytes)
-            }
-            Ok(Review::NotAuthenticated) => fresh(Verdict::No(Reason::TokenReviewDenied), times.no, 0),
-            Ok(Review::OtherAudience) => fresh(Verdict::No(Reason::WrongAudience), times.no, 0),
-            Err(_) => fresh(Verdict::Failed, FAILED, 0),
-        }
+        let verdict = match review(outbox, endpoint, token, audiences, times.timeout).await {
+            Ok(Review::User(user)) => Verdict::Yes(Rc::new(Caller::of_kubernetes(user))),
+            Ok(Review::NotAuthenticated) => Verdict::No(Reason::TokenReviewDenied),
+            Ok(Review::OtherAudience) => Verdict::No(Reason::WrongAudience),
+            Err(error) => Verdict::Failed(error),
+        };
+        notes.note(TOKEN_REVIEWS, verdict.name(), &who, verdict.error());
+        let bytes = if let Verdict::Yes(caller) = &verdict { caller.held_bytes() } else { 0 };
+        times.fresh(verdict, bytes)
     };
     let found = reviews.find(&shared.callouts, key, request.stream(), task).await;
     told(found, Reason::TokenReviewUnavailable)
@@ -185,19 +226,19 @@ pub(super) async fn told_of(
     let authorization = settings.authorization.clone();
     let (identifier, groups_claim) = (Rc::clone(&issuer.identifier), issuer.groups_claim.clone());
     let paths = request.settings.claim_paths.clone();
-    let (complaints, who) = (Rc::clone(&shared.judges.complaints), settings.name.clone());
+    let (notes, who) = (Rc::clone(&shared.judges.notes), settings.name.clone());
     let task = |outbox| async move {
-        let answer = introspect(outbox, endpoint, token, authorization, times.timeout).await;
-        complaints.note(&who, answer.as_ref().err().copied());
-        match answer.map(|claims| claims.map(|claims| read(claims, &identifier, &groups_claim, &paths))) {
-            Ok(Some(Ok(told))) => {
-                let bytes = told.caller.held_bytes().saturating_add(told.validity.held_bytes());
-                fresh(Verdict::Yes(Rc::new(told)), times.yes, bytes)
-            }
-            Ok(Some(Err(reason))) => fresh(Verdict::No(reason), times.no, 0),
-            Ok(None) => fresh(Verdict::No(Reason::TokenInactive), times.no, 0),
-            Err(_) => fresh(Verdict::Failed, FAILED, 0),
-        }
+        let verdict = match introspect(outbox, endpoint, token, authorization, times.timeout).await {
+            Ok(Some(claims)) => match read(claims, &identifier, &groups_claim, &paths) {
+                Ok(told) => Verdict::Yes(Rc::new(told)),
+                Err(reason) => Verdict::No(reason),
+            },
+            Ok(None) => Verdict::No(Reason::TokenInactive),
+            Err(error) => Verdict::Failed(error),
+        };
+        notes.note(INTROSPECTIONS, verdict.name(), &who, verdict.error());
+        let bytes = if let Verdict::Yes(told) = &verdict { told.held_bytes() } else { 0 };
+        times.fresh(verdict, bytes)
     };
     let found = shared.judges.introspections.find(&shared.callouts, key, request.stream(), task).await;
     told(found, Reason::IntrospectionUnavailable)
@@ -215,8 +256,11 @@ fn read(
     Ok(Told { caller, validity: claims.into_validity() })
 }
 
-fn fresh<T>(answer: Verdict<T>, counts_for: Duration, bytes: usize) -> Fresh<Verdict<T>> {
-    Fresh { answer, counts_for, bytes: ENTRY.saturating_add(bytes) }
+impl Told {
+    /// About how many bytes it takes.
+    fn held_bytes(&self) -> usize {
+        self.caller.held_bytes().saturating_add(self.validity.held_bytes())
+    }
 }
 
 fn told<T>(found: Result<Found<Verdict<T>>, Unanswered>, unavailable: Reason) -> Result<T, Reason> {
@@ -224,7 +268,7 @@ fn told<T>(found: Result<Found<Verdict<T>>, Unanswered>, unavailable: Reason) ->
         Ok(found) => match found.answer {
             Verdict::Yes(told) => Ok(told),
             Verdict::No(reason) => Err(reason),
-            Verdict::Failed => Err(unavailable),
+            Verdict::Failed(_) => Err(unavailable),
         },
         Err(Unanswered::Full) => Err(Reason::Overloaded),
         Err(Unanswered::Lost) => Err(unavailable),

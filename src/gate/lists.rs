@@ -250,6 +250,7 @@ impl Viewer {
             head: Some(&self.head),
             sender: Some(self.shared.sender()),
             now: Some(self.shared.now().unix()),
+            spent: &[],
         };
         self.resource.policies.could_allow(&call, entry)
     }

@@ -102,7 +102,7 @@ pub(super) fn check_named_workloads(
 ) {
     for (index, rule) in guarded.rules.iter().enumerate() {
         let named = rule.to.as_ref().and_then(|to| to.spiffe_ids.as_deref()).unwrap_or_default();
-        let path = guarded.path(&format!("rules[{index}].to.spiffe_ids"));
+        let path = guarded.rule_path(index, "to.spiffe_ids");
         if mesh.is_none() && !named.is_empty() {
             let fix = "give `mesh_identity`";
             errors.push(ConfigError::new(&path, "can't hold: no workload is known", fix));
@@ -112,6 +112,16 @@ pub(super) fn check_named_workloads(
             if !is_whole && !(name.contains('*') && (name.starts_with("spiffe://") || name == "*")) {
                 let fix = "write it whole, or with `*`, like `spiffe://cluster.local/ns/agents/*`";
                 let error = ConfigError::new(format!("{path}[{at}]"), "is no SPIFFE ID of a workload", fix);
+                errors.push(error.value(name.as_str()));
+                continue;
+            }
+            let domain = name.trim_start_matches("spiffe://").split('/').next().unwrap_or_default();
+            if mesh.is_some_and(|mesh| {
+                !domain.contains('*') && !mesh.trust_domains.iter().any(|one| one == domain)
+            }) {
+                let reason = "can't hold: its trust domain is none of `mesh_identity.trust_domains`";
+                let error =
+                    ConfigError::new(format!("{path}[{at}]"), reason, "name the trust domain there as well");
                 errors.push(error.value(name.as_str()));
             }
         }

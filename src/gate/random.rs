@@ -18,13 +18,17 @@ impl Random {
                 drawn.clear();
             }
         }
-        let rest = drawn.len().checked_sub(16)?;
-        let mut id = String::with_capacity(32);
-        for digit in drawn.drain(rest..).flat_map(|byte| [byte >> 4, byte & 15]) {
-            id.extend(char::from_digit(digit.into(), 16));
-        }
-        Some(id)
+        let number = *drawn.last_chunk::<16>()?;
+        let rest = drawn.len().saturating_sub(number.len());
+        drawn.truncate(rest);
+        let digits = number.map(|byte| [hexadecimal(byte >> 4), hexadecimal(byte & 15)]);
+        String::from_utf8(digits.as_flattened().to_vec()).ok()
     }
+}
+
+/// The digit of a number below 16.
+fn hexadecimal(number: u8) -> u8 {
+    number.wrapping_add(if number < 10 { b'0' } else { b'a' - 10 })
 }
 
 #[cfg(test)]

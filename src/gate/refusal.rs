@@ -131,6 +131,11 @@ impl Answer {
         if wire.status == 503 {
             headers.push(("retry-after", RETRY_AFTER.to_owned()));
         }
+        if let Some(wait) = denial.retry_after {
+            // In whole seconds, rounded up (RFC 9110 section 10.2.3).
+            let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
+            headers.push(("retry-after", seconds.to_string()));
+        }
         if wire.status == 405 {
             headers.push((
                 "allow",
@@ -261,6 +266,7 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::OutsideTimeWindow => answer(403, "not at this time"),
         Reason::ConditionNotMet => answer(403, "a condition is not met"),
         Reason::ConditionError => answer(403, "a condition can't be evaluated for this call"),
+        Reason::RateLimited => answer(429, "too many calls"),
 
         Reason::UnknownTarget => answer(403, "an argument names no target"),
         Reason::SubjectTokenRefused => token("the token is not accepted for the upstream"),

@@ -11,10 +11,11 @@ use super::random::Random;
 use super::refusal::Answer;
 use super::resource::{self, ResourceSettings};
 use super::settings::Settings;
+use super::shadow::Differences;
 use super::signatures::Signatures;
 use super::token::Tokens;
 use crate::audit::{Outcome, Record};
-use crate::cache::SharedData;
+use crate::cache::{Buckets, SharedData};
 use crate::callout::{Callouts, StreamId};
 use crate::head::Head;
 use crate::identity::Caller;
@@ -44,6 +45,9 @@ pub struct Shared {
     pub exchange: Rc<Exchange>,
     /// What others said of tokens.
     pub judges: Judges,
+    pub(super) buckets: Buckets,
+    /// What shadow rules would have decided otherwise.
+    pub differences: Differences,
     sender: Box<dyn Sender>,
     clock: Rc<Cell<Timestamp>>,
 }
@@ -60,6 +64,8 @@ impl Shared {
             random: Random::default(),
             sender: Box::new(Unproven),
             judges: Judges::new(&clock),
+            buckets: Buckets::new(Rc::clone(data)),
+            differences: Differences::default(),
             keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
             exchange: Rc::new(Exchange::new(Rc::clone(&clock))),
             clock,
@@ -326,6 +332,7 @@ impl Request {
             head: Some(&self.head),
             sender: Some(self.sender()),
             now: Some(self.now()),
+            spent: &[],
         }
     }
 
@@ -333,14 +340,26 @@ impl Request {
         self.shared.now().unix()
     }
 
-    pub(super) fn note_message(&self, message: &Message<'_>) {
+    pub(super) fn note_message(&self, message: &Message<'_>, operations: &[Operation<'_>]) {
         self.message_id.replace(message.id.map(str::to_owned));
         self.answer.set(Answered::to(&message.method));
-        let first = message.operations().ok().and_then(|operations| operations.first().copied());
         self.note(|record| {
             record.note_method(&message.method);
-            record.note_operation(first.unwrap_or(Operation::Open));
+            record.note_operation(operations.first().copied().unwrap_or(Operation::Open));
         });
+        let listed = &self.settings.clear_arguments;
+        if !listed.is_empty() {
+            let is_credential = |text: &str| self.shows_credential(text);
+            self.note(|record| record.note_arguments(listed, &message.arguments, &is_credential));
+        }
+    }
+
+    /// Whether the credential that the request came with stands in a text.
+    fn shows_credential(&self, text: &str) -> bool {
+        let value = |name: &str| self.head.one(name).text().and_then(|value| value.split(' ').next_back());
+        let key = self.settings.api_keys.as_ref().and_then(|keys| value(keys.header()));
+        let credentials = [value("authorization"), key].into_iter().flatten();
+        credentials.filter(|secret| !secret.is_empty()).any(|secret| text.contains(secret))
     }
 
     /// Of several operations the record names the one that is denied.

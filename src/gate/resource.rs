@@ -16,6 +16,8 @@ pub struct ResourceSettings {
     pub protected: ProtectedResource,
     /// What callers may do there.
     pub policies: PolicySet,
+    /// What is compared with that.
+    pub shadow: Option<PolicySet>,
     /// What a client asks its first token for.
     pub basic_scope: Scope,
     /// What its upstream gets as credential.
@@ -29,6 +31,11 @@ impl ResourceSettings {
     #[must_use]
     pub fn hosts(&self) -> Option<&[String]> {
         self.hosts.as_deref()
+    }
+
+    /// The claims that rules read, by their paths.
+    pub(super) fn claim_paths(&self) -> impl Iterator<Item = &Rc<str>> {
+        self.shadow.iter().chain([&self.policies]).flat_map(PolicySet::claim_paths)
     }
 
     fn takes(&self, host: Option<&str>) -> bool {
@@ -75,13 +82,14 @@ pub(super) fn compile(
     let mut compiled: Vec<Rc<ResourceSettings>> = Vec::new();
     for one in guarded {
         let policies = PolicySet::compile(one, &issuers, errors);
+        let shadow = one.shadow().map(|shadow| PolicySet::compile(&shadow, &issuers, errors));
         check_hosts(one, errors);
         let outgoing = outgoing::compile(one, written, *has_flag, environment, errors);
         let basic_scope = policies.basic_scope();
         match ProtectedResource::new(one.resource, &issuers, &basic_scope) {
             Ok(protected) => {
                 let hosts = one.allowed_hosts.map(<[String]>::to_vec);
-                let resource = ResourceSettings { protected, policies, basic_scope, outgoing, hosts };
+                let resource = ResourceSettings { protected, policies, shadow, basic_scope, outgoing, hosts };
                 if compiled.iter().any(|other| other.may_be_taken_for(&resource)) {
                     let reason = "is taken for another resource: same path, and hosts that both allow";
                     let fix = "give each its own `allowed_hosts`, or another path";

@@ -9,12 +9,13 @@ use super::resource::{self, ResourceSettings};
 use super::token_review::{ReviewSettings, check_named_users, compile_token_review};
 use crate::cache::MAX_TOKENS;
 use crate::callout::Endpoint;
-use crate::config::{self, Config, ConfigError, Environment, Errors, Limits, process_environment};
+use crate::config::{self, Config, ConfigError, Environment, Errors, Guarded, Limits, process_environment};
 use crate::oauth::is_one_path;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 const MAX_BODY: usize = 64 * 1024 * 1024;
+const MAX_CLEAR: usize = 32;
 
 /// Everything that one configuration says.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Settings {
     pub trusted_headers: Vec<String>,
     /// Paths that pass without a token.
     pub health_paths: Vec<String>,
+    /// The arguments whose values stand in records.
+    pub clear_arguments: Vec<Rc<str>>,
     /// Bounds.
     pub limits: Limits,
     /// As in [`Config`].
@@ -78,11 +81,13 @@ impl Settings {
             api_keys,
             mesh_identity,
             rules: _,
+            shadow_rules: _,
             catalogue: _,
             allowed_origins,
             allowed_hosts: _,
             trusted_headers,
             health_paths,
+            audit,
             limits,
             token_exchange: _,
             token_passthrough: _,
@@ -92,7 +97,13 @@ impl Settings {
         let is_workload_enough = mesh_identity.as_ref().is_some_and(|mesh| mesh.authenticates);
         let has_other_callers = token_review.is_some() || api_keys.is_some() || is_workload_enough;
         if issuers.is_empty() && *require_auth && !has_other_callers {
-            let fix = "name the authorization server of your callers";
+            let fix = match mesh_identity {
+                Some(_) => {
+                    "name the authorization server of your callers, or have workloads be callers: \
+                     `mesh_identity.authenticates: true`"
+                }
+                None => "name the authorization server of your callers",
+            };
             errors.push(ConfigError::new("issuers", "names no issuer", fix));
         }
         let compiled = compile_issuers(issuers, environment, &mut errors);
@@ -107,7 +118,8 @@ impl Settings {
         let compiled_keys =
             api_keys.as_ref().and_then(|keys| compile_api_keys(keys, environment, &mut errors));
         let mesh = mesh_identity.as_ref().map(|mesh| compile_mesh(mesh, &mut errors));
-        for one in &guarded {
+        let shadows = guarded.iter().filter_map(Guarded::shadow);
+        for one in &guarded.iter().copied().chain(shadows).collect::<Vec<_>>() {
             check_named_keys(one, api_keys.as_ref(), &mut errors);
             check_named_workloads(one, mesh_identity.as_ref(), &mut errors);
             check_named_users(one, token_review.is_some(), &mut errors);
@@ -134,11 +146,12 @@ impl Settings {
         check_origins(allowed_origins, &mut errors);
         check_trusted_headers(trusted_headers, &mut errors);
         check_health_paths(health_paths, &resources, &mut errors);
+        let clear_arguments = compile_audit(audit, &mut errors);
         if !errors.is_empty() {
             return Err(Errors(errors));
         }
         let paths: BTreeSet<Rc<str>> =
-            resources.iter().flat_map(|resource| resource.policies.claim_paths().cloned()).collect();
+            resources.iter().flat_map(|resource| resource.claim_paths().cloned()).collect();
         Ok(Self {
             resources,
             require_auth: *require_auth,
@@ -150,6 +163,7 @@ impl Settings {
             allowed_origins: allowed_origins.clone(),
             trusted_headers: trusted_headers.clone(),
             health_paths: health_paths.clone(),
+            clear_arguments,
             limits: *limits,
             allow_on_headers_stop_iteration: *allow_on_headers_stop_iteration,
         })
@@ -192,6 +206,26 @@ impl Settings {
     pub fn issuer(&self, identifier: &str) -> Option<&IssuerSettings> {
         self.issuers.iter().find(|issuer| *issuer.identifier == *identifier)
     }
+}
+
+fn compile_audit(audit: &config::Audit, errors: &mut Vec<ConfigError>) -> Vec<Rc<str>> {
+    let config::Audit { clear_arguments: names } = audit;
+    if names.len() > MAX_CLEAR {
+        let fix = "name at most 32: those that tell what a call was about";
+        errors.push(ConfigError::new("audit.clear_arguments", "has too many names", fix));
+    }
+    for (index, name) in names.iter().enumerate() {
+        let (reason, fix) = if name.is_empty() || name.len() > 256 {
+            ("is no argument's name", "use 1 to 256 bytes")
+        } else if names.iter().take(index).any(|other| other == name) {
+            ("is there twice", "name it once")
+        } else {
+            continue;
+        };
+        let path = format!("audit.clear_arguments[{index}]");
+        errors.push(ConfigError::new(path, reason, fix).value(name.get(..64).unwrap_or(name)));
+    }
+    names.iter().map(|name| Rc::from(name.as_str())).collect()
 }
 
 fn check_origins(origins: &[String], errors: &mut Vec<ConfigError>) {

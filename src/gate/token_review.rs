@@ -133,7 +133,7 @@ pub(super) fn check_named_users(guarded: &Guarded<'_>, is_reviewed: bool, errors
         .enumerate()
         .filter(|(_, rule)| rule.to.as_ref().is_some_and(|to| to.kubernetes_users.is_some()));
     for (index, _) in named.filter(|_| !is_reviewed) {
-        let path = guarded.path(&format!("rules[{index}].to.kubernetes_users"));
+        let path = guarded.rule_path(index, "to.kubernetes_users");
         errors.push(ConfigError::new(path, "can't hold: no token is reviewed", "give `token_review`"));
     }
 }

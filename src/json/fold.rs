@@ -3,17 +3,18 @@
 //! Go's `encoding/json` matches a struct's fields without regard to case, with Unicode's simple
 //! folding (`ſ` for `s`, the Kelvin sign for `k`); what is written in C ends a string at a NUL.
 
+use crate::bytes::leading;
 use std::borrow::Cow;
 
 /// The form in which two names are equal if any known parser may confuse them.
 #[must_use]
 pub fn fold(name: &str) -> Cow<'_, str> {
+    let is_folded = |b: u8| b.is_ascii() & (b != 0) & !b.is_ascii_uppercase();
+    if leading(name.as_bytes(), is_folded) == name.len() {
+        return Cow::Borrowed(name);
+    }
     if is_plain(name) {
-        return if name.bytes().any(|b| b.is_ascii_uppercase()) {
-            Cow::Owned(name.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(name)
-        };
+        return Cow::Owned(name.to_ascii_lowercase());
     }
     Cow::Owned(
         name.chars()
@@ -27,15 +28,15 @@ pub fn fold(name: &str) -> Cow<'_, str> {
 /// Whether `name` is not `known` but may be taken for it.
 #[must_use]
 pub fn same_when_folded(name: &str, known: &str) -> bool {
-    if is_plain(name) && is_plain(known) {
-        return name.eq_ignore_ascii_case(known) && name != known;
+    if name.eq_ignore_ascii_case(known) {
+        return name != known;
     }
-    name != known && fold(name) == fold(known)
+    !(is_plain(name) && is_plain(known)) && fold(name) == fold(known)
 }
 
 /// ASCII without a NUL: there only upper and lower case are confused.
 fn is_plain(name: &str) -> bool {
-    name.is_ascii() && !name.contains('\0')
+    leading(name.as_bytes(), |b| b.is_ascii() & (b != 0)) == name.len()
 }
 
 #[cfg(test)]

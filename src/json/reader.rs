@@ -1,6 +1,7 @@
 //! The scanner under everything that is read from the wire.
 
 use super::seen::Seen;
+use crate::bytes::leading;
 use crate::reason::Reason;
 use std::borrow::Cow;
 
@@ -282,13 +283,7 @@ impl<'a> Reader<'a> {
     /// Goes to the next byte in a string that does not stand for itself, and gives it.
     fn end_of_plain(&mut self) -> Result<u8, Error> {
         let rest = self.bytes.get(self.at..).ok_or(Error::Syntax)?;
-        let special = |b: &u8| (*b == b'"') | (*b == b'\\') | (*b < 0x20);
-        // Without a branch in a chunk, so that the compiler makes one vector operation of it.
-        let (chunks, _) = rest.as_chunks::<16>();
-        let is_plain = |chunk: &&[u8; 16]| !chunk.iter().fold(false, |any, byte| any | special(byte));
-        let plain = chunks.iter().take_while(is_plain).count().saturating_mul(16);
-        let end = rest.get(plain..).and_then(|rest| rest.iter().position(special)).ok_or(Error::Syntax)?;
-        self.forward(plain.saturating_add(end));
+        self.forward(leading(rest, |b| (b != b'"') & (b != b'\\') & (b >= 0x20)));
         self.peek().ok_or(Error::Syntax)
     }
 

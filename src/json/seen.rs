@@ -15,6 +15,8 @@ pub(super) struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     const FEW: usize = 16;
+    /// As many as most objects have: room is made once.
+    const MOST: usize = 8;
 
     pub(super) fn add(&mut self, name: Cow<'a, str>) -> Result<(), Error> {
         let name = match name {
@@ -25,6 +27,9 @@ impl<'a> Seen<'a> {
             return Err(Error::DuplicateKey);
         }
         if self.few.len() < Self::FEW {
+            if self.few.is_empty() {
+                self.few.reserve_exact(Self::MOST);
+            }
             self.few.push(name);
             return Ok(());
         }

@@ -67,6 +67,12 @@ impl<'a> Arguments<'a> {
         self.0.iter().any(|(candidate, _)| candidate != name && same_when_folded(candidate, name))
     }
 
+    /// How long their values are as they are written, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.iter().map(|(_, raw)| raw.len()).fold(0, usize::saturating_add)
+    }
+
     /// Arguments from their names and their values as JSON; for tests and the command line.
     #[must_use]
     pub fn from_pairs(pairs: Vec<(&'a str, &'a str)>) -> Self {

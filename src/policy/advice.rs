@@ -15,7 +15,7 @@ impl PolicySet {
     pub fn advise(&self, guarded: &Guarded<'_>, several_issuers: bool) -> Vec<ConfigError> {
         let mut advice = Vec::new();
         for (index, rule) in self.rules.iter().enumerate() {
-            let path = guarded.path(&format!("rules[{index}]"));
+            let path = guarded.rule_path(index, "");
             let before = self.rules.get(..index).unwrap_or_default();
             if let Some(other) = self.rules.iter().find(|other| other.denies_all_of(rule)) {
                 let reason = format!("never allows anything: rule `{}` denies all of it", other.id);
@@ -71,7 +71,9 @@ impl Rule {
         let covers_tools = self.tools.annotated.is_none()
             || other.tools.patterns.is_empty()
             || (self.tools.patterns == other.tools.patterns && self.tools.annotated == other.tools.annotated);
-        self.arguments.is_empty()
+        // Once its rate is used up, the next rule decides.
+        self.rate.is_none()
+            && self.arguments.is_empty()
             && other.scope.covers(&self.scope)
             && covers_tools
             && cover(&self.tools.patterns, &other.tools.patterns)

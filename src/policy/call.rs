@@ -5,6 +5,7 @@ use crate::identity::Caller;
 use crate::jose::{Sender, Unproven};
 use crate::mcp::{Arguments, Operation};
 use crate::time::UnixTime;
+use std::rc::Rc;
 
 /// One request as rules see it. What is `None` is not known: a decision that depends on it can't be made.
 #[derive(Clone, Copy)]
@@ -27,6 +28,8 @@ pub struct Call<'a> {
     pub sender: Option<&'a dyn Sender>,
     /// The time.
     pub now: Option<UnixTime>,
+    /// The rules whose rate the caller has used up, by their ids.
+    pub spent: &'a [Rc<str>],
 }
 
 /// Nothing is asked for.
@@ -46,6 +49,7 @@ impl<'a> Call<'a> {
             head: None,
             sender: Some(&Unproven),
             now: Some(UnixTime(0)),
+            spent: &[],
         }
     }
 

@@ -42,6 +42,8 @@ pub enum Clause<'r> {
     Time,
     /// `when`
     When,
+    /// `rate`
+    Rate,
 }
 
 /// As it stands in the document.
@@ -63,6 +65,7 @@ impl fmt::Display for Clause<'_> {
             Self::Argument(name) => write!(f, "arguments.{name}"),
             Self::Time => f.write_str("time"),
             Self::When => f.write_str("when"),
+            Self::Rate => f.write_str("rate"),
         }
     }
 }
@@ -86,6 +89,7 @@ impl Clause<'_> {
             Self::Argument(_) => 12,
             Self::Time => 13,
             Self::When => 14,
+            Self::Rate => 15,
         }
     }
 }
@@ -181,6 +185,9 @@ impl Rule {
         }
         if let Some(when) = &self.when {
             visit(Clause::When, when.check(call))?;
+        }
+        if self.rate.is_some() && call.spent.contains(&self.id) {
+            visit(Clause::Rate, Verdict::Fails(Reason::RateLimited))?;
         }
         ControlFlow::Continue(())
     }

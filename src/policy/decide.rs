@@ -4,11 +4,13 @@
 use super::call::Call;
 use super::clause::{Clause, State};
 use super::index::Merged;
+use super::rate::{Limited, Limiter, NobodyCounts, NotTaken};
 use super::{Effect, PolicySet, Rule};
 use crate::mcp::Operation;
 use crate::oauth::Scope;
 use crate::reason::Reason;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Proof that a request may go on. Only [`PolicySet::decide`] makes one, and [`PolicySet::health`] for
 /// what is configured to be open to everybody.
@@ -52,11 +54,14 @@ pub struct Denial {
     pub scope: Scope,
     /// For the caller; may hold what the caller sent, so it is never logged.
     pub message: Option<String>,
+    /// When to ask again, for [`Reason::RateLimited`].
+    pub retry_after: Option<Duration>,
 }
 
 impl From<Reason> for Denial {
     fn from(reason: Reason) -> Self {
-        Self { reason, rule: None, operation: 0, argument: None, scope: Scope::default(), message: None }
+        let scope = Scope::default();
+        Self { reason, rule: None, operation: 0, argument: None, scope, message: None, retry_after: None }
     }
 }
 
@@ -64,32 +69,59 @@ impl From<Reason> for Denial {
 const DISCOVER: &str = "server/discover";
 
 /// What can be said of a call, of which not everything need be known.
-pub(super) enum Judgement {
-    Allowed(Permit),
+pub(super) enum Judgement<'r> {
+    Allowed(Permit, Limited<'r>),
     Denied(Denial),
     Undecided,
 }
 
 impl PolicySet {
-    /// Decides whether the caller may do all that the call asks for.
+    /// As [`Self::decide_within`], where nobody counts: a rule with a rate allows nothing.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn decide(&self, call: &Call<'_>) -> Result<Permit, Denial> {
+        self.decide_within(call, &NobodyCounts)
+    }
+
+    /// Decides whether the caller may do all that the call asks for, and takes one call from each rate of the rules
+    /// that allow it. Where a rate is used up, another rule may still allow. A call that is refused takes nothing.
     ///
     /// # Errors
     /// The denial of the first operation that is not allowed; where scopes are all that lacks, of the first
     /// that lacks one, with the scope that all of them need. [`Reason::Internal`] where it depends on what the
-    /// call leaves unknown.
-    pub fn decide(&self, call: &Call<'_>) -> Result<Permit, Denial> {
-        match self.judge(call) {
-            Judgement::Allowed(permit) => Ok(permit),
-            Judgement::Denied(denial) => Err(denial),
-            Judgement::Undecided => Err(Reason::Internal.into()),
+    /// call leaves unknown, [`Reason::Overloaded`] where calls can't be counted.
+    pub fn decide_within(&self, call: &Call<'_>, limiter: &dyn Limiter) -> Result<Permit, Denial> {
+        let (mut spent, mut retry_after): (Vec<Rc<str>>, Option<Duration>) = (Vec::new(), None);
+        // Each time around another rule has nothing left.
+        loop {
+            let (permit, limited) = match self.judge(&Call { spent: &spent, ..*call }) {
+                Judgement::Allowed(permit, limited) => (permit, limited),
+                Judgement::Denied(denial) if denial.reason == Reason::RateLimited => {
+                    return Err(Denial { retry_after, ..denial });
+                }
+                Judgement::Denied(denial) => return Err(denial),
+                Judgement::Undecided => return Err(Reason::Internal.into()),
+            };
+            match limited.take(call.caller, limiter) {
+                Ok(()) => return Ok(permit),
+                Err((rule, NotTaken::UsedUp(wait))) => {
+                    retry_after = Some(retry_after.map_or(wait, |known| known.min(wait)));
+                    spent.push(Rc::clone(&rule.id));
+                }
+                Err((rule, NotTaken::Unknown)) => {
+                    return Err(Denial { rule: Some(Rc::clone(&rule.id)), ..Reason::Overloaded.into() });
+                }
+            }
         }
     }
 
-    /// As [`Self::decide`], `None` where it depends on what the call leaves unknown.
+    /// What would be decided where no rate is used up but those that the call says; `None` where it depends on what
+    /// the call leaves unknown.
     #[must_use]
     pub fn foretell(&self, call: &Call<'_>) -> Option<Result<Permit, Denial>> {
         match self.judge(call) {
-            Judgement::Allowed(permit) => Some(Ok(permit)),
+            Judgement::Allowed(permit, _) => Some(Ok(permit)),
             Judgement::Denied(denial) => Some(Err(denial)),
             Judgement::Undecided => None,
         }
@@ -117,13 +149,16 @@ impl PolicySet {
     /// The denial of the first operation that can't be allowed.
     pub fn decide_head(&self, call: &Call<'_>) -> Result<HeadPermit, Denial> {
         match self.judge(call) {
-            Judgement::Allowed(_) | Judgement::Undecided => Ok(HeadPermit(())),
+            Judgement::Allowed(..) | Judgement::Undecided => Ok(HeadPermit(())),
             Judgement::Denied(denial) => Err(denial),
         }
     }
 
-    pub(super) fn judge(&self, call: &Call<'_>) -> Judgement {
+    // Asked for at several places, and large.
+    #[inline(never)]
+    pub(super) fn judge(&self, call: &Call<'_>) -> Judgement<'_> {
         let mut permit = Permit { reason: Reason::Allowed, rule: None };
+        let mut limited = Limited::default();
         let (mut scope, mut lacking, mut is_undecided) = (Scope::default(), None, false);
         for (place, operation) in call.operations.iter().enumerate() {
             let one = call.operations.get(place..=place).unwrap_or_default();
@@ -134,6 +169,7 @@ impl PolicySet {
                     if !call.caller.scope.covers(&rule.scope) {
                         lacking.get_or_insert((place, rule));
                     }
+                    limited.add(rule);
                     permit.rule = Some(Rc::clone(&rule.id));
                 }
                 Ok(None) => is_undecided = true,
@@ -142,7 +178,7 @@ impl PolicySet {
         }
         match lacking {
             _ if is_undecided => Judgement::Undecided,
-            None => Judgement::Allowed(permit),
+            None => Judgement::Allowed(permit, limited),
             Some((operation, rule)) => Judgement::Denied(Denial { operation, ..rule.lacks(scope) }),
         }
     }
@@ -193,6 +229,10 @@ impl PolicySet {
         match (best, nearest) {
             (Some((0, rule)), _) => Ok((!is_undecided).then_some(Found::By(rule))),
             _ if may_be_allowed => Ok(None),
+            // To wait is less than to ask for a scope.
+            (_, Some((_, rule, clause, reason @ Reason::RateLimited))) => {
+                Err(rule.refuses(call, clause, reason))
+            }
             (Some((_, rule)), _) => Ok((!is_undecided).then_some(Found::By(rule))),
             (None, Some((_, rule, clause, reason))) => Err(rule.refuses(call, clause, reason)),
             (None, None) if operation == Operation::Unknown => Err(Reason::UnknownMethod.into()),
@@ -213,6 +253,13 @@ impl PolicySet {
     #[must_use]
     pub fn considered(&self, method: &str, operation: Operation<'_>) -> usize {
         self.candidates(method, operation).count()
+    }
+
+    /// Whether no more than `most` rules are looked at for all that a call asks for.
+    #[must_use]
+    pub fn looks_at_most(&self, call: &Call<'_>, most: usize) -> bool {
+        let all = call.operations.iter().flat_map(|operation| self.candidates(call.method, *operation));
+        all.take(most.saturating_add(1)).count() <= most
     }
 
     fn candidates<'r, 'c>(
@@ -298,6 +345,9 @@ impl Rule {
             _ => None,
         };
         let told = || {
+            if let (Clause::Rate, Some(rate)) = (clause, &self.rate) {
+                return Some(format!("at most {} calls per {}", rate.calls, rate.per));
+            }
             let (name, condition) = self.arguments.iter().find(|(name, _)| Some(name) == argument)?;
             Some(format!("{name}: {}", condition.say(call.arguments?.get(name), reason)))
         };

@@ -41,7 +41,7 @@ impl PolicySet {
         };
         methods(entry).iter().any(|method| {
             match self.judge(&Call { method, operations: &[operation], ..*call }) {
-                Judgement::Allowed(_) | Judgement::Undecided => true,
+                Judgement::Allowed(..) | Judgement::Undecided => true,
                 Judgement::Denied(denial) => {
                     denial.reason == Reason::InsufficientScope && can_step_up(call.caller)
                 }

@@ -15,6 +15,7 @@ mod index;
 mod listed;
 mod network;
 mod pattern;
+mod rate;
 mod subjects;
 mod trace;
 mod when;
@@ -23,6 +24,7 @@ mod window;
 pub use call::Call;
 pub use clause::{Clause, State, Verdict};
 pub use decide::{Denial, HeadPermit, Permit};
+pub use rate::{Limiter, NotTaken, Rate};
 pub use trace::{Says, Traced};
 pub use window::{parse_instant, utc_offset};
 
@@ -70,6 +72,8 @@ struct Rule {
     arguments: Vec<(Rc<str>, Condition)>,
     time: Option<Window>,
     when: Option<When>,
+    /// None in deny rules.
+    rate: Option<Rate>,
     message: Option<Rc<str>>,
 }
 

@@ -2,10 +2,11 @@
 //! a policy; a request is decided without it.
 
 use super::call::Call;
-use super::clause::State;
-use super::{Effect, PolicySet};
+use super::clause::{State, Verdict};
+use super::{Effect, PolicySet, Rate, Rule};
 use crate::mcp::Operation;
 use crate::reason::Reason;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 /// What one rule says of one operation.
@@ -17,6 +18,8 @@ pub struct Traced {
     pub allows: bool,
     /// What it says.
     pub says: Says,
+    /// How often it allows that.
+    pub rate: Option<Rate>,
 }
 
 /// What a rule says of an operation.
@@ -28,8 +31,9 @@ pub enum Says {
     Matches(Option<String>),
     /// It would, with a scope that the token lacks.
     LacksScope,
-    /// It does not: the first clause that fails, and why.
-    Fails(String, Reason),
+    /// It does not: the first clause that fails, and why. And the first before it on what is not known, which may have
+    /// failed already.
+    Fails(String, Reason, Option<String>),
     /// It can't be said: the first clause on what is not known.
     Unknown(String),
 }
@@ -48,11 +52,26 @@ impl PolicySet {
                 _ if !about.contains(&rule.id) => Says::Nothing,
                 State::Holds(_) if allows && !call.caller.scope.covers(&rule.scope) => Says::LacksScope,
                 State::Holds(unevaluated) => Says::Matches(unevaluated.map(|(clause, _)| clause.to_string())),
-                State::Fails(clause, reason) => Says::Fails(clause.to_string(), reason),
+                State::Fails(clause, reason) => {
+                    Says::Fails(clause.to_string(), reason, rule.unknown_before(&call))
+                }
                 State::Unknown(clause) => Says::Unknown(clause.to_string()),
             };
-            Traced { rule: Rc::clone(&rule.id), allows, says }
+            Traced { rule: Rc::clone(&rule.id), allows, says, rate: rule.rate.clone() }
         });
         each.collect()
+    }
+}
+
+impl Rule {
+    /// The first clause on what is not known, of those before the one that fails.
+    fn unknown_before(&self, call: &Call<'_>) -> Option<String> {
+        let found = self.visit(call, &mut |clause, verdict| match verdict {
+            Verdict::Unknown => ControlFlow::Break(Some(clause.to_string())),
+            Verdict::Unevaluated(_) if self.effect == Effect::Deny => ControlFlow::Continue(()),
+            Verdict::Holds => ControlFlow::Continue(()),
+            Verdict::Fails(_) | Verdict::Unevaluated(_) => ControlFlow::Break(None),
+        });
+        found.break_value().flatten()
     }
 }

@@ -6,23 +6,30 @@ mod subjects;
 
 use super::catalogue::{self, Schemas};
 use super::pattern::Pattern;
+use super::rate::{MAX_RATES, Rate};
 use super::when::{Fault, When};
 use super::window::Window;
 use super::{Effect, Indexes, PolicySet, Rule};
 use crate::config::{self, Catalogue, ConfigError, Guarded, Target};
 use crate::oauth::{Scope, ScopeError};
+use crate::time::parse_duration;
 use operations::Operations;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 const MAX_ID: usize = 64;
 const MAX_MESSAGE: usize = 500;
+/// Each costs time that the live rules' answer waits for.
+const MAX_SHADOW: usize = 1_000;
+const MAX_CALLS: u64 = 1_000_000;
+const MAX_PER: Duration = Duration::from_hours(24);
 
 impl PolicySet {
     /// Compiles the rules of one resource. Faults are added to `errors`, with their paths.
     #[must_use]
     pub fn compile(guarded: &Guarded<'_>, issuers: &[&str], errors: &mut Vec<ConfigError>) -> Self {
-        if let Some(catalogue) = guarded.catalogue {
+        if let Some(catalogue) = guarded.catalogue.filter(|_| !guarded.is_shadow()) {
             catalogue::check(catalogue, &guarded.path("catalogue"), errors);
         }
         let targets = guarded.token_exchange.and_then(|exchange| exchange.targets.as_deref()).unwrap_or(&[]);
@@ -35,7 +42,7 @@ impl PolicySet {
         let mut ids = BTreeSet::new();
         let mut rules = Vec::new();
         for (index, rule) in guarded.rules.iter().enumerate() {
-            let path = guarded.path(&format!("rules[{index}]"));
+            let path = guarded.rule_path(index, "");
             if !ids.insert(rule.id.as_str()) {
                 errors.push(
                     fault(&path, "id", "is the id of another rule as well", "give each rule its own")
@@ -43,6 +50,14 @@ impl PolicySet {
                 );
             }
             rules.extend(compile_rule(rule, &path, context, errors));
+        }
+        if rules.iter().filter(|rule: &&Rule| rule.rate.is_some()).count() > MAX_RATES {
+            let fix = "give one to rules with several tools; at most 64";
+            errors.push(ConfigError::new(guarded.path(guarded.rules_field), "have too many rates", fix));
+        }
+        if guarded.is_shadow() && rules.len() > MAX_SHADOW {
+            let fix = "try at most 1000 at one time";
+            errors.push(ConfigError::new(guarded.path(guarded.rules_field), "are too many", fix));
         }
         let index = Indexes::new(&rules);
         Self { rules, index }
@@ -79,7 +94,7 @@ fn compile_rule(
     errors: &mut Vec<ConfigError>,
 ) -> Option<Rule> {
     // Every field is named, so that a new one can't be forgotten here.
-    let config::Rule { id, allow, deny, to, scope, arguments, time, when, message } = rule;
+    let config::Rule { id, allow, deny, to, scope, arguments, time, when, rate, message } = rule;
     let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if id.is_empty() || id.len() > MAX_ID || !plain {
         errors.push(
@@ -169,6 +184,7 @@ fn compile_rule(
             .collect(),
         time: compile_time(time.as_ref(), path, errors),
         when,
+        rate: compile_rate(rate.as_ref(), effect, path, errors),
         message: message.as_deref().map(Rc::from),
     })
 }
@@ -186,6 +202,39 @@ fn compile_time(
             None
         }
     }
+}
+
+fn compile_rate(
+    written: Option<&config::RateLimit>,
+    effect: Effect,
+    path: &str,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Rate> {
+    let config::RateLimit { calls, per } = written?;
+    let time = parse_duration(per);
+    let (field, reason, fix) = match (effect, *calls, &time) {
+        (Effect::Deny, ..) => (
+            "rate",
+            "can't be meant in a deny rule: who calls more often would be spared",
+            "give it to the allow rules that it is for",
+        ),
+        (_, 0, _) => ("rate.calls", "allows nothing", "remove the rule, or write `deny`"),
+        (_, count, _) if count > MAX_CALLS => ("rate.calls", "is out of bounds", "use 1 to 1000000"),
+        (_, _, Err(_)) => {
+            ("rate.per", "is no duration", "write a whole number with a unit: `10s`, `1m` or `1h`")
+        }
+        (_, _, Ok(time)) if !(Duration::from_secs(1)..=MAX_PER).contains(time) => {
+            ("rate.per", "is out of bounds", "use `1s` to `24h`")
+        }
+        _ => return Some(Rate::new(u32::try_from(*calls).ok()?, per, time.ok()?)),
+    };
+    let error = fault(path, field, reason, fix);
+    errors.push(match field {
+        "rate.calls" => error.value(*calls),
+        "rate.per" => error.value(per.as_str()),
+        _ => error,
+    });
+    None
 }
 
 fn patterns(names: &[String]) -> Vec<Pattern> {

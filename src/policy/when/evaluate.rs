@@ -3,7 +3,7 @@
 use super::super::call::Call;
 use super::super::utc_offset;
 use super::super::window::{DAY, date, weekday};
-use super::check::{Function, Node, Operator, Variable};
+use super::node::{Function, Node, Operator, Variable};
 use super::value::{MAX_TEXT, Value, all, duration, instant};
 use crate::head::One;
 use crate::json;

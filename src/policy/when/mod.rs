@@ -7,13 +7,16 @@
 mod check;
 mod evaluate;
 mod lexer;
+mod names;
+mod node;
 mod parser;
 mod value;
 
 use super::call::Call;
 use super::clause::Verdict;
 use crate::reason::Reason;
-use check::{Context, Node};
+use check::Context;
+use node::Node;
 use std::rc::Rc;
 
 /// How long an expression may be, in bytes.

@@ -45,6 +45,9 @@ pub struct Case {
     /// Whether the claims are those of a record, which has not all of them.
     #[serde(skip)]
     pub is_recorded: bool,
+    /// Whether the caller has used up the rates that there are, as a record says; else none.
+    #[serde(skip)]
+    pub is_spent: bool,
 }
 
 /// The caller, as the token names it.

@@ -23,6 +23,9 @@ pub struct Options {
     /// The case with this name alone.
     #[arg(long)]
     case: Option<String>,
+    /// Asks the `shadow_rules`, which decide nothing, instead of the rules.
+    #[arg(long)]
+    shadow: bool,
     /// How the result is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -36,7 +39,7 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 fn explain(options: &Options) -> Result<ExitCode, Fault> {
-    let Options { policy, calls, case: wanted, output } = options;
+    let Options { policy, calls, case: wanted, shadow, output } = options;
     let policies = super::load(policy)?;
     let text = check::read(calls).map_err(|error| Fault::Usage(format!("{}: {error}", calls.display())))?;
     let text = String::from_utf8_lossy(&text);
@@ -63,8 +66,8 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
         if wanted.as_ref().is_some_and(|wanted| *wanted != case.name) {
             continue;
         }
-        let judgement =
-            judge(&case, &policies).map_err(|fault| Fault::Usage(format!("{}: {fault}", case.name)))?;
+        let judgement = judge(&case, &policies, *shadow)
+            .map_err(|fault| Fault::Usage(format!("{}: {fault}", case.name)))?;
         match output {
             Output::Text => print!("{}", to_text(&case, &judgement, then.as_ref(), Style::of_stdout())),
             Output::Json => {
@@ -92,14 +95,23 @@ fn to_text(case: &Case, judgement: &Judgement, then: Option<&Then>, style: Style
         escape(&judgement.call)
     );
     let width = judgement.rules.iter().map(|traced| traced.rule.len()).max().unwrap_or_default();
-    for Traced { rule, allows, says } in &judgement.rules {
+    for Traced { rule, allows, says, rate } in &judgement.rules {
         let effect = if *allows { "allow" } else { "deny " };
         let says = match says {
             Says::Nothing => "is about other operations".to_owned(),
-            Says::Matches(None) => style.paint(Colour::Cyan, "matches"),
+            Says::Matches(None) => {
+                let often =
+                    rate.as_ref().map(|rate| format!(", at most {} calls per {}", rate.calls, rate.per));
+                style.paint(Colour::Cyan, "matches") + &often.unwrap_or_default()
+            }
             Says::Matches(Some(clause)) => format!("matches: `{}` can't be evaluated", escape(clause)),
             Says::LacksScope => "matches but for its `scope`".to_owned(),
-            Says::Fails(clause, reason) => format!("fails at `{}` ({})", escape(clause), reason.code()),
+            Says::Fails(clause, reason, unknown) => {
+                let before = unknown
+                    .as_ref()
+                    .map(|clause| format!(", if not before at `{}`, which is not known", escape(clause)));
+                format!("fails at `{}` ({}){}", escape(clause), reason.code(), before.unwrap_or_default())
+            }
             Says::Unknown(clause) => format!("depends on `{}`, which is not known", escape(clause)),
         };
         let _ = writeln!(text, "  {effect} {rule:<width$}  {says}");
@@ -114,6 +126,9 @@ fn to_text(case: &Case, judgement: &Judgement, then: Option<&Then>, style: Style
         (Decision::Deny, Some(reason)) => {
             let told = escape(judgement.message.as_deref().unwrap_or_default());
             writeln!(text, "{decision}{rule}: {reason}; the caller is told \"{told}\"")
+        }
+        (Decision::Deny, None) => {
+            writeln!(text, "{decision}{rule}: for which reason depends on what is not known")
         }
         (Decision::Undecided, _) => writeln!(text, "{decision}: it depends on what is not known"),
         _ => writeln!(text, "{decision}{rule}"),

@@ -12,7 +12,7 @@ pub struct Judgement {
     /// What was called, for people.
     pub call: String,
     pub decision: Decision,
-    /// A reason code; none where it is undecided.
+    /// A reason code; none where that depends on what is not known.
     pub reason: Option<&'static str>,
     pub rule: Option<String>,
     pub argument: Option<String>,
@@ -22,7 +22,7 @@ pub struct Judgement {
 }
 
 /// Puts a case to the resource that it is for.
-pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
+pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Judgement, String> {
     let resources: Vec<_> = policies
         .iter()
         .flat_map(|settings| settings.resources.iter().map(move |resource| (settings, resource)))
@@ -38,6 +38,11 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
             return Err(format!("there are several resources: name one in `resource`: {}", names.join(", ")));
         }
     };
+    let rules = match (&resource.shadow, asks_shadow) {
+        (Some(shadow), true) => shadow,
+        (None, true) => return Err("there are no `shadow_rules`".to_owned()),
+        (_, false) => &resource.policies,
+    };
     let first_issuer = settings.issuers.first().map(|issuer| &*issuer.identifier).unwrap_or_default();
     let caller = case.caller(first_issuer, &settings.claim_paths)?;
     let (method, operation) = case.operation()?;
@@ -49,6 +54,7 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
     let target = if has_arguments { resource.outgoing.target_name(&arguments) } else { Ok(None) };
     let (head, from) = (case.head(), From(case.source));
     let operations = [operation];
+    let spent: Vec<_> = rules.limited().filter(|_| case.is_spent).cloned().collect();
     let call = Call {
         caller: &caller,
         has_claims: !case.is_recorded,
@@ -59,8 +65,9 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
         head: (!case.is_recorded).then_some(&head),
         sender: case.source.is_some().then_some(&from),
         now: case.now()?,
+        spent: &spent,
     };
-    let rules = resource.policies.trace(&call, operation);
+    let traced = rules.trace(&call, operation);
     let judgement = Judgement {
         call: told(method, operation),
         decision: Decision::Undecided,
@@ -68,15 +75,23 @@ pub fn judge(case: &Case, policies: &[Settings]) -> Result<Judgement, String> {
         rule: None,
         argument: None,
         message: None,
-        rules,
+        rules: traced,
     };
     // A target that is none is refused before any rule is asked.
     let decision = match target {
-        Ok(_) => resource.policies.foretell(&call),
+        Ok(_) => rules.foretell(&call),
         Err(denial) => Some(Err(denial)),
     };
+    // Which rule is the nearest, and where it fails first, may depend on what is not known.
+    let is_vague = |Traced { allows, says, .. }: &Traced| *allows && matches!(says, Says::Fails(.., Some(_)));
+    let is_of_nearest = decision.as_ref().is_some_and(|decision| {
+        let denial = decision.as_ref().err().and_then(|denial| denial.rule.as_ref());
+        denial.is_some_and(|rule| judgement.rules.iter().any(|traced| traced.allows && traced.rule == *rule))
+    });
+    let is_vague = is_of_nearest && judgement.rules.iter().any(is_vague);
     Ok(match decision {
         None => judgement,
+        Some(Err(_)) if is_vague => Judgement { decision: Decision::Deny, ..judgement },
         Some(Ok(permit)) => Judgement {
             decision: Decision::Allow,
             reason: Some(permit.reason().code()),
@@ -128,16 +143,17 @@ impl Judgement {
     }
 
     pub fn to_json(&self) -> Value {
-        let rules = self.rules.iter().map(|Traced { rule, allows, says }| {
+        let rules = self.rules.iter().map(|Traced { rule, allows, says, rate }| {
             let (says, clause, reason) = match says {
                 Says::Nothing => ("nothing", None, None),
                 Says::Matches(clause) => ("matches", clause.as_deref(), None),
                 Says::LacksScope => ("lacks_scope", Some("scope"), Some("insufficient_scope")),
-                Says::Fails(clause, reason) => ("fails", Some(clause.as_str()), Some(reason.code())),
+                Says::Fails(clause, reason, _) => ("fails", Some(clause.as_str()), Some(reason.code())),
                 Says::Unknown(clause) => ("unknown", Some(clause.as_str()), None),
             };
             json!({"rule": **rule, "effect": if *allows { "allow" } else { "deny" }, "says": says,
-                "clause": clause, "reason": reason})
+                "clause": clause, "reason": reason,
+                "rate": rate.as_ref().map(|rate| json!({"calls": rate.calls, "per": *rate.per}))})
         });
         json!({"call": self.call, "decision": self.decision.name(), "reason": self.reason, "rule": self.rule,
             "argument": self.argument, "message": self.message, "rules": rules.collect::<Vec<_>>()})

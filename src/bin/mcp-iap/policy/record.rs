@@ -115,6 +115,7 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
         headers: Default::default(),
         expect: None,
         is_recorded: true,
+        is_spent: reason == Reason::RateLimited.code(),
     };
     Ok((case, Then { outcome, reason, rule }))
 }

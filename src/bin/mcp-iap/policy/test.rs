@@ -31,6 +31,9 @@ pub struct Options {
     /// Stays, and tests again whenever a file changes; Ctrl-C ends it.
     #[arg(long)]
     watch: bool,
+    /// Asks the `shadow_rules`, which decide nothing, instead of the rules.
+    #[arg(long)]
+    shadow: bool,
     /// How the result is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -60,7 +63,7 @@ pub fn run(options: &Options) -> ExitCode {
 fn once(options: &Options) -> ExitCode {
     let mut results = Vec::new();
     for file in &options.files {
-        match tested(file, options.policy.as_deref()) {
+        match tested(file, options.policy.as_deref(), options.shadow) {
             Ok(more) => results.extend(more),
             Err((path, fault)) => return fault.report(&path),
         }
@@ -118,7 +121,7 @@ fn read(file: &Path) -> Result<Cases, (PathBuf, Fault)> {
     Cases::read(&String::from_utf8_lossy(&text)).map_err(unusable)
 }
 
-fn tested(file: &Path, given: Option<&Path>) -> Result<Vec<Tested>, (PathBuf, Fault)> {
+fn tested(file: &Path, given: Option<&Path>, asks_shadow: bool) -> Result<Vec<Tested>, (PathBuf, Fault)> {
     let cases = read(file)?;
     let unusable = |why: String| (file.to_owned(), Fault::Usage(format!("{}: {why}", file.display())));
     let policy = policy_of(file, &cases, given)
@@ -127,7 +130,7 @@ fn tested(file: &Path, given: Option<&Path>) -> Result<Vec<Tested>, (PathBuf, Fa
     let test = |case: &Case| {
         let expected =
             case.expect.as_ref().ok_or_else(|| format!("{}: expects nothing: write `expect`", case.name))?;
-        let judgement = judge(case, &policies).map_err(|why| format!("{}: {why}", case.name))?;
+        let judgement = judge(case, &policies, asks_shadow).map_err(|why| format!("{}: {why}", case.name))?;
         let differences = judgement.differences(expected);
         let told = differences
             .into_iter()

@@ -3,6 +3,7 @@
 use super::terminal::escape;
 use crate::render::{Options, Plan};
 use mcp_iap::config::Rule;
+use mcp_iap::gate::Outgoing;
 use std::path::Path;
 
 /// What is guarded, and where everything is.
@@ -25,7 +26,29 @@ pub fn summary(plan: &Plan, rules: &[&Rule], options: &Options, envoy: &Path) ->
     for issuer in &plan.settings.issuers {
         let how =
             issuer.cluster().map_or("with a secret".to_owned(), |cluster| format!("by cluster {cluster}"));
-        text.push_str(&line("issuer", &format!("{} {how}", issuer.identifier)));
+        let asked = issuer.introspection.as_ref().map_or(String::new(), |asked| {
+            format!(", asked about opaque tokens by cluster {}", asked.endpoint.cluster)
+        });
+        text.push_str(&line("issuer", &format!("{} {how}{asked}", issuer.identifier)));
+    }
+    if let Some(review) = &plan.settings.token_review {
+        text.push_str(&line(
+            "reviews",
+            &format!("of tokens of no issuer, by cluster {}", review.endpoint.cluster),
+        ));
+    }
+    if let Some(keys) = &plan.settings.api_keys {
+        text.push_str(&line("API keys", &format!("in {}", keys.header())));
+    }
+    for resource in &plan.settings.resources {
+        let given = match &resource.outgoing {
+            Outgoing::Stripped => continue,
+            Outgoing::Exchanged(exchange) => {
+                format!("gets tokens of its own, by cluster {}", exchange.endpoint().cluster)
+            }
+            Outgoing::Passthrough => "gets the caller's own token".to_owned(),
+        };
+        text.push_str(&line("upstream", &given));
     }
     let allow = rules.iter().filter(|rule| rule.allow.is_some()).count();
     let deny = rules.iter().filter(|rule| rule.deny.is_some()).count();
@@ -38,4 +61,59 @@ pub fn summary(plan: &Plan, rules: &[&Rule], options: &Options, envoy: &Path) ->
 
 fn line(name: &str, value: &str) -> String {
     format!("{name:9} {}\n", escape(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Typed {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn told(document: &str) -> String {
+        let typed = ["run", "mcp-iap.yaml", "--upstream", "http://127.0.0.1:8000"];
+        let Typed { options } = Typed::parse_from(typed);
+        let plan = Plan::new(document.as_bytes(), &options, &|_| {
+            Some("0123456789abcdef0123456789abcdef".to_owned())
+        });
+        summary(&plan.unwrap(), &[], &options, Path::new("envoy"))
+    }
+
+    #[test]
+    fn says_who_is_asked_and_what_the_upstream_gets() {
+        let head = "resource: http://127.0.0.1:10000/mcp\nrules: []\n";
+        let issuer = "issuers: [{ issuer: 'https://login.example.com'";
+        let hash = "ab".repeat(32);
+        for (more, line) in [
+            (format!("{issuer} }}]"), "issuer    https://login.example.com by cluster login.example.com\n"),
+            (
+                format!(
+                    "{issuer}, introspection: {{ endpoint: 'https://login.example.com/i', cluster: asks }} }}]"
+                ),
+                "issuer    https://login.example.com by cluster login.example.com, asked about opaque tokens by cluster asks\n",
+            ),
+            (
+                "token_review: { server: https://kubernetes.default.svc, audiences: [a] }".to_owned(),
+                "reviews   of tokens of no issuer, by cluster kubernetes.default.svc\n",
+            ),
+            (
+                format!("api_keys: {{ pepper: '${{PEPPER}}', keys: [{{ name: ci, hash: {hash} }}] }}"),
+                "API keys  in x-api-key\n",
+            ),
+            (
+                format!(
+                    "{issuer} }}]\ntoken_exchange: {{ audience: a, token_endpoint: 'https://sts.example.com/t' }}"
+                ),
+                "upstream  gets tokens of its own, by cluster sts.example.com\n",
+            ),
+            (format!("{issuer} }}]\ntoken_passthrough: true"), "upstream  gets the caller's own token\n"),
+        ] {
+            let told = told(&format!("{head}{more}\n"));
+            assert!(told.contains(line), "{line}{told}");
+        }
+    }
 }

@@ -1,0 +1,94 @@
+//! How often a caller may do what a rule allows: the rate that the rule sets, and the trait of who counts. The
+//! counting itself is elsewhere, where clock and shared data are.
+
+use super::{PolicySet, Rule};
+use crate::identity::Caller;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How many rules with a rate one resource may have: each may be asked for one call.
+pub(super) const MAX_RATES: usize = 64;
+
+/// A rule's rate, for each of its callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many calls at once, and in `per`.
+    pub calls: u32,
+    /// The time as the document writes it.
+    pub per: Rc<str>,
+    /// In how many nanoseconds one call comes back.
+    pub interval: u64,
+}
+
+impl Rate {
+    pub(super) fn new(calls: u32, per: &str, time: Duration) -> Self {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self { calls, per: Rc::from(per), interval: nanoseconds.div_ceil(u64::from(calls.max(1))) }
+    }
+}
+
+/// Why no call could be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// The rate is used up; when there is a call again.
+    UsedUp(Duration),
+    /// It can't be counted.
+    Unknown,
+}
+
+/// Who counts the calls that rules with a rate allow.
+pub trait Limiter {
+    /// Takes one call of this caller's from what the rate of the rule leaves.
+    ///
+    /// # Errors
+    /// Nothing is left, or it can't be told.
+    fn take(&self, rule: &str, rate: &Rate, caller: &Caller) -> Result<(), NotTaken>;
+
+    /// Gives one back: the request is refused after all.
+    fn give_back(&self, rule: &str, rate: &Rate, caller: &Caller);
+}
+
+/// Where nobody counts, a rule with a rate allows nothing.
+pub(super) struct NobodyCounts;
+
+impl Limiter for NobodyCounts {
+    fn take(&self, _: &str, _: &Rate, _: &Caller) -> Result<(), NotTaken> {
+        Err(NotTaken::Unknown)
+    }
+
+    fn give_back(&self, _: &str, _: &Rate, _: &Caller) {}
+}
+
+/// The rules with a rate that allow one request; a request with several operations may need several.
+#[derive(Default)]
+pub(super) struct Limited<'r>(Vec<(&'r Rule, &'r Rate)>);
+
+impl<'r> Limited<'r> {
+    pub(super) fn add(&mut self, rule: &'r Rule) {
+        if let Some(rate) = &rule.rate
+            && !self.0.iter().any(|(known, _)| known.id == rule.id)
+        {
+            self.0.push((rule, rate));
+        }
+    }
+
+    /// One call from each, or none from any.
+    pub(super) fn take(&self, caller: &Caller, limiter: &dyn Limiter) -> Result<(), (&'r Rule, NotTaken)> {
+        for (place, (rule, rate)) in self.0.iter().enumerate() {
+            if let Err(why) = limiter.take(&rule.id, rate, caller) {
+                for (taken, rate) in self.0.get(..place).unwrap_or_default() {
+                    limiter.give_back(&taken.id, rate, caller);
+                }
+                return Err((rule, why));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PolicySet {
+    /// The ids of the rules with a rate.
+    pub fn limited(&self) -> impl Iterator<Item = &Rc<str>> {
+        self.rules.iter().filter(|rule| rule.rate.is_some()).map(|rule| &rule.id)
+    }
+}

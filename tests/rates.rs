@@ -1,0 +1,471 @@
+//! Rates of rules: who is counted together and who is not, what takes nothing, and what a flood of callers, a clock
+//! that is put back and shared data that others write can't do.
+
+mod support;
+
+use mcp_iap::cache::{Buckets, NoSharedData, SharedData, Size, Stored, Taken};
+use mcp_iap::callout::{CalloutError, Reply};
+use mcp_iap::gate::Settings;
+use mcp_iap::identity::Caller;
+use mcp_iap::jose::NoHost;
+use mcp_iap::mcp::{Arguments, Operation};
+use mcp_iap::policy::{Call, Limiter, NotTaken, PolicySet, Rate};
+use mcp_iap::time::{Timestamp, UnixTime};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::time::Duration;
+use support::flow::{Ended, NOW, Worker, reply};
+use support::issuer::Issuer;
+
+static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new("a"));
+
+const RULES: &str = "
+resource: https://mcp.example.com/mcp
+issuers: [{ issuer: https://login.example.com }]
+rules:
+  - id: scales
+    allow: { tools: [scale] }
+    scope: mcp:write
+    arguments: { replicas: { integer: { max: 10 } } }
+    rate: { calls: 20, per: 1m }
+    message: Slowly, please.
+  - { id: never, deny: { tools: [scale] }, to: { groups: [banned] } }
+  - { id: reads, allow: { tools: [get_x] }, rate: { calls: 2, per: 10s } }
+  - { id: reads-slowly, allow: { tools: [get_x] }, rate: { calls: 1, per: 1h } }
+  - { id: docs, allow: { resources: ['docs://*'] }, rate: { calls: 3, per: 1h } }
+  - { id: wiki, allow: { resources: ['wiki://*'] }, rate: { calls: 1, per: 1h } }
+";
+
+/// Envoy's shared data: places with versions.
+#[derive(Default)]
+struct Data {
+    places: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
+    /// So many changes come just before ours.
+    intruders: Cell<u32>,
+}
+
+impl SharedData for Data {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.places.borrow().get(key).cloned()
+    }
+
+    fn set(&self, key: &str, value: &[u8], version: Option<u32>) -> Stored {
+        if self.intruders.get() > 0 {
+            self.intruders.set(self.intruders.get() - 1);
+            return Stored::Changed;
+        }
+        let mut places = self.places.borrow_mut();
+        // A version is not compared where nothing stands.
+        let next = match places.get(key) {
+            Some((_, known)) if Some(*known) != version => return Stored::Changed,
+            Some((_, known)) => known + 1,
+            None => 1,
+        };
+        places.insert(key.to_owned(), (value.to_vec(), next));
+        Stored::Done
+    }
+}
+
+fn provider(path: &str) -> Result<Reply, CalloutError> {
+    match path {
+        "/.well-known/openid-configuration" => reply(
+            "200",
+            json!({"issuer": "https://login.example.com", "jwks_uri": "https://login.example.com/jwks"})
+                .to_string()
+                .as_bytes(),
+        ),
+        "/jwks" => reply("200", ISSUER.jwks().to_string().as_bytes()),
+        _ => reply("404", b"{}"),
+    }
+}
+
+fn worker(configuration: &str, data: &Rc<Data>) -> Worker {
+    let settings = Settings::load(configuration.as_bytes()).unwrap();
+    let data: Rc<dyn SharedData> = Rc::<Data>::clone(data);
+    Worker::with_data(settings, Box::new(NoHost), &data)
+}
+
+fn claims(subject: &str) -> Value {
+    json!({"iss": "https://login.example.com", "sub": subject, "aud": "https://mcp.example.com/mcp",
+        "exp": NOW + 200_000, "scope": "mcp:write", "client_id": "agent"})
+}
+
+fn send(worker: &Worker, claims: &Value, params: &Value, method: &str) -> Ended {
+    let authorization = format!("Bearer {}", ISSUER.es256(claims));
+    let head = [
+        (":method", "POST"),
+        (":path", "/mcp"),
+        ("authorization", authorization.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string();
+    worker.run(&head, Ok(body.as_bytes()), &provider)
+}
+
+fn scale(worker: &Worker, claims: &Value) -> Ended {
+    send(worker, claims, &json!({"name": "scale", "arguments": {"replicas": 3}}), "tools/call")
+}
+
+fn get(worker: &Worker, claims: &Value) -> Ended {
+    send(worker, claims, &json!({"name": "get_x"}), "tools/call")
+}
+
+fn reason(ended: &Ended) -> &str {
+    ended.record["reason"].as_str().unwrap()
+}
+
+fn later(worker: &Worker, by: Duration) {
+    worker.shared.set_now(worker.shared.now().plus(by));
+}
+
+fn header<'a>(ended: &'a Ended, name: &str) -> Option<&'a str> {
+    let headers = &ended.answer.as_ref()?.headers;
+    headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn the_workers_count_together_and_tell_when_to_come_again() {
+    let data = Rc::default();
+    let (a, b) = (worker(RULES, &data), worker(RULES, &data));
+    let dana = claims("dana");
+    for worker in [&a, &b] {
+        assert_eq!(reason(&get(worker, &dana)), "allowed", "the keys are here");
+        worker.shared.set_now(UnixTime(NOW + 10));
+    }
+    let ended: Vec<_> = (0..100).map(|n| scale(if n % 2 == 0 { &a } else { &b }, &dana)).collect();
+    assert_eq!(ended.iter().filter(|ended| ended.answer.is_none()).count(), 20);
+    let refused = ended.last().unwrap();
+    assert_eq!((&refused.record["outcome"], reason(refused)), (&json!("refused"), "rate_limited"));
+    assert_eq!(refused.record["rule"], "scales");
+    assert_eq!(refused.answer.as_ref().unwrap().status, 429);
+    assert_eq!(header(refused, "retry-after"), Some("3"));
+    let body: Value = serde_json::from_str(&refused.answer.as_ref().unwrap().body).unwrap();
+    assert_eq!((&body["id"], &body["error"]["code"]), (&json!(7), &json!(429)));
+    assert_eq!(body["error"]["message"], "Slowly, please.");
+    assert_eq!(body["error"]["data"]["reason"], "rate_limited");
+    for worker in [&a, &b] {
+        later(worker, Duration::from_millis(2_999));
+    }
+    assert_eq!(reason(&scale(&a, &dana)), "rate_limited");
+    assert_eq!(header(&scale(&a, &dana), "retry-after"), Some("1"), "rounded up");
+    for worker in [&a, &b] {
+        later(worker, Duration::from_millis(1));
+    }
+    assert_eq!([reason(&scale(&b, &dana)), reason(&scale(&a, &dana))], ["allowed", "rate_limited"]);
+    later(&a, Duration::from_hours(5));
+    let passed = (0..50).filter(|_| scale(&a, &dana).answer.is_none()).count();
+    assert_eq!(passed, 20, "what is not used does not add up");
+}
+
+#[test]
+fn a_bucket_is_a_subjects_whatever_client_it_comes_through() {
+    let data = Rc::default();
+    let worker = worker(RULES, &data);
+    let dana = claims("dana");
+    while scale(&worker, &dana).answer.is_none() {}
+    let mut other_client = dana.clone();
+    other_client["client_id"] = json!("made-up-yesterday");
+    assert_eq!(reason(&scale(&worker, &other_client)), "rate_limited");
+    assert_eq!(reason(&scale(&worker, &claims("sam"))), "allowed");
+    assert_eq!(reason(&get(&worker, &dana)), "allowed", "another rule, another bucket");
+    assert!(!data.places.borrow().keys().any(|key| key.contains("dana")), "nobody's name is in a key");
+}
+
+#[test]
+fn what_is_refused_takes_nothing() {
+    let worker = worker(RULES, &Rc::default());
+    let dana = claims("dana");
+    let with = |field: &str, value: Value| {
+        let mut claims = dana.clone();
+        claims[field] = value;
+        claims
+    };
+    for _ in 0..30 {
+        let many = json!({"name": "scale", "arguments": {"replicas": 11}});
+        assert_eq!(reason(&send(&worker, &dana, &many, "tools/call")), "argument_out_of_range");
+        assert_eq!(reason(&scale(&worker, &with("groups", json!(["banned"])))), "denied_by_rule");
+        assert_eq!(reason(&scale(&worker, &with("scope", json!("mcp:read")))), "insufficient_scope");
+        assert_eq!(reason(&scale(&worker, &with("exp", json!(NOW - 100)))), "token_expired");
+    }
+    assert_eq!((0..30).filter(|_| scale(&worker, &dana).answer.is_none()).count(), 20);
+}
+
+/// Where the first rule has nothing left, the next may allow; who must wait is told the shorter time.
+#[test]
+fn another_rule_may_still_allow() {
+    let worker = worker(RULES, &Rc::default());
+    let dana = claims("dana");
+    let rules: Vec<_> = (0..3).map(|_| get(&worker, &dana).record["rule"].clone()).collect();
+    assert_eq!(rules, ["reads", "reads", "reads-slowly"]);
+    let refused = get(&worker, &dana);
+    assert_eq!((reason(&refused), &refused.record["rule"]), ("rate_limited", &json!("reads")));
+    assert_eq!(header(&refused, "retry-after"), Some("5"));
+    let body: Value = serde_json::from_str(&refused.answer.unwrap().body).unwrap();
+    assert_eq!(body["error"]["message"], "at most 2 calls per 10s");
+}
+
+/// To have what is needed but for a while is not to lack a scope.
+#[test]
+fn who_has_to_wait_is_not_sent_for_another_scope() {
+    let rules = "
+resource: https://mcp.example.com/mcp
+issuers: [{ issuer: https://login.example.com }]
+rules:
+  - { id: some, allow: { tools: [get_x] }, rate: { calls: 1, per: 1h } }
+  - { id: all, allow: { tools: [get_x] }, scope: unlimited }
+";
+    let worker = worker(rules, &Rc::default());
+    let mut dana = claims("dana");
+    assert_eq!([reason(&get(&worker, &dana)), reason(&get(&worker, &dana))], ["allowed", "rate_limited"]);
+    dana["scope"] = json!("unlimited");
+    assert_eq!(get(&worker, &dana).record["rule"], "all");
+}
+
+/// A request for several things takes from each rate or from none.
+#[test]
+fn several_operations_take_all_or_nothing() {
+    let worker = worker(RULES, &Rc::default());
+    let dana = claims("dana");
+    let listen = |uris: &[&str]| {
+        let params = json!({"notifications": {"resourceSubscriptions": uris}});
+        send(&worker, &dana, &params, "subscriptions/listen")
+    };
+    let both = ["docs://a", "docs://b", "wiki://a"];
+    assert_eq!(reason(&listen(&both)), "allowed");
+    for _ in 0..5 {
+        let refused = listen(&both);
+        assert_eq!((reason(&refused), &refused.record["rule"]), ("rate_limited", &json!("wiki")));
+    }
+    let docs = (0..9).filter(|_| listen(&["docs://a", "docs://b"]).answer.is_none()).count();
+    assert_eq!(docs, 2, "once a request, and nothing for what was refused");
+}
+
+#[test]
+fn a_clock_that_is_put_back_gives_nothing_and_locks_nobody_out() {
+    let worker = worker(RULES, &Rc::default());
+    let (dana, sam) = (claims("dana"), claims("sam"));
+    while scale(&worker, &dana).answer.is_none() {}
+    assert_eq!(reason(&scale(&worker, &sam)), "allowed");
+    worker.shared.set_now(UnixTime(NOW - 86_400));
+    let refused = scale(&worker, &dana);
+    assert_eq!((reason(&refused), header(&refused, "retry-after")), ("rate_limited", Some("3")));
+    later(&worker, Duration::from_secs(3));
+    assert_eq!([reason(&scale(&worker, &dana)), reason(&scale(&worker, &dana))], ["allowed", "rate_limited"]);
+    assert_eq!(reason(&scale(&worker, &sam)), "allowed");
+    // A little is what workers' clocks differ by.
+    worker.shared.set_now(worker.shared.now().minus(Duration::from_secs(2)));
+    assert_eq!(header(&scale(&worker, &dana), "retry-after"), Some("5"));
+}
+
+#[test]
+fn without_shared_data_each_worker_counts_for_itself() {
+    let settings = || Settings::load(RULES.as_bytes()).unwrap();
+    let nothing: Rc<dyn SharedData> = Rc::new(NoSharedData);
+    let [a, b] = [0, 1].map(|_| Worker::with_data(settings(), Box::new(NoHost), &nothing));
+    let dana = claims("dana");
+    for worker in [&a, &b] {
+        assert_eq!((0..50).filter(|_| scale(worker, &dana).answer.is_none()).count(), 20);
+    }
+}
+
+/// What can't be counted is refused.
+#[test]
+fn who_can_not_be_counted_is_refused() {
+    let data: Rc<Data> = Rc::default();
+    let worker = worker(RULES, &data);
+    let dana = claims("dana");
+    assert_eq!(reason(&scale(&worker, &dana)), "allowed");
+    data.intruders.set(20);
+    assert_eq!(reason(&scale(&worker, &dana)), "allowed", "others change the same slot");
+    data.intruders.set(u32::MAX);
+    let refused = scale(&worker, &dana);
+    assert_eq!((reason(&refused), refused.answer.as_ref().unwrap().status), ("overloaded", 503));
+    assert!(header(&refused, "retry-after").is_some());
+}
+
+/// A document that is loaded anew goes on counting, but for a rate that it changes.
+#[test]
+fn a_reload_keeps_what_is_used_of_a_rate_that_stays() {
+    let data = Rc::default();
+    let dana = claims("dana");
+    let before = worker(RULES, &data);
+    while scale(&before, &dana).answer.is_none() {}
+    let after = worker(&RULES.replace("max: 10", "max: 9"), &data);
+    assert_eq!(reason(&scale(&after, &dana)), "rate_limited");
+    let after = worker(&RULES.replace("calls: 20", "calls: 21"), &data);
+    assert_eq!((0..50).filter(|_| scale(&after, &dana).answer.is_none()).count(), 21);
+}
+
+#[test]
+fn no_token_is_asked_for_where_the_rate_is_used_up() {
+    let rules = format!(
+        "{RULES}token_exchange: {{ token_endpoint: 'https://sts.example.com/token', audience: b }}\n"
+    );
+    let rules = rules.replace("per: 1m", "per: 24h");
+    let worker = worker(&rules, &Rc::default());
+    let dana = claims("dana");
+    let asked = |ended: &Ended| ended.callouts.iter().any(|path| path == "/token");
+    // The endpoint gives none, which is no reason to give back what was taken: it may have been asked.
+    assert!((0..20).map(|_| asked(&scale(&worker, &dana))).fold(false, |one, other| one | other));
+    // So long a failure is remembered.
+    later(&worker, Duration::from_millis(1_200));
+    let refused = scale(&worker, &dana);
+    assert!(reason(&refused) == "rate_limited" && !asked(&refused), "{}", refused.record);
+}
+
+/// Nobody counted yet at the head, and who does not count allows nothing.
+#[test]
+fn a_rate_is_asked_once_the_call_is_known() {
+    let config = mcp_iap::config::load(RULES.as_bytes()).unwrap();
+    let mut errors = Vec::new();
+    let issuers = ["https://login.example.com"];
+    let policies = PolicySet::compile(&config.guarded().unwrap()[0], &issuers, &mut errors);
+    let (caller, arguments) = (Caller::default(), Arguments::default());
+    let operations = [Operation::Tool("get_x")];
+    let call = Call::of(&caller).to(&operations, &arguments);
+    assert!(policies.decide_head(&call).is_ok());
+    assert_eq!(policies.decide(&call).unwrap_err().reason.code(), "overloaded");
+    assert_eq!(&**policies.foretell(&call).unwrap().unwrap().rule().unwrap(), "reads");
+    struct Nothing(Cell<u32>);
+    impl Limiter for Nothing {
+        fn take(&self, _: &str, _: &Rate, _: &Caller) -> Result<(), NotTaken> {
+            self.0.set(self.0.get() + 1);
+            Err(NotTaken::UsedUp(Duration::from_millis(1)))
+        }
+
+        fn give_back(&self, _: &str, _: &Rate, _: &Caller) {
+            panic!("nothing was taken");
+        }
+    }
+    let nothing = Nothing(Cell::new(0));
+    let denial = policies.decide_within(&call, &nothing).unwrap_err();
+    assert_eq!((denial.reason.code(), nothing.0.get()), ("rate_limited", 2), "each rule is asked once");
+}
+
+const START: Timestamp = Timestamp(NOW * 1_000);
+
+fn owner(number: u32) -> [u8; 4] {
+    number.to_le_bytes()
+}
+
+/// Shared data can't be deleted: what a million callers leave there is bounded, and none of them gets more than
+/// his own.
+#[test]
+fn a_million_callers_take_a_bounded_place() {
+    let data: Rc<Data> = Rc::default();
+    let buckets = Buckets::new(Rc::<Data>::clone(&data));
+    let size = Size { calls: 1, interval: 3_600_000_000_000 };
+    let mut passed = 0_u32;
+    for number in 0..1_000_000 {
+        passed += u32::from(buckets.take(&[&owner(number)], size, START) == Taken::One);
+    }
+    let places = data.places.borrow();
+    assert!(places.len() <= 4_097, "{}", places.len());
+    assert!(places.values().all(|(bytes, _)| bytes.len() <= 8 + 16 * 16));
+    // Each of those has its bucket, and the others share: nobody calls twice.
+    assert_eq!(passed, 4_096 * 16);
+    drop(places);
+    for number in 0..1_000 {
+        assert_ne!(buckets.take(&[&owner(number)], size, START), Taken::One, "{number}");
+    }
+    // An hour later all of that is room again.
+    let then = START.plus(Duration::from_secs(3_600));
+    let fresh = (0..20_000).filter(|number| buckets.take(&[&owner(*number)], size, then) == Taken::One);
+    assert_eq!(fresh.count(), 20_000);
+    // Without shared data as well, in the worker's own memory.
+    let own = Buckets::new(Rc::new(NoSharedData));
+    assert!((0..100).all(|number| own.take(&[&owner(number)], size, START) == Taken::One));
+    assert!((0..100).all(|number| own.take(&[&owner(number)], size, START) != Taken::One));
+}
+
+/// As many as are active at one time in a large Envoy don't get into each other's way.
+#[test]
+fn ten_thousand_callers_have_a_bucket_each() {
+    let buckets = Buckets::new(Rc::new(Data::default()));
+    let size = Size { calls: 2, interval: 1_000_000_000 };
+    for _ in 0..2 {
+        let passed = (0..10_000).filter(|number| buckets.take(&[&owner(*number)], size, START) == Taken::One);
+        assert_eq!(passed.count(), 10_000);
+    }
+    assert!((0..10_000).all(|number| buckets.take(&[&owner(number)], size, START) != Taken::One));
+}
+
+/// Who is in whose slot is another secret in each Envoy.
+#[test]
+fn slots_are_salted() {
+    let places = || {
+        let data: Rc<Data> = Rc::default();
+        let buckets = Buckets::new(Rc::<Data>::clone(&data));
+        let size = Size { calls: 1, interval: 1_000_000_000 };
+        (0..50).for_each(|number| assert_eq!(buckets.take(&[&owner(number)], size, START), Taken::One));
+        data.places.take().into_keys().collect::<Vec<_>>()
+    };
+    assert_ne!(places(), places());
+}
+
+#[test]
+fn rates_at_their_bounds_hold() {
+    for (calls, interval) in
+        [(1, 86_400_000_000_000), (1_000_000, 1_000), (1_000_000, 86_400_000), (3, 333_333_334)]
+    {
+        let size = Size { calls, interval };
+        let buckets = Buckets::new(Rc::new(NoSharedData));
+        let take = |now| buckets.take(&[b"o"], size, now);
+        let tries = calls.min(2_000);
+        assert_eq!((0..tries).filter(|_| take(START) == Taken::One).count(), tries as usize);
+        if calls == tries {
+            let Taken::Not(wait) = take(START) else { panic!("{calls}") };
+            assert_eq!(wait, Duration::from_nanos(interval));
+            let again = START.plus(Duration::from_millis(u64::try_from(wait.as_millis()).unwrap() + 1));
+            assert_eq!([take(again), take(again)].map(|taken| taken == Taken::One), [true, false]);
+        }
+        take(Timestamp(0));
+        take(Timestamp(u64::MAX));
+    }
+}
+
+proptest! {
+    /// Whatever stands there: no panic, and never more calls than the rate has.
+    #[test]
+    fn what_others_write_gives_nobody_more(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        ahead in 0_u64..10_000_000,
+    ) {
+        let data: Rc<Data> = Rc::default();
+        let buckets = Buckets::new(Rc::<Data>::clone(&data));
+        let size = Size { calls: 3, interval: 1_000_000_000 };
+        buckets.take(&[b"o"], size, START);
+        let keys: Vec<_> = data.places.borrow().keys().filter(|key| !key.ends_with("salt")).cloned().collect();
+        let written = [(START.0 + ahead).to_le_bytes().as_slice(), &bytes].concat();
+        for bytes in [bytes, written] {
+            for key in &keys {
+                data.places.borrow_mut().insert(key.clone(), (bytes.clone(), 1));
+            }
+            let passed = (0..9).filter(|_| buckets.take(&[b"o"], size, START) == Taken::One).count();
+            prop_assert!(passed <= 3);
+        }
+    }
+
+    /// In any time no more pass than the bucket holds and what came back meanwhile.
+    #[test]
+    fn no_more_than_the_rate_passes(
+        calls in 1_u32..20,
+        interval in 1_u64..4_000_000_000,
+        steps in prop::collection::vec(0_u64..3_000, 1..200),
+    ) {
+        let buckets = Buckets::new(Rc::new(Data::default()));
+        let size = Size { calls, interval };
+        let (mut now, mut passed) = (START, 0_u64);
+        for step in &steps {
+            now = now.plus(Duration::from_millis(*step));
+            passed += u64::from(buckets.take(&[b"o"], size, now) == Taken::One);
+        }
+        let came_back = steps.iter().skip(1).sum::<u64>() * 1_000_000 / interval;
+        prop_assert!(passed <= u64::from(calls) + came_back);
+        prop_assert!(passed >= u64::from(calls).min(steps.len() as u64));
+    }
+}
