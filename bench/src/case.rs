@@ -187,7 +187,7 @@ impl Case {
 /// What is listed: tools of about 500 bytes each.
 pub fn list() -> String {
     let tool = |number: usize| {
-        let name = if number % 2 == 0 { "read" } else { "drop" };
+        let name = if number.is_multiple_of(2) { "read" } else { "drop" };
         json!({"name": format!("{name}_{number}"), "title": "A tool", "description": "x".repeat(220),
             "inputSchema": {"type": "object", "required": ["namespace", "name"], "properties": {
                 "namespace": {"type": "string", "description": "Where it is"},

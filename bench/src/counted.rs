@@ -4,7 +4,7 @@
 //! The host is a stand-in for Envoy 1.40: it answers with one request, one provider's documents, and what Envoy
 //! answers to the rest. What it is not asked in a measured case is answered as by an Envoy that does nothing.
 
-use crate::case::{Case, Requests};
+use crate::case::{self, Case, Requests};
 use crate::issuer::Issuer;
 use crate::server::Server;
 use crate::{Options, configuration};
@@ -26,7 +26,15 @@ const MOST: f64 = 1.05;
 /// The provider's port, which nobody listens at.
 const PORT: u16 = 9;
 const ROOT: i32 = 1;
-const ANSWER: &[u8] = b"\x08\x01"; // verify_signature: `result: true`
+/// Of `verify_signature`: `result: true`.
+const VERIFIED: &[u8] = b"\x08\x01";
+/// Of the MCP server.
+const ANSWER: &[u8] = br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"done"}]}}"#;
+/// Kinds of buffers and of header maps (Proxy-Wasm ABI 0.2.1).
+const RESPONSE_BODY: usize = 1;
+const CALLOUT_BODY: usize = 4;
+const CONFIGURATION: usize = 7;
+const REQUEST_HEAD: usize = 0;
 
 /// What one request costs.
 struct Count {
@@ -39,7 +47,8 @@ struct Host {
     document: Vec<u8>,
     head: Vec<u8>,
     body: Vec<u8>,
-    answer_head: Vec<u8>,
+    answer_head: Vec<(String, String)>,
+    answer: Vec<u8>,
     /// What the provider answers, by what stands in the path.
     provider: Vec<(&'static str, Vec<u8>)>,
     /// Callouts that are under way.
@@ -90,11 +99,13 @@ fn count(module: &[u8], case: &Case, issuer: &Issuer) -> Result<Count> {
     let engine = Engine::new(Config::default().consume_fuel(true));
     let module = Module::new(&engine, module)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let answer = if case.lists { case::list().into_bytes() } else { ANSWER.to_vec() };
     let host = Host {
         document: configuration::document(case, &server).into_bytes(),
         head: pairs(&head(&requests)),
         body: requests.body.to_vec(),
-        answer_head: pairs(&[(":status".to_owned(), "200".to_owned())]),
+        answer_head: answer_head(&answer),
+        answer,
         provider: vec![
             ("/.well-known/", server.discovery().into_bytes()),
             ("/jwks", server.jwks.clone().into_bytes()),
@@ -184,8 +195,9 @@ impl Vm {
         if status != Some(i32::from(expected)) {
             bail!("{status:?} instead of {expected}: {:?}", self.store.data().said);
         }
-        self.call("proxy_on_response_headers", &[id, 5, 0])?;
-        self.call("proxy_on_response_body", &[id, 70, 1])?;
+        let size = i32::try_from(self.store.data().answer.len())?;
+        self.call("proxy_on_response_headers", &[id, 3, 0])?;
+        self.call("proxy_on_response_body", &[id, size, 1])?;
         self.call("proxy_on_done", &[id])?;
         self.call("proxy_on_log", &[id])?;
         self.call("proxy_on_delete", &[id])?;
@@ -209,18 +221,24 @@ fn called(mut caller: Caller<'_, Host>, name: &str, given: &[i32]) -> Result<i32
         "proxy_get_buffer_bytes" => {
             let host = caller.data();
             let buffer = match arg(0) {
-                7 => host.document.clone(),
-                4 => host.callout_body.clone(),
+                CONFIGURATION => host.document.clone(),
+                CALLOUT_BODY => host.callout_body.clone(),
+                RESPONSE_BODY => host.answer.clone(),
                 _ => host.body.clone(),
             };
             return give(caller, &buffer, arg(3), arg(4));
         }
         "proxy_get_header_map_pairs" => {
             let host = caller.data();
-            let map = if arg(0) == 0 { host.head.clone() } else { host.answer_head.clone() };
+            let map = if arg(0) == REQUEST_HEAD { host.head.clone() } else { pairs(&host.answer_head) };
             return give(caller, &map, arg(1), arg(2));
         }
-        "proxy_get_header_map_value" => return give(caller, b"200", arg(3), arg(4)),
+        "proxy_get_header_map_value" => {
+            let name = read(&caller, arg(1), arg(2))?;
+            let mut values = caller.data().answer_head.iter();
+            let found = values.find(|(own, _)| own.as_bytes() == name).map(|(_, value)| value.clone());
+            return found.map_or(Ok(1), |value| give(caller, value.as_bytes(), arg(3), arg(4)));
+        }
         "proxy_get_property" => {
             let path = read(&caller, arg(0), arg(1))?;
             let path = String::from_utf8_lossy(&path).into_owned();
@@ -233,7 +251,7 @@ fn called(mut caller: Caller<'_, Host>, name: &str, given: &[i32]) -> Result<i32
             return Ok(1);
         }
         "proxy_get_shared_data" => return Ok(1),
-        "proxy_call_foreign_function" => return give(caller, ANSWER, arg(4), arg(5)),
+        "proxy_call_foreign_function" => return give(caller, VERIFIED, arg(4), arg(5)),
         "proxy_http_call" => {
             let asked = String::from_utf8_lossy(&read(&caller, arg(2), arg(3))?).into_owned();
             let host = caller.data_mut();
@@ -288,7 +306,9 @@ fn write(caller: &mut Caller<'_, Host>, at: usize, bytes: &[u8]) -> Result<()> {
 /// The head as Envoy gives it for the load's request.
 fn head(requests: &Requests) -> Vec<(String, String)> {
     let authorization = requests.authorization.first().map_or("", String::as_str);
-    [
+    let tool = requests.tool.map(|tool| ("mcp-name", tool));
+    let size = requests.body.len().to_string();
+    let map = [
         (":authority", "127.0.0.1"),
         (":path", "/mcp"),
         (":method", "POST"),
@@ -297,15 +317,22 @@ fn head(requests: &Requests) -> Vec<(String, String)> {
         ("accept", "application/json, text/event-stream"),
         ("authorization", authorization),
         ("mcp-protocol-version", "2026-07-28"),
-        ("mcp-method", "tools/call"),
-        ("mcp-name", requests.tool),
-        ("content-length", &requests.body.len().to_string()),
+        ("mcp-method", requests.method),
+        ("content-length", &size),
         ("x-forwarded-proto", "http"),
         ("x-request-id", "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"),
         ("x-envoy-expected-rq-timeout-ms", "15000"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .to_vec()
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    map.into_iter().chain(tool).map(owned).collect()
+}
+
+/// The head of the MCP server's answer.
+fn answer_head(answer: &[u8]) -> Vec<(String, String)> {
+    let size = answer.len().to_string();
+    [(":status", "200"), ("content-type", "application/json"), ("content-length", size.as_str())]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
 }
 
 /// A header map in the ABI's form.

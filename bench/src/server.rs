@@ -36,7 +36,11 @@ pub async fn start(issuer: &Issuer) -> Result<Server> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();
     let server = Server::of(issuer, port);
-    let documents = Documents { list: crate::case::list().into(), discovery: server.discovery().into(), jwks: server.jwks.clone().into() };
+    let documents = Documents {
+        list: crate::case::list().into(),
+        discovery: server.discovery().into(),
+        jwks: server.jwks.clone().into(),
+    };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);

@@ -157,13 +157,6 @@ struct ExchangeRecord {
     kubernetes_user: Option<String>,
 }
 
-/// Entries of the lists in an answer.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-struct ListedRecord {
-    shown: usize,
-    hidden: usize,
-}
-
 #[derive(Clone, Debug, Serialize)]
 struct ShadowRecord {
     outcome: &'static str,
@@ -171,6 +164,13 @@ struct ShadowRecord {
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
+}
+
+/// Entries of the lists in an answer.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct ListedRecord {
+    shown: usize,
+    hidden: usize,
 }
 
 struct Groups<'a>(&'a [String]);

@@ -17,8 +17,8 @@ enum Name {
     KeyFetches(&'static str, String),
     KeyAge(String),
     TokenExchanges(&'static str),
-    ListEntries(&'static str),
     Shadow(Difference),
+    ListEntries(&'static str),
 }
 
 /// The metrics that were defined, with the host's number for each.
@@ -112,11 +112,11 @@ impl Name {
             Self::TokenExchanges(result) => {
                 host::define_counter(&format!("mcp_iap_token_exchanges.result.{result}"))
             }
-            Self::ListEntries(result) => {
-                host::define_counter(&format!("mcp_iap_list_entries.result.{result}"))
-            }
             Self::Shadow(difference) => {
                 host::define_counter(&format!("mcp_iap_shadow.difference.{}", difference.name()))
+            }
+            Self::ListEntries(result) => {
+                host::define_counter(&format!("mcp_iap_list_entries.result.{result}"))
             }
             Self::KeyAge(issuer) => host::define_gauge(&format!("mcp_iap_key_age_seconds.issuer.{issuer}")),
         }
