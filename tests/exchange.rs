@@ -722,6 +722,53 @@ fn rules_see_the_resolved_target() {
     }
 }
 
+/// A tool that a target names is for that target, whatever its arguments say; rules see that one.
+#[test]
+fn the_tool_names_the_target() {
+    let by_tool = |target: &str, rules: &str| {
+        let named = several_targets()
+            .replace("scope: 'k8s:write' }", "scope: 'k8s:write', tools: [get_secret, 'get_secret_*'] }")
+            .replace("k8s-staging }", "k8s-staging, tools: ['get_secret_of_*', get_pods] }")
+            .replace("target: { argument: cluster, default: staging }", target)
+            .replace("  - { id: reads,", &format!("{rules}  - {{ id: reads,"));
+        worker(&named)
+    };
+    let audience = |worker: &Worker, tool: &str, arguments: &Value| {
+        let ended = run_with(worker, &token("dana"), &call(tool, arguments), &provider);
+        match reason(&ended) {
+            "allowed" => parameters(asked(worker).last().unwrap())["audience"].clone(),
+            other => other.to_owned(),
+        }
+    };
+    let both = "target: { argument: cluster, default: staging }";
+    for (tool, arguments, expected) in [
+        ("get_secret", json!({}), "k8s-prod"),
+        ("get_secret", json!({"cluster": "staging"}), "k8s-prod"),
+        ("get_secret", json!({"cluster": "nowhere"}), "k8s-prod"),
+        // Both targets have a pattern for it: the first in the document's order counts.
+        ("get_secret_of_x", json!({}), "k8s-prod"),
+        ("get_pods", json!({"cluster": "prod"}), "k8s-staging"),
+        ("get_Secret", json!({}), "k8s-staging"),
+        ("get_x", json!({"cluster": "prod"}), "k8s-prod"),
+        ("get_x", json!({"cluster": "nowhere"}), "unknown_target"),
+    ] {
+        assert_eq!(audience(&by_tool(both, ""), tool, &arguments), expected, "{tool} {arguments}");
+    }
+    // Without an argument, what no target names is for the default.
+    let alone = by_tool("target: { default: staging }", "");
+    for (tool, expected) in [("get_secret", "k8s-prod"), ("get_x", "k8s-staging")] {
+        assert_eq!(audience(&alone, tool, &json!({"cluster": "prod"})), expected, "{tool}");
+    }
+    let frozen = by_tool(both, "  - { id: freeze, deny: { tools: ['*'], target: [prod] } }\n");
+    for (tool, arguments, expected) in [
+        ("get_secret", json!({"cluster": "staging"}), "denied_by_rule"),
+        ("get_pods", json!({"cluster": "prod"}), "k8s-staging"),
+        ("get_x", json!({"cluster": "prod"}), "denied_by_rule"),
+    ] {
+        assert_eq!(audience(&frozen, tool, &arguments), expected, "{tool} {arguments}");
+    }
+}
+
 fn worker_of_default_prod(document: &str) -> Worker {
     worker(&document.replace("default: staging", "default: prod"))
 }

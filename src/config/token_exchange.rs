@@ -55,20 +55,20 @@ pub struct TokenExchange {
     pub requested_token_type: Option<String>,
     /// What `aud` of the token must hold, which then must be a JWT. Default: it is not looked at.
     pub issued_audience: Option<String>,
-    /// Which argument of a call names its target.
+    /// Which of the targets a request is for.
     pub target: Option<TargetArgument>,
     /// The targets by name. What one leaves out is as for all.
     pub targets: Option<Vec<Target>>,
 }
 
-/// Which argument of a call names the target that its token is for.
+/// Which target a request's token is for.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TargetArgument {
-    /// The argument. One that names none of `targets` is refused.
-    pub argument: String,
-    /// The target of a request that lacks the argument, or has none.
+    /// The argument of a call that names it. One that names none of `targets` is refused.
+    pub argument: Option<String>,
+    /// The target of a request that neither its tool nor its argument says one for.
     pub default: String,
 }
 
@@ -89,6 +89,9 @@ pub struct Target {
     pub requested_token_type: Option<String>,
     /// As in `token_exchange`.
     pub issued_audience: Option<String>,
+    /// The tools, as patterns, whose calls are for this target whatever their arguments say; of several targets that name
+    /// a tool, the first.
+    pub tools: Option<Vec<String>>,
     /// The Kubernetes API server that must say whose the token is before it is used, like
     /// `https://api.staging.example.com`. It is asked for the target's `audience`, through the cluster of its host.
     pub token_review: Option<String>,

@@ -75,7 +75,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnknownMethod.into());
         }
         let operations = operations?;
-        let target = outgoing.target(&message.arguments)?;
+        let target = outgoing.target(&operations, &message.arguments)?;
         let call = request.call(caller, &message.method, &operations, Some(&message.arguments));
         let call = Call { target: target.as_deref().map(Target::name), ..call };
         let decision = policies.decide_within(&call, &request.limits());
@@ -88,7 +88,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
             return Err(Reason::UnexpectedBody.into());
         }
         request.note_stream(headers::era_without_message(head)?);
-        let target = outgoing.target(&Arguments::default())?;
+        let target = outgoing.target(&[], &Arguments::default())?;
         let call = request.call(caller, "", &[Operation::Open], None);
         let call = Call { target: target.as_deref().map(Target::name), ..call };
         (policies.decide(&call)?, target)

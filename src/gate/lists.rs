@@ -239,7 +239,8 @@ impl Viewer {
         // What takes no arguments has none; what takes some has those that nobody knows yet.
         let none = Arguments::default();
         let arguments = (!matches!(entry, Entry::Tool(_) | Entry::Prompt(_))).then_some(&none);
-        let target = self.resource.outgoing.target_if_known(arguments);
+        let tool = if let Entry::Tool(name) = entry { Some(Operation::Tool(name)) } else { None };
+        let target = self.resource.outgoing.target_if_known(tool.as_slice(), arguments);
         let call = Call {
             caller: &self.caller,
             has_claims: true,

@@ -32,7 +32,7 @@ use crate::oauth::Scope;
 use argument::Condition;
 use catalogue::Annotated;
 use index::Index;
-use pattern::Pattern;
+pub(crate) use pattern::Pattern;
 use std::rc::Rc;
 use subjects::Subjects;
 use when::When;

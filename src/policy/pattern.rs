@@ -2,7 +2,7 @@
 
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     first: String,
     /// What must come after each `*`, in order; the last one ends the name.
     after: Vec<String>,
@@ -11,7 +11,7 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let halves = text.split_once('?').map(|(before, query)| (Self::whole(before), Self::whole(query)));
         Self { halves: halves.map(Box::new), ..Self::whole(text) }
     }
@@ -30,7 +30,7 @@ impl Pattern {
         Self { first, after: after.collect(), halves: None }
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let Some((last, middle)) = self.after.split_last() else { return name == self.first };
         let Some(mut rest) = name.strip_prefix(&self.first) else { return false };
         for piece in middle {

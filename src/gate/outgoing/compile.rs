@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::jose::ClientKey;
 use crate::oauth::{ACCESS_TOKEN, Asked, ClientProof, Grant, TokenRequest, basic};
+use crate::policy::Pattern;
 use crate::secret::Secret;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -186,6 +187,7 @@ impl Compiling<'_> {
             scope: scope.clone(),
             requested_token_type: requested_token_type.clone(),
             issued_audience: issued_audience.clone(),
+            tools: None,
             token_review: None,
         };
         let (by, targets) = match (&self.written.target, &self.written.targets) {
@@ -214,8 +216,15 @@ impl Compiling<'_> {
             }
             compiled.push(Rc::new(self.target(index, &place, target, &for_all)?));
         }
-        if by.argument.is_empty() {
-            return Err(self.fault("target.argument", "is empty", "name the argument"));
+        let by_tool = targets.iter().any(|target| target.tools.is_some());
+        match by.argument.as_deref() {
+            Some("") => return Err(self.fault("target.argument", "is empty", "name the argument")),
+            None if !by_tool => {
+                let fix =
+                    "name the argument that says which target a call is for, or the `tools` of each target";
+                return Err(self.fault("target.argument", "is absent, and no target names `tools`", fix));
+            }
+            _ => {}
         }
         let default = compiled.iter().position(|target| *target.name == *by.default).ok_or_else(|| {
             let fix = "use the name of one of them";
@@ -223,7 +232,7 @@ impl Compiling<'_> {
         })?;
         // The first is taken where no other is named.
         compiled.swap(0, default);
-        Ok((Some(Rc::from(by.argument.as_str())), compiled))
+        Ok((by.argument.as_deref().map(Rc::from), compiled))
     }
 
     fn target(
@@ -240,6 +249,7 @@ impl Compiling<'_> {
             scope,
             requested_token_type,
             issued_audience,
+            tools,
             token_review,
         } = target;
         let own = |own: &Option<String>, general: &Option<String>| own.as_ref().or(general.as_ref()).cloned();
@@ -272,12 +282,21 @@ impl Compiling<'_> {
                 fix,
             ));
         }
+        let tools = tools.as_deref().unwrap_or_default();
+        if let Some(place_of) = tools.iter().position(|tool| tool.is_empty()) {
+            return Err(self.fault(
+                &format!("{place}tools[{place_of}]"),
+                "is empty",
+                "name a tool, or a pattern of tools",
+            ));
+        }
         let review = match token_review {
             Some(server) => Some(Rc::new(self.review(place, server, asked.audience.as_deref())?)),
             None => None,
         };
         let request = Rc::new(self.request(asked)?);
-        Ok(Target { name: Rc::from(name.as_str()), index, request, issued_audience, review })
+        let tools = tools.iter().map(|tool| Pattern::new(tool)).collect();
+        Ok(Target { name: Rc::from(name.as_str()), index, tools, request, issued_audience, review })
     }
 
     /// Who must say whose a token for the target is.

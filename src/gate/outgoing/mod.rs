@@ -9,9 +9,9 @@ use super::token_review::ReviewSettings;
 use crate::callout::{Endpoint, IssuerPlace};
 use crate::jose::ClientKey;
 use crate::json::{Kind, Reader};
-use crate::mcp::Arguments;
+use crate::mcp::{Arguments, Operation};
 use crate::oauth::{ClientProof, TokenRequest};
-use crate::policy::Denial;
+use crate::policy::{Denial, Pattern};
 use crate::reason::Reason;
 use std::rc::Rc;
 use std::time::Duration;
@@ -72,6 +72,8 @@ pub(in crate::gate) struct Target {
     pub(super) name: Rc<str>,
     /// Its place among the targets.
     pub(super) index: usize,
+    /// The tools whose calls are for it.
+    pub(super) tools: Vec<Pattern>,
     /// What is asked.
     pub(super) request: Rc<TokenRequest>,
     /// What `aud` of the token must hold.
@@ -90,29 +92,44 @@ impl Outgoing {
         }
     }
 
-    /// The name of the target of a request with these arguments, where there are targets.
+    /// The name of the target of a request for these operations with these arguments, where there are targets.
     ///
     /// # Errors
     /// As for the request.
-    pub fn target_name(&self, arguments: &Arguments<'_>) -> Result<Option<Rc<str>>, Denial> {
-        Ok(self.target(arguments)?.map(|target| Rc::clone(&target.name)))
+    pub fn target_name(
+        &self,
+        operations: &[Operation<'_>],
+        arguments: &Arguments<'_>,
+    ) -> Result<Option<Rc<str>>, Denial> {
+        Ok(self.target(operations, arguments)?.map(|target| Rc::clone(&target.name)))
     }
 
     /// The target of a request with these arguments; `None` where they are not known and it depends on them.
-    pub(super) fn target_if_known(&self, arguments: Option<&Arguments<'_>>) -> Option<Rc<Target>> {
+    pub(super) fn target_if_known(
+        &self,
+        operations: &[Operation<'_>],
+        arguments: Option<&Arguments<'_>>,
+    ) -> Option<Rc<Target>> {
         let exchange = self.exchange()?;
         let none = Arguments::default();
+        if let Some(target) = exchange.target_of_tool(operations) {
+            return Some(Rc::clone(target));
+        }
         let known = arguments.or_else(|| exchange.argument.is_none().then_some(&none))?;
-        exchange.target(known).ok()
+        exchange.target(operations, known).ok()
     }
 
-    /// The target of a request with these arguments; `None` where there are no tokens to be had.
+    /// The target of a request for these operations with these arguments; `None` where there are no tokens to be had.
     ///
     /// # Errors
     /// [`Reason::UnknownTarget`] where the argument names none, [`Reason::KeyVariant`] where a server may read
     /// another argument for it.
-    pub(super) fn target(&self, arguments: &Arguments<'_>) -> Result<Option<Rc<Target>>, Denial> {
-        self.exchange().map(|exchange| exchange.target(arguments)).transpose()
+    pub(super) fn target(
+        &self,
+        operations: &[Operation<'_>],
+        arguments: &Arguments<'_>,
+    ) -> Result<Option<Rc<Target>>, Denial> {
+        self.exchange().map(|exchange| exchange.target(operations, arguments)).transpose()
     }
 }
 
@@ -137,7 +154,17 @@ impl ExchangeSettings {
         self.targets.iter().filter_map(|target| target.review.as_deref())
     }
 
-    fn target(&self, arguments: &Arguments<'_>) -> Result<Rc<Target>, Denial> {
+    /// The target that names the tool which is called.
+    fn target_of_tool(&self, operations: &[Operation<'_>]) -> Option<&Rc<Target>> {
+        let [Operation::Tool(name)] = operations else { return None };
+        let named = self.targets.iter().filter(|target| target.tools.iter().any(|tool| tool.matches(name)));
+        named.min_by_key(|target| target.index)
+    }
+
+    fn target(&self, operations: &[Operation<'_>], arguments: &Arguments<'_>) -> Result<Rc<Target>, Denial> {
+        if let Some(target) = self.target_of_tool(operations) {
+            return Ok(Rc::clone(target));
+        }
         let default = || self.targets.first().map(Rc::clone).ok_or_else(|| Reason::Internal.into());
         let Some(argument) = &self.argument else { return default() };
         if arguments.has_variant_of(argument) {

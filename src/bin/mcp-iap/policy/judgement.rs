@@ -51,9 +51,10 @@ pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Ju
     let pairs = written.iter().map(|(name, raw)| (name.as_str(), raw.as_str())).collect();
     let arguments = Arguments::from_pairs(pairs);
     let has_arguments = case.call.arguments.is_some() || !case.is_recorded;
-    let target = if has_arguments { resource.outgoing.target_name(&arguments) } else { Ok(None) };
     let (head, from) = (case.head(), From(case.source));
     let operations = [operation];
+    let target =
+        if has_arguments { resource.outgoing.target_name(&operations, &arguments) } else { Ok(None) };
     let spent: Vec<_> = rules.limited().filter(|_| case.is_spent).cloned().collect();
     let call = Call {
         caller: &caller,
