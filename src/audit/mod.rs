@@ -4,13 +4,13 @@
 //! a token, or text that a caller chose beyond names and the arguments that are listed, all cut to a bound.
 
 mod arguments;
+mod line;
 
 use crate::identity::{Caller, CallerKind};
 use crate::mcp::{Arguments, Era, Operation};
 use crate::policy::Denial;
 use crate::reason::Reason;
-use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
+use line::Line;
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,8 +22,6 @@ pub const SCHEMA: u32 = 1;
 const MAX_NAME: usize = 256;
 /// How many of the caller's groups are kept.
 const MAX_GROUPS: usize = 32;
-/// What most records take, in bytes.
-const USUAL_SIZE: usize = 1024;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,145 +50,99 @@ impl Outcome {
 }
 
 /// One record, as it is written.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Record {
-    schema: u32,
     /// Names this decision; refusals carry it as well.
     pub decision: String,
     /// How it ended.
-    #[serde(serialize_with = "outcome")]
     pub outcome: Outcome,
     /// Why.
-    #[serde(serialize_with = "code")]
     pub reason: Reason,
     /// The rule that allowed or denied it, or came nearest.
-    #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
     /// The argument that failed; never its value.
-    #[serde(skip_serializing_if = "Option::is_none")]
     argument: Option<String>,
     /// The scope that the request needs, where the token lacks a name of it and the request nothing else.
-    #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     /// The identifier of the resource that the request is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     protected_resource: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "caller")]
     caller: Option<Rc<Caller>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     era: Option<&'static str>,
     /// The HTTP method; also of what is no call.
-    #[serde(skip_serializing_if = "Option::is_none")]
     http_method: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     prompt: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,
     /// Values of arguments, of those that are listed.
-    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "arguments::serialize")]
     arguments: arguments::Clear,
     /// What shadow rules would have decided, where it differs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     shadow: Option<Box<ShadowRecord>>,
     /// The token that the upstream gets, or why there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     exchange: Option<ExchangeRecord>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     listed: Option<ListedRecord>,
     /// The status with which the upstream refused, or answered too early; absent where it did neither.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
 }
 
-/// A caller as a record names it.
-struct CallerRecord<'a>(&'a Caller);
-
-impl Serialize for CallerRecord<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Caller { issuer, subject, client_id, groups, scope, .. } = self.0;
-        let mut members = serializer.serialize_map(None)?;
-        // Absent for a token's caller.
-        let kind = self.0.kind();
-        if kind != CallerKind::Token {
-            members.serialize_entry("kind", kind.name())?;
-        }
-        let known = |text: &'_ str| !text.is_empty();
-        let texts = [
-            ("issuer", Some(&**issuer).filter(|text| known(text))),
-            ("subject", Some(subject.as_str()).filter(|text| known(text))),
-            ("client_id", client_id.as_deref()),
-            ("kubernetes_user", self.0.kubernetes_user()),
-            ("api_key", self.0.api_key()),
-            ("spiffe_id", self.0.spiffe_id()),
-        ];
-        for (name, text) in texts.into_iter().filter_map(|(name, text)| Some((name, text?))) {
-            members.serialize_entry(name, cut(text))?;
-        }
-        members.serialize_entry("groups", &Groups(groups))?;
-        if !scope.is_empty() {
-            members.serialize_entry("scope", cut(scope.as_str()))?;
-        }
-        members.end()
-    }
-}
-
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 struct ExchangeRecord {
-    #[serde(skip_serializing_if = "String::is_empty")]
     target: String,
     /// Whether it was remembered, a token or a refusal.
     cached: bool,
     /// How long it was waited for, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     waited_ms: Option<u64>,
     /// How it failed: one of a closed list.
-    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
     /// Whose it is, by the target's API server.
-    #[serde(skip_serializing_if = "Option::is_none")]
     kubernetes_user: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+impl ExchangeRecord {
+    fn write(&self, line: &mut Line) {
+        line.known_text("target", Some(self.target.as_str()).filter(|target| !target.is_empty()));
+        line.plain("cached", self.cached);
+        line.known_number("waited_ms", self.waited_ms);
+        line.known_text("error", self.error);
+        line.known_text("kubernetes_user", self.kubernetes_user.as_deref());
+    }
+}
+
+#[derive(Clone, Debug)]
 struct ShadowRecord {
     outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
 }
 
 /// Entries of the lists in an answer.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default)]
 struct ListedRecord {
     shown: usize,
     hidden: usize,
 }
 
-struct Groups<'a>(&'a [String]);
-
-impl Serialize for Groups<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().take(MAX_GROUPS).map(|group| cut(group)))
+/// A caller as a record names it.
+fn write_caller(caller: &Caller, line: &mut Line) {
+    let Caller { issuer, subject, client_id, groups, scope, .. } = caller;
+    let known = |text| Some(text).filter(|text: &&str| !text.is_empty());
+    // Absent for a token's caller.
+    let kind = caller.kind();
+    line.known_text("kind", (kind != CallerKind::Token).then(|| kind.name()));
+    let texts = [
+        ("issuer", known(issuer)),
+        ("subject", known(subject)),
+        ("client_id", client_id.as_deref()),
+        ("kubernetes_user", caller.kubernetes_user()),
+        ("api_key", caller.api_key()),
+        ("spiffe_id", caller.spiffe_id()),
+    ];
+    for (name, text) in texts {
+        line.known_text(name, text.map(cut));
     }
-}
-
-fn caller<S: Serializer>(caller: &Option<Rc<Caller>>, serializer: S) -> Result<S::Ok, S::Error> {
-    caller.as_deref().map(CallerRecord).serialize(serializer)
-}
-
-fn outcome<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(outcome.name())
-}
-
-fn code<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(reason.code())
+    line.texts("groups", groups.iter().take(MAX_GROUPS).map(|group| cut(group)));
+    line.known_text("scope", known(scope.as_str()).map(cut));
 }
 
 impl Record {
@@ -198,7 +150,6 @@ impl Record {
     #[must_use]
     pub fn new(decision: String) -> Self {
         Self {
-            schema: SCHEMA,
             decision,
             outcome: Outcome::Aborted,
             reason: Reason::ClientGone,
@@ -336,9 +287,51 @@ impl Record {
     /// The record as one JSON object on one line.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut line = Vec::with_capacity(USUAL_SIZE);
-        let is_written = serde_json::to_writer(&mut line, self).is_ok();
-        String::from_utf8(line).ok().filter(|_| is_written).unwrap_or_default()
+        let mut line = Line::new();
+        line.plain("schema", SCHEMA);
+        line.text("decision", &self.decision);
+        line.text("outcome", self.outcome.name());
+        line.text("reason", self.reason.code());
+        line.known_text("rule", self.rule.as_deref());
+        line.known_text("argument", self.argument.as_deref());
+        line.known_text("scope", self.scope.as_deref());
+        line.known_text("protected_resource", self.protected_resource.as_deref());
+        if let Some(caller) = &self.caller {
+            line.object("caller", |line| write_caller(caller, line));
+        }
+        let names = [
+            ("era", self.era),
+            ("http_method", self.http_method.as_deref()),
+            ("method", self.method.as_deref()),
+            ("tool", self.tool.as_deref()),
+            ("prompt", self.prompt.as_deref()),
+            ("resource", self.resource.as_deref()),
+            ("task", self.task.as_deref()),
+        ];
+        for (name, text) in names {
+            line.known_text(name, text);
+        }
+        if !self.arguments.is_empty() {
+            line.object("arguments", |line| arguments::write(&self.arguments, line));
+        }
+        if let Some(shadow) = &self.shadow {
+            line.object("shadow", |line| {
+                line.text("outcome", shadow.outcome);
+                line.known_text("reason", shadow.reason);
+                line.known_text("rule", shadow.rule.as_deref());
+            });
+        }
+        if let Some(exchange) = &self.exchange {
+            line.object("exchange", |line| exchange.write(line));
+        }
+        if let Some(ListedRecord { shown, hidden }) = self.listed {
+            line.object("listed", |line| {
+                line.plain("shown", shown);
+                line.plain("hidden", hidden);
+            });
+        }
+        line.known_number("upstream_status", self.upstream_status.map(u64::from));
+        line.end()
     }
 
     /// The record as it is written when the request leaves the gate.

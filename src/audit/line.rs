@@ -1,0 +1,128 @@
+//! One line of JSON, written into one buffer as its members come.
+
+use crate::bytes::leading;
+use std::fmt::Write as _;
+
+/// What most records take, in bytes.
+const USUAL_SIZE: usize = 1024;
+
+/// An object that is being written. A member that is absent is left out.
+pub(super) struct Line(String);
+
+impl Line {
+    pub(super) fn new() -> Self {
+        let mut text = String::with_capacity(USUAL_SIZE);
+        text.push('{');
+        Self(text)
+    }
+
+    pub(super) fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+
+    pub(super) fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.quote(value);
+    }
+
+    pub(super) fn known_text(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    pub(super) fn known_number(&mut self, name: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.plain(name, value);
+        }
+    }
+
+    /// A number, a truth value, or `null`.
+    pub(super) fn plain(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.name(name);
+        let _ = write!(self.0, "{value}");
+    }
+
+    pub(super) fn texts<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a str>) {
+        self.name(name);
+        self.0.push('[');
+        for value in values {
+            self.separate();
+            self.quote(value);
+        }
+        self.0.push(']');
+    }
+
+    pub(super) fn object(&mut self, name: &str, members: impl FnOnce(&mut Self)) {
+        self.name(name);
+        self.0.push('{');
+        members(self);
+        self.0.push('}');
+    }
+
+    fn name(&mut self, name: &str) {
+        self.separate();
+        self.quote(name);
+        self.0.push(':');
+    }
+
+    fn separate(&mut self) {
+        if !self.0.ends_with(['{', '[']) {
+            self.0.push(',');
+        }
+    }
+
+    /// A text as RFC 8259 section 7 has it: quotation mark, backslash and control characters are escaped.
+    fn quote(&mut self, text: &str) {
+        self.0.push('"');
+        let mut rest = text;
+        loop {
+            let plain = leading(rest.as_bytes(), |b| (b != b'"') & (b != b'\\') & (b >= 0x20));
+            let (before, behind) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+            self.0.push_str(before);
+            let mut others = behind.chars();
+            match others.next() {
+                None => break,
+                Some('"') => self.0.push_str("\\\""),
+                Some('\\') => self.0.push_str("\\\\"),
+                Some(other) => {
+                    let _ = write!(self.0, "\\u{:04x}", u32::from(other));
+                }
+            }
+            rest = others.as_str();
+        }
+        self.0.push('"');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn members_come_as_they_are_written() {
+        let mut line = Line::new();
+        line.plain("n", 1);
+        line.known_text("absent", None);
+        line.object("o", |line| line.plain("b", true));
+        line.object("none", |_| {});
+        line.texts("t", ["{", "["].into_iter());
+        line.texts("few", [].into_iter());
+        line.text("last", "{");
+        assert_eq!(line.end(), r#"{"n":1,"o":{"b":true},"none":{},"t":["{","["],"few":[],"last":"{"}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_read_as_it_was(name in "\\PC*", texts in proptest::collection::vec(any::<String>(), 0..4)) {
+            let mut line = Line::new();
+            line.texts(&name, texts.iter().map(String::as_str));
+            let line = line.end();
+            prop_assert!(!line.bytes().any(|b| b < 0x20));
+            prop_assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), json!({ name: texts }));
+        }
+    }
+}
