@@ -1,8 +1,8 @@
 //! The arguments whose values stand in the record, by the names that the configuration lists: texts, numbers, truth
 //! values and `null`, cut to a bound. Lists and objects are left out, and what is a credential is masked.
 
-use super::cut;
-use super::line::Line;
+use super::MAX_NAME;
+use super::line::{Line, written_length};
 use crate::json::{Kind, Reader};
 use crate::mcp::Arguments;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub(super) fn clear(
         let is_masked = value.as_str().is_some_and(|text| has_jwt(text) || is_credential(text));
         let value = match value {
             Value::String(_) if is_masked => Value::from(MASK),
-            Value::String(text) => Value::from(cut(&text)),
+            Value::String(text) => Value::from(cut_as_written(&text)),
             value => value,
         };
         Some((Rc::clone(name), value))
@@ -47,12 +47,29 @@ fn plain(raw: &str) -> Option<Value> {
     })
 }
 
-/// Whether a JWS or a JWE stands in a text: a JSON object in base64url, and at least two dots behind it.
+/// How a JSON object begins in base64url: `{"`, or white space behind the brace.
+const BEGINNINGS: [&str; 5] = ["eyJ", "eyA", "ewo", "ew0", "ewk"];
+
+/// Whether a JWS or a JWE stands in a text, unencoded: a JSON object in base64url, and at least two dots behind it.
 fn has_jwt(text: &str) -> bool {
     let is_of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     // Of several beginnings in one run of such characters the first has the most dots behind it.
-    let beginnings = text.split(|c| !is_of_token(c)).filter_map(|run| run.split_once("eyJ"));
-    beginnings.into_iter().any(|(_, behind)| behind.bytes().filter(|byte| *byte == b'.').count() >= 2)
+    text.split(|c| !is_of_token(c)).any(|run| {
+        let first = BEGINNINGS.iter().filter_map(|beginning| run.find(beginning)).min();
+        let behind = first.and_then(|at| run.get(at..)).unwrap_or_default();
+        behind.bytes().filter(|byte| *byte == b'.').count() >= 2
+    })
+}
+
+/// Cut where it would be longer than a name in the record.
+fn cut_as_written(text: &str) -> &str {
+    let mut left = MAX_NAME;
+    let end = text.char_indices().find(|(_, c)| {
+        let rest = left.checked_sub(written_length(*c));
+        left = rest.unwrap_or(left);
+        rest.is_none()
+    });
+    end.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }
 
 pub(super) fn write(arguments: &Clear, line: &mut Line) {
@@ -112,6 +129,19 @@ mod tests {
         assert_eq!(seen, expected);
     }
 
+    /// Else a caller makes the line too long for who collects it.
+    #[test]
+    fn a_value_is_cut_as_it_is_written() {
+        for (one, written, kept) in
+            [("\u{1}", 6, 42), ("\"", 2, 128), ("x", 1, 256), ("\u{9b}", 6, 42), ("é", 2, 128)]
+        {
+            let text = one.repeat(400);
+            assert_eq!(cut_as_written(&text), one.repeat(kept), "{written}");
+            assert_eq!(written_length(one.chars().next().unwrap()), written);
+        }
+        assert_eq!(cut_as_written("ab"), "ab");
+    }
+
     #[test]
     fn what_only_looks_like_it_is_no_token() {
         for (text, is_token) in [
@@ -125,6 +155,8 @@ mod tests {
             ("a.b.eyJ.c", false),
             ("eyJ.a eyJ.b", false),
             ("eyJeyJ.a.b", true),
+            ("eyAieHAiOjF9.a.b", true),
+            ("ewogICJ4IjoxfQ.a.b", true),
         ] {
             assert_eq!(has_jwt(text), is_token, "{text}");
         }

@@ -73,12 +73,13 @@ impl Line {
         }
     }
 
-    /// A text as RFC 8259 section 7 has it: quotation mark, backslash and control characters are escaped.
+    /// A text as RFC 8259 section 7 has it. What a terminal or a viewer may obey is escaped as well: all control
+    /// characters, and those that turn the direction of writing or end a line.
     fn quote(&mut self, text: &str) {
         self.0.push('"');
         let mut rest = text;
         loop {
-            let plain = leading(rest.as_bytes(), |b| (b != b'"') & (b != b'\\') & (b >= 0x20));
+            let plain = leading(rest.as_bytes(), |b| (0x20..0x7f).contains(&b) & (b != b'"') & (b != b'\\'));
             let (before, behind) = rest.split_at_checked(plain).unwrap_or((rest, ""));
             self.0.push_str(before);
             let mut others = behind.chars();
@@ -86,13 +87,29 @@ impl Line {
                 None => break,
                 Some('"') => self.0.push_str("\\\""),
                 Some('\\') => self.0.push_str("\\\\"),
-                Some(other) => {
+                Some(other) if is_obeyed(other) => {
                     let _ = write!(self.0, "\\u{:04x}", u32::from(other));
                 }
+                Some(other) => self.0.push(other),
             }
             rest = others.as_str();
         }
         self.0.push('"');
+    }
+}
+
+/// What does something rather than being seen.
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// How many bytes a character of a text takes.
+pub(super) fn written_length(c: char) -> usize {
+    match c {
+        '"' | '\\' => 2,
+        c if is_obeyed(c) => 6,
+        c => c.len_utf8(),
     }
 }
 
@@ -115,13 +132,20 @@ mod tests {
         assert_eq!(line.end(), r#"{"n":1,"o":{"b":true},"none":{},"t":["{","["],"few":[],"last":"{"}"#);
     }
 
+    #[test]
+    fn what_a_terminal_obeys_is_escaped() {
+        let mut line = Line::new();
+        line.text("t", "a\u{9b}31m\u{7f}\u{202e}\u{2028}\u{1b}é漢\n");
+        assert_eq!(line.end(), r#"{"t":"a\u009b31m\u007f\u202e\u2028\u001bé漢\u000a"}"#);
+    }
+
     proptest! {
         #[test]
         fn every_text_is_read_as_it_was(name in "\\PC*", texts in proptest::collection::vec(any::<String>(), 0..4)) {
             let mut line = Line::new();
             line.texts(&name, texts.iter().map(String::as_str));
             let line = line.end();
-            prop_assert!(!line.bytes().any(|b| b < 0x20));
+            prop_assert!(!line.contains(is_obeyed));
             prop_assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), json!({ name: texts }));
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Shared data can't be deleted, so there is a fixed number of slots for all callers there ever are, and a slot
 //! holds a fixed number of buckets. A bucket that is full again is the same as none and makes room. Where all of a
-//! slot are in use, a further caller shares one: both take from it, so that nobody has more than his own. Which slot
-//! is somebody's is a digest with a random salt: nobody can choose to be in another's.
+//! slot are in use, a further caller shares the one that is used least: what both have is less than two of their own.
+//! Which slot is somebody's is a digest with a random salt: nobody can choose to be in another's.
 
 use super::{Digest, SharedData, Stored, digest};
 use crate::time::Timestamp;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// How many slots there are, and how many buckets in each.
-const SLOTS: u16 = 4_096;
+const SLOTS: u16 = 16_384;
 const BUCKETS: usize = 16;
 /// How often a change is tried: each try that fails is a change of another worker's that did not.
 const MAX_TRIES: u32 = 64;
@@ -84,7 +84,7 @@ impl Buckets {
 
     fn change(&self, owner: &[&[u8]], now: Timestamp, change: impl Fn(&mut Slot, u64) -> Taken) -> Taken {
         let Some((place, tag)) = self.place(owner) else { return Taken::Unknown };
-        let key = format!("mcp_iap.rate.1.{place:03x}");
+        let key = format!("mcp_iap.rate.1.{place:04x}");
         for _ in 0..MAX_TRIES {
             let shared = self.data.get(&key);
             let (bytes, version) = match &shared {
@@ -169,7 +169,10 @@ impl Slot {
                 self.debts.push((tag, 0));
                 count
             }
-            None => usize::try_from(tag).unwrap_or_default() % BUCKETS,
+            None => {
+                let debts = self.debts.iter().enumerate();
+                debts.min_by_key(|(_, (_, debt))| *debt).map_or(0, |(place, _)| place)
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::resource::ResourceSettings;
 use crate::audit::{Record, Written};
 use crate::head::{Head, One};
 use crate::identity::Caller;
-use crate::mcp::headers::METHOD;
+use crate::mcp::headers::{self, METHOD};
 use crate::mcp::{Arguments, Entry, Era, Events, Operation, Verdict, filter, is_list};
 use crate::policy::Call;
 use crate::reason::Reason;
@@ -45,7 +45,10 @@ impl Request {
     /// Whether a coding of its answer would hide a list. Where the head goes on before its body, only what it
     /// announces tells.
     pub(super) fn may_have_lists(&self) -> bool {
-        let announced = || self.head.one(METHOD).text().is_none_or(is_list);
+        let announced = || {
+            let method = headers::value(&self.head, METHOD).ok().flatten();
+            method.is_none_or(|method| is_list(&method))
+        };
         let goes_early = !self.settings.allow_on_headers_stop_iteration;
         self.has_lists() || (goes_early && self.answer.get() == Answered::Unknown && announced())
     }
@@ -220,7 +223,10 @@ impl Viewer {
     fn look(&self, message: Result<&[u8], Reason>, told: &mut Told) -> Option<Vec<u8>> {
         let listed = message.and_then(|message| {
             let listed = filter(message, self.has_scope, &mut |entry| self.sees(entry));
-            listed.map_err(|_| Reason::ListUnreadable)
+            listed.map_err(|reason| match reason {
+                Reason::ListTooLarge => reason,
+                _ => Reason::ListUnreadable,
+            })
         });
         match listed {
             Ok(None) => None,

@@ -5,6 +5,9 @@
 
 use crate::reason::Reason;
 
+/// A byte order mark in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What becomes of an event, by its data.
 pub enum Verdict {
     /// It passes as it came.
@@ -28,13 +31,15 @@ pub struct Events {
     after_cr: bool,
     /// The event is beyond the limit, and dropped to its end.
     is_dropped: bool,
+    /// The event is the stream's first: a byte order mark may stand before it.
+    is_first: bool,
 }
 
 impl Events {
     /// Of which an event has at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { held: Vec::new(), limit, is_blank: true, after_cr: false, is_dropped: false }
+        Self { held: Vec::new(), limit, is_blank: true, after_cr: false, is_dropped: false, is_first: true }
     }
 
     /// Takes the next piece of the stream and gives what goes on.
@@ -92,14 +97,16 @@ impl Events {
     }
 
     fn complete(&mut self, out: &mut Vec<u8>, judge: &mut Judge<'_>) {
+        let is_first = std::mem::take(&mut self.is_first);
         if !std::mem::take(&mut self.is_dropped) {
             let event = std::mem::take(&mut self.held);
-            judge_event(&event, out, judge);
+            judge_event(&event, is_first, out, judge);
         }
     }
 }
 
-fn judge_event(event: &[u8], out: &mut Vec<u8>, judge: &mut Judge<'_>) {
+fn judge_event(whole: &[u8], is_first: bool, out: &mut Vec<u8>, judge: &mut Judge<'_>) {
+    let event = whole.strip_prefix(MARK).filter(|_| is_first).unwrap_or(whole);
     let mut data: Option<Vec<u8>> = None;
     let mut is_certain = true;
     for line in Lines(event) {
@@ -126,7 +133,7 @@ fn judge_event(event: &[u8], out: &mut Vec<u8>, judge: &mut Judge<'_>) {
         (Some(data), true) => judge(Ok(data)),
     };
     match verdict {
-        Verdict::Pass => out.extend_from_slice(event),
+        Verdict::Pass => out.extend_from_slice(whole),
         Verdict::Replace(new) => replace(event, &new, out),
     }
 }
@@ -171,14 +178,14 @@ impl<'a> Field<'a> {
         while let [rest @ .., b'\r' | b'\n'] = line {
             line = rest;
         }
-        // Only at the front of a stream; elsewhere it makes another name, to most readers.
-        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (name, value) = line.split_at_checked(colon).unwrap_or((line, &[]));
         let value = value.strip_prefix(b":").unwrap_or(value);
         if name == b"data" {
             return Self::Data { value: value.strip_prefix(b" ").unwrap_or(value) };
         }
+        // Behind a byte order mark it is another name to most readers.
+        let name = name.strip_prefix(MARK).unwrap_or(name);
         let is_like = name.trim_ascii().eq_ignore_ascii_case(b"data");
         if is_like { Self::LikeData } else { Self::Other }
     }

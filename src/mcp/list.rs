@@ -39,6 +39,11 @@ pub fn is_list(method: &str) -> bool {
     matches!(method, "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list")
 }
 
+/// How many entries one message may list, and how long the name, the URI or the template of one may be that is shown, in
+/// bytes: the time that a list takes is bounded by both.
+const MAX_ENTRIES: usize = 10_000;
+const MAX_NAME: usize = 2_048;
+
 /// The members of a result that are read.
 const RESULT: &[&str] = &["tools", "prompts", "resources", "resourceTemplates", "cacheScope"];
 
@@ -47,7 +52,7 @@ const RESULT: &[&str] = &["tools", "prompts", "resources", "resourceTemplates", 
 /// message without a list: it passes as it is.
 ///
 /// # Errors
-/// Why it can't be said what the message lists.
+/// Why it can't be said what the message lists; [`Reason::ListTooLarge`] where it lists too many entries.
 pub fn filter(
     message: &[u8],
     has_scope: bool,
@@ -120,6 +125,9 @@ impl Edits {
         let (mut first, mut last, mut kept) = (None, 0, 0_usize);
         reader.array(|reader| {
             let (start, end, raw) = place(reader)?;
+            if self.shown.saturating_add(kept).saturating_add(self.hidden) >= MAX_ENTRIES {
+                return Err(Reason::ListTooLarge);
+            }
             let first = *first.get_or_insert(start);
             if is_seen(raw, list, sees) {
                 if kept == 0 {
@@ -144,8 +152,10 @@ impl Edits {
     }
 
     fn cut(&mut self, start: usize, end: usize) {
-        if start < end {
-            self.places.push((start, end, ""));
+        match self.places.last_mut() {
+            Some((_, known, "")) if *known == start => *known = end,
+            _ if start < end => self.places.push((start, end, "")),
+            _ => {}
         }
     }
 
@@ -171,7 +181,7 @@ fn place<'a>(reader: &mut Reader<'a>) -> Result<(usize, usize, &'a str), Reason>
 
 /// Whether an entry is to be seen. Nobody is asked about what no request could name.
 fn is_seen(raw: &str, list: &str, sees: &mut dyn FnMut(Entry<'_>) -> bool) -> bool {
-    let name = |key| member(raw, key).ok();
+    let name = |key| member(raw, key).ok().filter(|name| name.len() <= MAX_NAME);
     match list {
         "tools" => name("name").is_some_and(|name| is_usable_name(&name) && sees(Entry::Tool(&name))),
         "prompts" => name("name").is_some_and(|name| is_usable_name(&name) && sees(Entry::Prompt(&name))),

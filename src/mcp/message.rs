@@ -67,10 +67,10 @@ impl<'a> Arguments<'a> {
         self.0.iter().any(|(candidate, _)| candidate != name && same_when_folded(candidate, name))
     }
 
-    /// How long their values are as they are written, in bytes.
+    /// How long their names are, and their values as they are written, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.0.iter().map(|(_, raw)| raw.len()).fold(0, usize::saturating_add)
+        self.0.iter().map(|(name, raw)| name.len().saturating_add(raw.len())).fold(0, usize::saturating_add)
     }
 
     /// Arguments from their names and their values as JSON; for tests and the command line.

@@ -46,6 +46,10 @@ fn data_is_replaced_and_all_else_stays() {
         ("data: a\n\ndata: x", "data: a\n\ndata: new\n"),
         ("data\ndata: x\n\n", "data: new\n\n"),
         ("database: x\n\n", "database: x\n\n"),
+        // Elsewhere than at the front of the stream readers differ: it can't be read.
+        (": hi\n\n\u{feff}data: x\n\n", ": hi\n\ndata: list_unreadable\n\n"),
+        ("\u{feff}data: a\n\u{feff}data: x\n\n", "data: list_unreadable\n\n"),
+        ("\u{feff}data: a\n\n", "\u{feff}data: a\n\n"),
     ] {
         assert_eq!(whole(stream).0, goes_on, "{stream:?}");
     }

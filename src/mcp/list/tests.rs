@@ -177,6 +177,27 @@ fn nobody_else_keeps_what_is_for_one() {
     assert!(filter(twice.as_bytes(), false, &mut |_| true).is_err());
 }
 
+/// A list takes no longer than its bound, whoever fills it.
+#[test]
+fn lists_and_names_are_bounded() {
+    let many = |count: usize| of_tools(&format!("[{}]", vec![r#"{"name":"a"}"#; count].join(",")));
+    assert!(filtered(&many(MAX_ENTRIES)).is_ok());
+    assert_eq!(filtered(&many(MAX_ENTRIES + 1)).unwrap_err(), Reason::ListTooLarge);
+    let named = |length: usize| of_tools(&format!(r#"[{{"name":"{}"}}]"#, "a".repeat(length)));
+    assert_eq!(filtered(&named(MAX_NAME)).unwrap().unwrap().1, 1);
+    assert_eq!(filtered(&named(MAX_NAME + 1)).unwrap().unwrap().1, 0);
+}
+
+/// What is cut side by side is one cut: entries that nobody sees take no memory.
+#[test]
+fn cuts_side_by_side_are_one() {
+    let mut edits = Edits::default();
+    let text = format!(r#"[{{"name":"a"}}{}]"#, ",0".repeat(1_000));
+    edits.entries(&mut Reader::new(&text), "tools", &mut |_| true).unwrap();
+    assert_eq!(edits.places.len(), 1);
+    assert_eq!(edits.apply(&text).text, br#"[{"name":"a"}]"#);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     /// What is left is what a parser would have left, and whatever else stands there is the same.
