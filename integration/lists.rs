@@ -365,6 +365,39 @@ fn with_trailers(content_type: &'static str, body: String) -> u16 {
     told.recv().unwrap()
 }
 
+/// Envoy before such a server.
+fn before_http2(port: u16) -> (Envoy, Stub) {
+    let http2 = "  - name: mcp_server
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }
+";
+    let replace = vec![("  - name: mcp_server\n", http2.to_owned())];
+    let provider = Stub::start(provide);
+    (Envoy::start(&Changes { replace, ..changes("") }, port, provider.port), provider)
+}
+
+/// What can't be put before trailers does not go on unfiltered, and nobody waits for it.
+#[test]
+fn a_list_that_can_not_be_put_before_trailers_ends_without_it() {
+    let long = format!(r#"{{"name":"drop","description":"{}"}}"#, "x".repeat(40_000));
+    let all = result("tools", &format!(r#"{long},{{"name":"get_pods"}}"#));
+    for (content_type, body) in
+        [("application/json", all.clone()), ("text/event-stream", format!("data: {all}\n"))]
+    {
+        let (envoy, _provider) = before_http2(with_trailers(content_type, body));
+        let answer = finish(ask(&["dev"], "tools/list").start(envoy.port));
+        assert_eq!((answer.status, text(&answer)), (200, String::new()), "{content_type}");
+        let record = envoy.access_lines(1)[0]["mcp_iap"][0].clone();
+        assert_eq!(
+            (&record["outcome"], &record["reason"]),
+            (&json!("refused"), &json!("internal")),
+            "{record}"
+        );
+    }
+}
+
 #[test]
 fn a_list_that_ends_with_trailers_is_whole() {
     let all = result("tools", r#"{"name":"drop"},{"name":"get_pods"},{"name":"get_logs"}"#);
@@ -373,15 +406,7 @@ fn a_list_that_ends_with_trailers_is_whole() {
         [("application/json", "", ""), ("text/event-stream", "data: ", "\n\n")]
     {
         let port = with_trailers(content_type, format!("{before}{all}{behind}"));
-        let http2 = "  - name: mcp_server
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: { http2_protocol_options: {} }
-";
-        let replace = vec![("  - name: mcp_server\n", http2.to_owned())];
-        let provider = Stub::start(provide);
-        let envoy = Envoy::start(&Changes { replace, ..changes("") }, port, provider.port);
+        let (envoy, _provider) = before_http2(port);
         let answer = finish(ask(&["dev"], "tools/list").start(envoy.port));
         assert_eq!(
             (answer.status, text(&answer)),

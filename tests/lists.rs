@@ -16,7 +16,7 @@ use mcp_iap::time::UnixTime;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
-use support::flow::{Ended, NOW, Worker, reply};
+use support::flow::{Ended, NOW, Worker};
 use support::issuer::Issuer;
 
 static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new("a"));
@@ -316,14 +316,7 @@ limits: { list_bytes: 2000 }
 ";
 
 fn providers(path: &str) -> Result<Reply, CalloutError> {
-    match path {
-        "/.well-known/openid-configuration" => reply(
-            "200",
-            br#"{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/jwks"}"#,
-        ),
-        "/jwks" => reply("200", ISSUER.jwks().to_string().as_bytes()),
-        _ => reply("404", b"{}"),
-    }
+    support::flow::provider(&ISSUER, path)
 }
 
 /// A request that went on: a POST of this method, or a GET.

@@ -46,18 +46,20 @@ pub(super) fn filter(
         Some(piece) => lists.push(piece, is_complete),
         None => lists.fail(),
     };
+    let has_nothing = size == 0 && goes_on.is_empty();
+    let is_taken = has_nothing || host::replace_response_body(size, &goes_on).is_ok();
+    if !is_taken {
+        host::error("mcp-iap: the host did not take an answer's body");
+        lists.fail();
+    }
     if let Some(news) = lists.news() {
         worker.metrics.count_listed(&news);
         *written = news.record;
         give(written);
     }
-    let has_nothing = size == 0 && goes_on.is_empty();
-    if !has_nothing && host::replace_response_body(size, &goes_on).is_err() {
-        // It is held: nothing goes on, and Envoy's timeout ends it.
-        host::error("mcp-iap: the host did not take an answer's body");
-        return Action::Pause;
-    }
-    if lists.is_held() { Action::Pause } else { Action::Continue }
+    // What the host still holds is not filtered, and does not go on; where it holds nothing, the answer ends empty.
+    let holds_unfiltered = !is_taken && size > 0;
+    if holds_unfiltered || lists.is_held() { Action::Pause } else { Action::Continue }
 }
 
 /// An upstream's answer, to be read by a page: what the upstream said of that itself is replaced.

@@ -93,14 +93,15 @@ impl StreamCore {
         }
     }
 
-    /// More of the answer's body, `size` bytes that are with the host, and whether that is all.
+    /// More of the answer's body, `size` bytes that are with the host, and whether that is all. Without a worker no
+    /// request went on: the answer is Envoy's own.
     pub(super) fn response_body(&self, size: usize, is_complete: bool) -> Action {
-        self.worker.as_ref().map_or(Action::Pause, |worker| self.list(worker, size, is_complete))
+        self.worker.as_ref().map_or(Action::Continue, |worker| self.list(worker, size, is_complete))
     }
 
     /// The answer's body ended with trailers.
     pub(super) fn response_trailers(&self) -> Action {
-        self.worker.as_ref().map_or(Action::Pause, |worker| self.list(worker, 0, true))
+        self.worker.as_ref().map_or(Action::Continue, |worker| self.list(worker, 0, true))
     }
 
     /// The request has ended, and is about to be logged.

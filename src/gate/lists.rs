@@ -4,6 +4,7 @@
 //! legacy revisions may repeat such an answer, to a request that nobody here knows any more: so each of its events is
 //! looked at, and what has a list's shape is one. What can't be read becomes an error, never what it was.
 
+use super::outgoing::Target;
 use super::refusal::late_error;
 use super::request::{Request, Shared};
 use super::resource::ResourceSettings;
@@ -253,7 +254,7 @@ impl Viewer {
             method: "",
             operations: &[] as &[Operation<'_>],
             arguments,
-            target: target.as_deref().map(super::outgoing::Target::name),
+            target: target.as_deref().map(Target::name),
             head: Some(&self.head),
             sender: Some(self.shared.sender()),
             now: Some(self.shared.now().unix()),
