@@ -26,6 +26,10 @@ pub(super) fn lists_of(
         return Ok(None);
     }
     let refuse = |reason| Answer::refuse_late(request, reason);
+    if request.is_watched() {
+        let Some(content_type) = host::content_type() else { return Ok(None) };
+        return Ok(Lists::watched(request, &content_type).map_err(refuse)?.map(Box::new));
+    }
     let head = host::response_head().ok_or_else(|| refuse(Reason::Internal))?;
     let lists = Lists::of(request, &head).map_err(refuse)?;
     // It will have another length.
@@ -42,12 +46,13 @@ pub(super) fn filter(
     is_complete: bool,
 ) -> Action {
     worker.shared.set_now(host::now());
-    let goes_on = match host::response_body(size) {
+    let piece = host::response_body(size);
+    let goes_on = match &piece {
         Some(piece) => lists.push(piece, is_complete),
         None => lists.fail(),
     };
-    let has_nothing = size == 0 && goes_on.is_empty();
-    let is_taken = has_nothing || host::replace_response_body(size, &goes_on).is_ok();
+    let is_same = piece.is_some_and(|piece| piece == goes_on);
+    let is_taken = is_same || host::replace_response_body(size, &goes_on).is_ok();
     if !is_taken {
         host::error("mcp-iap: the host did not take an answer's body");
         lists.fail();

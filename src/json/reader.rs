@@ -59,13 +59,20 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: u32,
+    passes_halves: bool,
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the front of `text`.
     #[must_use]
     pub fn new(text: &'a str) -> Self {
-        Self { text, bytes: text.as_bytes(), at: 0, depth: 0 }
+        Self { text, bytes: text.as_bytes(), at: 0, depth: 0, passes_halves: false }
+    }
+
+    /// The same, of what goes on as it is written: half a surrogate pair in a text that is skipped is no error.
+    #[must_use]
+    pub fn of_answer(text: &'a str) -> Self {
+        Self { passes_halves: true, ..Self::new(text) }
     }
 
     /// What the next value is, without taking it.
@@ -273,7 +280,7 @@ impl<'a> Reader<'a> {
                 }
                 b'\\' => {
                     self.forward(1);
-                    self.escape()?;
+                    self.skip_escape()?;
                 }
                 _ => return Err(Error::Syntax),
             }
@@ -285,6 +292,16 @@ impl<'a> Reader<'a> {
         let rest = self.bytes.get(self.at..).ok_or(Error::Syntax)?;
         self.forward(leading(rest, |b| (b != b'"') & (b != b'\\') & (b >= 0x20)));
         self.peek().ok_or(Error::Syntax)
+    }
+
+    // Rare, and not to be weighed against what is skipped.
+    #[inline(never)]
+    fn skip_escape(&mut self) -> Result<(), Error> {
+        if self.passes_halves && self.peek() == Some(b'u') {
+            self.forward(1);
+            return self.hex4().map(|_| ());
+        }
+        self.escape().map(|_| ())
     }
 
     fn escape(&mut self) -> Result<char, Error> {

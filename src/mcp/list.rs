@@ -44,6 +44,62 @@ pub fn is_list(method: &str) -> bool {
 const MAX_ENTRIES: usize = 10_000;
 const MAX_NAME: usize = 2_048;
 
+/// How much of a message is looked at to tell by its beginning what it is, in bytes.
+pub const BEGINNING: usize = 4_096;
+
+/// What the beginning of a message says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// Nothing yet.
+    Open,
+    /// A list may be in it.
+    List,
+    /// It has a method: it asks for something or tells it.
+    Call,
+    /// It is an answer without a list, or no message.
+    Other,
+}
+
+/// What a message is, by as much of it as is there: a glance, which stops at the first member that tells. What comes
+/// behind [`BEGINNING`] is not looked at.
+#[must_use]
+pub fn beginning(message: &[u8]) -> Beginning {
+    let known = message.get(..BEGINNING).unwrap_or(message);
+    let text = std::str::from_utf8(known).or_else(|error| {
+        // Cut within a character.
+        std::str::from_utf8(known.get(..error.valid_up_to()).unwrap_or_default())
+    });
+    let text = text.unwrap_or_default();
+    glance(&mut Reader::of_answer(text), text, false)
+}
+
+/// At the object that comes next: the message, or its result.
+fn glance(reader: &mut Reader<'_>, text: &str, is_result: bool) -> Beginning {
+    let rest = text.get(reader.position()..).unwrap_or_default();
+    match rest.trim_ascii_start().bytes().next() {
+        Some(b'{') => {}
+        Some(_) => return Beginning::Other,
+        None => return Beginning::Open,
+    }
+    let mut found = Beginning::Open;
+    let read = reader.object(|reader, name| {
+        found = match (name.as_ref(), is_result) {
+            ("tools" | "prompts" | "resources" | "resourceTemplates", true) => Beginning::List,
+            // Of other results.
+            ("content" | "structuredContent" | "contents" | "messages" | "capabilities", true) => {
+                Beginning::Other
+            }
+            ("method", false) => Beginning::Call,
+            ("error", false) => Beginning::Other,
+            ("result", false) => glance(reader, text, true),
+            _ => return Ok(reader.skip()?),
+        };
+        // It is told: nothing more is read.
+        Err(Reason::InvalidMessage)
+    });
+    if read.is_ok() { Beginning::Other } else { found }
+}
+
 /// The members of a result that are read.
 const RESULT: &[&str] = &["tools", "prompts", "resources", "resourceTemplates", "cacheScope"];
 
@@ -59,7 +115,7 @@ pub fn filter(
     sees: &mut dyn FnMut(Entry<'_>) -> bool,
 ) -> Result<Option<Listed>, Reason> {
     let text = simdutf8::basic::from_utf8(message).map_err(|_| Reason::InvalidJson)?;
-    let mut reader = Reader::new(text);
+    let mut reader = Reader::of_answer(text);
     let mut edits = Edits::default();
     object(&mut reader)?;
     reader.object(|reader, name| {
@@ -196,7 +252,7 @@ fn is_seen(raw: &str, list: &str, sees: &mut dyn FnMut(Entry<'_>) -> bool) -> bo
 
 /// The text at `key`, of an object that has no other that may be taken for it.
 fn member<'a>(raw: &'a str, key: &str) -> Result<Cow<'a, str>, Reason> {
-    let mut reader = Reader::new(raw);
+    let mut reader = Reader::of_answer(raw);
     let mut found = None;
     object(&mut reader)?;
     reader.object(|reader, name| {
