@@ -36,8 +36,9 @@ class Ports(NamedTuple):
 class Stack(Processes):
     """A context manager: inside it all is ready, and logs go to `out`."""
 
-    def __init__(self, envoy, wasm, ports, out, rules=RULES):
+    def __init__(self, envoy, wasm, ports, out, rules=RULES, server=None):
         super().__init__(out)
+        self.server = server or {}  # more of the server's environment
         self.ports = ports
         self.access_log = out / "envoy-access.jsonl"
         self.provider = provider_command()
@@ -49,7 +50,7 @@ class Stack(Processes):
         ports = self.ports
         check_ports(ports._asdict(), "; --first-port names others")
         try:
-            self.start("server", [sys.executable, "conformance/server/server.py"], env={"PORT": str(ports.server)})
+            self.start("server", [sys.executable, "conformance/server/server.py"], env={"PORT": str(ports.server), **self.server})
             self.start("provider", self.provider, env={"PORT": str(ports.provider)})
             self.start("envoy", self.envoy, stdout=self.access_log)
             self.wait_until_ready(

@@ -169,8 +169,9 @@ fn other_answers_are_untouched() {
     let get = || {
         post(&KEYS.rs256(&claims(&["dev"])), call("get_pods", &json!({}))).header("accept-encoding", "gzip")
     };
-    let cases: [(Request, Reply); 8] = [
+    let cases: [(Request, Reply); 9] = [
         (get(), json_reply(listlike)),
+        (ask_modern(&["dev"], "server/discover").header("accept-encoding", "gzip"), json_reply(all.clone())),
         (get(), Reply::new(200, "\u{1f}\u{8b}").header("content-encoding: gzip")),
         (get(), Reply::new(200, format!("data: {listlike}\n\n")).header("content-type: text/event-stream")),
         // Of a list: what is no success, no list, or nothing at all.
@@ -191,14 +192,45 @@ fn other_answers_are_untouched() {
             Some(expected.body.len().to_string().as_str()),
             "{request:?}"
         );
-        let is_call = request.body.windows(10).any(|part| part == b"tools/call");
+        // In a session any answer may be a list.
+        let has_no_session = request.body.windows(15).any(|part| part == b"server/discover");
         let asks_for_a_coding = world.upstream.seen()[0].header("accept-encoding").is_some();
-        assert!(!is_call || asks_for_a_coding, "{request:?}");
+        assert_eq!(asks_for_a_coding, has_no_session, "{request:?}");
     }
     // An error of the server's is passed on as it is, but for its length, which is not told twice.
     let error = r#"{"jsonrpc":"2.0","id":"i-1","error":{"code":-32601,"message":"no lists"}}"#;
     world.upstream.script(move |_| json_reply(error));
     assert_eq!(text(&ask(&["dev"], "tools/list").send(world.envoy.port)), error);
+}
+
+/// The attack: a list is asked for, and at once something else by the same `id`, to which the server then sends it.
+#[test]
+fn a_list_in_the_place_of_another_answer_is_filtered() {
+    let world = World::new(&changes(""));
+    let mut count = 0;
+    for (_, list, own, other) in KINDS {
+        let all = result(list, &format!("{other},{own},{other}"));
+        let shown = result(list, own);
+        let event = |message: &str| format!("id: 5\ndata: {message}\n\n");
+        let note = event(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#);
+        for (reply, expected) in [
+            (json_reply(all.clone()), shown.clone()),
+            (in_chunks("application/json; charset=utf-8", &all, 11), shown.clone()),
+            (
+                Reply::new(200, note.clone() + &event(&all)).header("content-type: text/event-stream"),
+                note.clone() + &event(&shown),
+            ),
+            (in_chunks("text/event-stream", &(note.clone() + &event(&all)), 11), note + &event(&shown)),
+        ] {
+            world.upstream.script(move |_| reply.clone());
+            let ping = r#"{"jsonrpc":"2.0","id":"i-1","method":"ping"}"#;
+            let answer = post(&KEYS.rs256(&claims(&["dev"])), ping).send(world.envoy.port);
+            assert_eq!((answer.status, text(&answer).trim_end()), (200, expected.trim_end()), "{list}");
+            count += 1;
+            let record = world.record(count);
+            assert_eq!(record["listed"], json!({"shown": 1, "hidden": 2}), "{record}");
+        }
+    }
 }
 
 fn reason(message: &str) -> (Value, Value) {
@@ -252,8 +284,21 @@ fn what_can_t_be_filtered_is_an_error_and_never_the_list() {
         let record = world.record(count);
         assert_eq!((&record["outcome"], &record["reason"]), (&json!("refused"), &json!(expected)), "{said}");
     }
+    // Nobody takes a list from a stream that is none.
+    for content_type in ["text/plain", "text/html; charset=utf-8", ""] {
+        let reply = Reply::new(200, all.clone()).header(format!("content-type: {content_type}"));
+        world.upstream.script(move |_| reply.clone());
+        let answer = open_stream(&["dev"]).send(world.envoy.port);
+        assert_eq!(
+            (answer.status, reason(&text(&answer)).1),
+            (502, json!("list_unreadable")),
+            "{content_type}"
+        );
+        count += 1;
+        assert_eq!(world.record(count)["outcome"], json!("refused"));
+    }
     let stats = world.envoy.admin("/stats?filter=mcp_iap_requests").unwrap();
-    assert!(stats.contains("refused.reason.list_unreadable: 12"), "{stats}");
+    assert!(stats.contains("refused.reason.list_unreadable: 15"), "{stats}");
     assert!(stats.contains("refused.reason.list_too_large: 4"), "{stats}");
     assert!(!world.envoy.log().contains("mcp-iap: the host"), "{}", world.envoy.log());
 }
@@ -279,6 +324,55 @@ fn a_list_may_be_larger_than_envoys_buffer() {
             .script(move |_| Reply::new(200, body.clone()).header(format!("content-type: {content_type}")));
         let answer = ask(&["dev"], "tools/list").send(world.envoy.port);
         assert!(text(&answer) == format!("{before}{shown}{behind}"), "{content_type}: {}", answer.body.len());
+    }
+}
+
+/// Envoy's buffers are small in front of many clients: what is held of a list is held elsewhere, and nothing is cut.
+#[test]
+fn lists_pass_small_buffers() {
+    let limit = "    per_connection_buffer_limit_bytes: 32768\n";
+    let replace = vec![
+        ("    per_connection_buffer_limit_bytes: 1048576\n", limit.to_owned()),
+        ("  - name: mcp_server\n", format!("  - name: mcp_server\n{limit}")),
+    ];
+    let world = World::new(&Changes { replace, ..changes("") });
+    let mut count = 0;
+    // Below what Envoy may hold, beside it, and far beyond.
+    for size in [20_000, 31_000, 32_500, 33_000, 40_000, 300_000] {
+        let own = format!(r#"{{"name":"get_a","x":"{}"}}"#, "y".repeat(size));
+        let all = result("tools", &format!(r#"{{"name":"drop"}},{own},{{"name":"drop"}}"#));
+        let shown = result("tools", &own);
+        let event = |message: &str| format!("data: {message}\n\n");
+        for (reply, expected) in [
+            (json_reply(all.clone()), shown.clone()),
+            (in_chunks("application/json", &all, 4000), shown.clone()),
+            (Reply::new(200, event(&all)).header("content-type: text/event-stream"), event(&shown)),
+            (in_chunks("text/event-stream", &event(&all), 4000), event(&shown)),
+        ] {
+            for method in ["tools/list", "ping"] {
+                let reply = reply.clone();
+                world.upstream.script(move |_| reply.clone());
+                let answer = finish(ask(&["dev"], method).start(world.envoy.port));
+                assert_eq!(answer.status, 200, "{size} {method}");
+                assert!(
+                    text(&answer).trim_end() == expected.trim_end(),
+                    "{size} {method}: {}",
+                    answer.body.len()
+                );
+                count += 1;
+                assert_eq!(
+                    world.record(count)["listed"],
+                    json!({"shown": 1, "hidden": 2}),
+                    "{size} {method}"
+                );
+            }
+        }
+        // And what can't be filtered is an error.
+        let reply = in_chunks("application/json", &all[..all.len() - 1], 4000);
+        world.upstream.script(move |_| reply.clone());
+        let answer = finish(ask(&["dev"], "tools/list").start(world.envoy.port));
+        assert_eq!((answer.status, reason(&text(&answer)).1), (200, json!("list_unreadable")), "{size}");
+        count += 1;
     }
 }
 
@@ -320,6 +414,9 @@ fn events_pass_as_they_are_sent() {
             next.send(format!("data: {{\"method\":\"{number}\"}}\n\n").into_bytes()).unwrap();
             wait_for(&format!("{{\"method\":\"{number}\"}}\n\n"));
         }
+        // That keeps a connection alive.
+        next.send(b": still here\n".to_vec()).unwrap();
+        wait_for(": still here\n");
         let list = format!("data: {}\n\n", result("tools", r#"{"name":"drop"},{"name":"get_pods"}"#));
         let (first, rest) = list.split_at(list.len() - 1);
         next.send(first.into()).unwrap();
@@ -365,6 +462,39 @@ fn with_trailers(content_type: &'static str, body: String) -> u16 {
     told.recv().unwrap()
 }
 
+/// Envoy before such a server.
+fn before_http2(port: u16) -> (Envoy, Stub) {
+    let http2 = "  - name: mcp_server
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }
+";
+    let replace = vec![("  - name: mcp_server\n", http2.to_owned())];
+    let provider = Stub::start(provide);
+    (Envoy::start(&Changes { replace, ..changes("") }, port, provider.port), provider)
+}
+
+/// What can't be put before trailers does not go on unfiltered, and nobody waits for it.
+#[test]
+fn a_list_that_can_not_be_put_before_trailers_ends_without_it() {
+    let long = format!(r#"{{"name":"drop","description":"{}"}}"#, "x".repeat(40_000));
+    let all = result("tools", &format!(r#"{long},{{"name":"get_pods"}}"#));
+    for (content_type, body) in
+        [("application/json", all.clone()), ("text/event-stream", format!("data: {all}\n"))]
+    {
+        let (envoy, _provider) = before_http2(with_trailers(content_type, body));
+        let answer = finish(ask(&["dev"], "tools/list").start(envoy.port));
+        assert_eq!((answer.status, text(&answer)), (200, String::new()), "{content_type}");
+        let record = envoy.access_lines(1)[0]["mcp_iap"][0].clone();
+        assert_eq!(
+            (&record["outcome"], &record["reason"]),
+            (&json!("refused"), &json!("internal")),
+            "{record}"
+        );
+    }
+}
+
 #[test]
 fn a_list_that_ends_with_trailers_is_whole() {
     let all = result("tools", r#"{"name":"drop"},{"name":"get_pods"},{"name":"get_logs"}"#);
@@ -373,15 +503,7 @@ fn a_list_that_ends_with_trailers_is_whole() {
         [("application/json", "", ""), ("text/event-stream", "data: ", "\n\n")]
     {
         let port = with_trailers(content_type, format!("{before}{all}{behind}"));
-        let http2 = "  - name: mcp_server
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: { http2_protocol_options: {} }
-";
-        let replace = vec![("  - name: mcp_server\n", http2.to_owned())];
-        let provider = Stub::start(provide);
-        let envoy = Envoy::start(&Changes { replace, ..changes("") }, port, provider.port);
+        let (envoy, _provider) = before_http2(port);
         let answer = finish(ask(&["dev"], "tools/list").start(envoy.port));
         assert_eq!(
             (answer.status, text(&answer)),

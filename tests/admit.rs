@@ -7,7 +7,7 @@ use mcp_iap::reason::Reason;
 use mcp_iap::time::UnixTime;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
-use support::flow::{Ended, NOW, Worker, reply};
+use support::flow::{Ended, NOW, Worker, provider, reply};
 use support::issuer::Issuer;
 
 static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new("a"));
@@ -51,13 +51,8 @@ fn call(tool: &str, arguments: &Value) -> Vec<u8> {
 /// What the identity providers answer when all is well.
 fn providers(path: &str) -> Result<Reply, CalloutError> {
     match path {
-        "/.well-known/openid-configuration" => reply(
-            "200",
-            br#"{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/jwks"}"#,
-        ),
-        "/jwks" => reply("200", ISSUER.jwks().to_string().as_bytes()),
         "/keys" => reply("200", PARTNER.jwks().to_string().as_bytes()),
-        _ => reply("404", b"{}"),
+        _ => provider(&ISSUER, path),
     }
 }
 

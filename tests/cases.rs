@@ -1,7 +1,7 @@
 //! `mcp-iap explain` and `mcp-iap test`: the shipped cases hold, a difference is told, and a line of the access
 //! log is explained as far as it says.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -244,6 +244,78 @@ fn a_case_without_a_time_is_undecided_where_the_time_decides() {
 }
 
 /// The shadow rules are asked by name, and only there where there are some.
+/// Each entry, and of those that are hidden why: the same as the filter's, which cuts them out.
+#[test]
+fn a_list_is_explained_entry_by_entry() {
+    let policy = file(
+        "policy-of-list.yaml",
+        "resource: https://r/mcp
+issuers: [{issuer: 'https://i'}]
+rules:
+  - { id: reads, allow: { tools: ['get_*'], resources: ['a://*'] }, to: { groups: [dev] } }
+  - { id: steps, allow: { tools: [step] }, scope: w, arguments: { n: { integer: { max: 3 } } } }
+  - { id: frozen, deny: { tools: [get_secret], resources: ['a://secret/*'] } }
+",
+    );
+    let tools = "{\"result\":{\"tools\":[{\"name\":\"get_a\"},{\"name\":\"get_secret\"},{\"name\":\"step\"},{\"name\":\"x\"},{}]}}";
+    let templates =
+        "{\"resourceTemplates\":[{\"uriTemplate\":\"a://{x}\"},{\"uriTemplate\":\"a://secret/{x}\"}]}";
+    let cases = file(
+        "cases-of-list.yaml",
+        "cases:
+- {name: dev, caller: {subject: d, groups: [dev]}, call: {method: tools/list}}
+- {name: key, caller: {api_key: k, groups: [ops]}, call: {method: tools/list}}
+",
+    );
+    let listed = |list: &str, name: &str| {
+        let list = file("list.json", list);
+        let output = mcp_iap(&["explain", "-o", "json", "--case", name, "--list", &list, &policy, &cases]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        json_lines(&output).remove(0)
+    };
+    let entry = |name: &str, why: Option<(&str, Option<&str>, Option<&str>)>| match why {
+        None => json!({"name": name, "listed": true}),
+        Some((reason, rule, clause)) => {
+            json!({"name": name, "listed": false, "reason": reason, "rule": rule, "clause": clause})
+        }
+    };
+    let (none, denied) = ("no_rule_allows", Some(("denied_by_rule", Some("frozen"), None)));
+    assert_eq!(
+        listed(tools, "dev"),
+        json!({"name": "dev", "unusable": 1, "entries": [
+            entry("get_a", None), entry("get_secret", denied), entry("step", None), entry("x", Some((none, None, None)))]})
+    );
+    assert_eq!(
+        listed(tools, "key")["entries"],
+        json!([
+            entry("get_a", Some((none, Some("reads"), Some("to.groups")))),
+            entry("get_secret", denied),
+            entry("step", Some(("insufficient_scope", Some("steps"), Some("scope")))),
+            entry("x", Some((none, None, None)))
+        ])
+    );
+    let hidden =
+        json!({"name": "a://secret/{x}", "listed": false, "reason": null, "rule": null, "clause": null});
+    assert_eq!(listed(templates, "dev")["entries"], json!([entry("a://{x}", None), hidden]));
+    let output =
+        mcp_iap(&["explain", "--case", "dev", "--list", &file("list2.json", tools), &policy, &cases]);
+    assert_eq!(
+        text(&output.stdout),
+        "dev: d sees 2 of 5
+  get_a       listed
+  get_secret  hidden by frozen: denied_by_rule
+  step        listed
+  x           hidden: no_rule_allows
+  and 1 hidden whose names no request can have
+"
+    );
+    for (broken, said) in [("{", "no JSON"), ("{\"tools\":1}", "can't be read"), ("{}", "no list")] {
+        let output = mcp_iap(&["explain", "--list", &file("broken.json", broken), &policy, &cases]);
+        assert_eq!(output.status.code(), Some(2), "{broken}");
+        assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn shadow_rules_are_asked_instead_of_the_rules() {
     let policy = "resource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: [{id: live, allow: {tools: [t]}}]\n";

@@ -16,7 +16,7 @@ use mcp_iap::time::UnixTime;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
-use support::flow::{Ended, NOW, Worker, reply};
+use support::flow::{Ended, NOW, Worker};
 use support::issuer::Issuer;
 
 static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new("a"));
@@ -64,6 +64,10 @@ const RULES: &str = r#"
   - { id: careful, deny: { tools: [get_prod] }, arguments: { namespace: { in: [prod] } } }
   - { id: scales, allow: { tools: [scale] }, to: { groups: [dev] }, arguments: { replicas: { integer: { max: 10 } } } }
   - { id: steps, allow: { tools: [step] }, to: { groups: [dev] }, scope: mcp:write }
+  - { id: steps-within, allow: { tools: [stepscale] }, to: { groups: [dev] }, scope: mcp:write, arguments: { n: { integer: { max: 10 } } } }
+  - { id: scales-within, allow: { tools: [scale_two] }, to: { groups: [dev] }, arguments: { n: { integer: { max: 10 } } } }
+  - { id: steps-beyond, allow: { tools: [scale_two, set_prod] }, to: { groups: [dev] }, scope: mcp:write }
+  - { id: careful-too, deny: { tools: [set_prod] }, arguments: { namespace: { in: [prod] } } }
   - { id: scoped, allow: { tools: [scoped] }, to: { scopes: [mcp:read] } }
   - { id: daily, allow: { tools: [daily] }, time: { days: [mon-sun], hours: "08:00-18:00", zone: UTC } }
   - { id: here, allow: { tools: [here] }, to: { headers: { x-site: [hq] } } }
@@ -110,6 +114,12 @@ fn hidden_is_only_what_no_arguments_could_make_allowed() {
         (&dev, "step", NOON, &elsewhere, true),
         (&ops, "step", NOON, &elsewhere, false),
         (&key, "step", NOON, &elsewhere, false),
+        // Whatever the arguments are; unless another rule asks for none.
+        (&dev, "stepscale", NOON, &elsewhere, true),
+        (&key, "stepscale", NOON, &elsewhere, false),
+        (&dev, "set_prod", NOON, &elsewhere, true),
+        (&key, "set_prod", NOON, &elsewhere, false),
+        (&key, "scale_two", NOON, &elsewhere, true),
         (&key, "get_pods", NOON, &elsewhere, true),
     ] {
         assert_eq!(sees(&policies, caller, Entry::Tool(tool), head, now), is_seen, "{tool} {caller:?}");
@@ -316,18 +326,22 @@ limits: { list_bytes: 2000 }
 ";
 
 fn providers(path: &str) -> Result<Reply, CalloutError> {
-    match path {
-        "/.well-known/openid-configuration" => reply(
-            "200",
-            br#"{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/jwks"}"#,
-        ),
-        "/jwks" => reply("200", ISSUER.jwks().to_string().as_bytes()),
-        _ => reply("404", b"{}"),
-    }
+    support::flow::provider(&ISSUER, path)
 }
 
 /// A request that went on: a POST of this method, or a GET.
 fn sent(document: &str, groups: &[&str], method: Option<&str>, is_modern: bool) -> Ended {
+    sent_by(&Worker::new(document), groups, method, is_modern, &[])
+}
+
+/// The same with headers, by a worker that serves others too.
+fn sent_by(
+    worker: &Worker,
+    groups: &[&str],
+    method: Option<&str>,
+    is_modern: bool,
+    headers: &[(&'static str, &'static str)],
+) -> Ended {
     let claims = json!({"iss": "https://login.example.com", "sub": "dana", "groups": groups,
         "aud": "https://mcp.example.com/mcp", "exp": NOW + 60});
     let authorization = format!("Bearer {}", ISSUER.rs256(&claims));
@@ -346,10 +360,15 @@ fn sent(document: &str, groups: &[&str], method: Option<&str>, is_modern: bool) 
             head.extend([("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)]);
             message["params"] = json!({"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
                 "io.modelcontextprotocol/clientCapabilities": {}}});
+            if method == "tools/call" {
+                head.push(("mcp-name", "get_a"));
+                message["params"]["name"] = json!("get_a");
+            }
         }
         body = message.to_string().into_bytes();
     }
-    let ended = Worker::new(document).run(&head, Ok(&body), &providers);
+    head.extend(headers);
+    let ended = worker.run(&head, Ok(&body), &providers);
     assert_eq!(ended.record["reason"], "allowed", "{}", ended.record);
     ended
 }
@@ -359,7 +378,7 @@ fn goes_on(ended: &Ended, content_type: &str, pieces: &[&[u8]]) -> (String, Valu
     let mut lists = Lists::of(&ended.request, &Head::from_pairs([("content-type", content_type)])).unwrap();
     let (mut out, mut record) = (Vec::new(), Value::Null);
     for (number, piece) in pieces.iter().enumerate() {
-        out.extend(lists.push(piece.to_vec(), number + 1 == pieces.len()));
+        out.extend(lists.push(piece, number + 1 == pieces.len()));
         if let Some(news) = lists.news() {
             record = serde_json::from_str(news.record.json()).unwrap();
         }
@@ -416,10 +435,13 @@ fn what_is_not_a_list_passes_as_it_is() {
         let stream = format!("data: {message}\r\n\r\n");
         assert_eq!(goes_on(&dev, SSE, &[stream.as_bytes()]), (stream, Value::Null));
     }
-    for other in ["tools/call", "ping", "initialize"] {
-        assert!(!sent(DOCUMENT, &["dev"], Some(other), false).request.has_lists(), "{other}");
+    // Where there are no sessions an answer is what was asked for.
+    for other in ["tools/call", "server/discover"] {
+        let modern = sent(DOCUMENT, &["dev"], Some(other), true).request;
+        assert!(!modern.has_lists(), "{other}");
     }
-    assert!(sent(DOCUMENT, &["dev"], None, false).request.has_lists());
+    let stream = sent(DOCUMENT, &["dev"], None, false).request;
+    assert!(stream.has_lists() && !stream.is_watched());
 }
 
 #[test]
@@ -522,14 +544,157 @@ fn what_a_stream_repeats_is_filtered_too() {
     let (out, record) = goes_on(&dev, SSE, &[stream.as_bytes()]);
     assert_eq!(out, stream.replace(r#"{"name":"drop"},"#, ""));
     assert_eq!(record["listed"], json!({"shown": 1, "hidden": 1}));
-    // Clients read it as events, whatever it is called.
-    assert_eq!(goes_on(&dev, "text/plain", &[stream.as_bytes()]).0, out);
-    // Nobody knows to which request an error is the answer; the rest of the stream goes on.
+    // Some clients read it as events whatever it is called, and some as what it is called.
+    for content_type in ["text/plain", "text/html", "text/event-stream, application/json", ""] {
+        let head = Head::from_pairs([("content-type", content_type)]);
+        assert_eq!(Lists::of(&dev.request, &head).err(), Some(Reason::ListUnreadable), "{content_type}");
+    }
+    // Nobody knows to which request an error is the answer; the rest of the stream goes on, and it was allowed.
     let broken = event(&all[1..]);
-    let (out, record) = goes_on(&dev, SSE, &[[broken.as_str(), &event(result)].concat().as_bytes()]);
+    let (out, record) =
+        goes_on(&dev, SSE, &[[broken.as_str(), &event(result), &event(&all)].concat().as_bytes()]);
     let (first, rest) = out.split_once("\n\n").unwrap();
     assert_eq!(error(first.strip_prefix("id: 1\ndata: ").unwrap()), (Value::Null, json!("list_unreadable")));
-    assert_eq!((rest, &record["reason"]), (event(result).as_str(), &json!("list_unreadable")));
+    assert_eq!(rest, event(result) + &event(&all).replace(r#"{"name":"drop"},"#, ""));
+    assert_eq!((&record["outcome"], &record["reason"]), (&json!("allowed"), &json!("allowed")));
+    assert_eq!(record["listed"], json!({"shown": 1, "hidden": 1, "replaced": 1}));
+}
+
+/// What tells something is not the answer, and takes nobody's place: the list that follows is.
+#[test]
+fn what_can_t_be_read_beside_an_answer_is_not_the_answer() {
+    let dev = sent(DOCUMENT, &["dev"], Some("tools/list"), false);
+    let own = listed(r#"{"name":"get_a"}"#);
+    let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
+    let long = format!("\"{}\"", "x".repeat(3000));
+    for (params, reason) in [(deep, "list_unreadable"), (long, "list_too_large")] {
+        let note = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{params}}}"#);
+        let stream = format!("data: {note}\n\ndata: {own}\n\n");
+        for size in [7, 10_000] {
+            let pieces: Vec<&[u8]> = stream.as_bytes().chunks(size).collect();
+            let (out, record) = goes_on(&dev, SSE, &pieces);
+            let (first, rest) = out.split_once("\n\n").unwrap();
+            assert_eq!(error(first.strip_prefix("data: ").unwrap()), (Value::Null, json!(reason)));
+            assert_eq!(rest, format!("data: {own}\n\n"));
+            assert_eq!((&record["outcome"], &record["listed"]["replaced"]), (&json!("allowed"), &json!(1)));
+        }
+    }
+}
+
+/// What goes on of each piece of the answer to a request in a session, and the record then.
+fn watched(ended: &Ended, content_type: &str, pieces: &[&[u8]]) -> (Vec<String>, Value) {
+    let mut lists = Lists::watched(&ended.request, content_type).unwrap().unwrap();
+    let mut record = Value::Null;
+    let mut out = Vec::new();
+    for (number, piece) in pieces.iter().enumerate() {
+        out.push(String::from_utf8(lists.push(piece, number + 1 == pieces.len())).unwrap());
+        if let Some(news) = lists.news() {
+            record = serde_json::from_str(news.record.json()).unwrap();
+        }
+    }
+    (out, record)
+}
+
+/// The attack: a list and something else are asked for by one `id`, and the server sends the list to where that `id`
+/// came from last.
+#[test]
+fn a_list_in_the_place_of_another_answer_is_filtered() {
+    let all = listed(r#"{"name":"drop"},{"name":"get_a"}"#);
+    let own = listed(r#"{"name":"get_a"}"#);
+    for method in ["ping", "tools/call", "initialize"] {
+        let dev = sent(DOCUMENT, &["dev"], Some(method), false);
+        assert!(dev.request.is_watched(), "{method}");
+        assert!(dev.request.withheld_headers().any(|name| name == "accept-encoding"), "{method}");
+        for size in [1, 7, 100, 10_000] {
+            let pieces: Vec<&[u8]> = all.as_bytes().chunks(size).collect();
+            let (out, record) = watched(&dev, JSON, &pieces);
+            // Its head has gone on with its length.
+            assert_eq!((out.concat().trim_end(), out.concat().len()), (own.as_str(), all.len()));
+            assert_eq!(record["listed"], json!({"shown": 1, "hidden": 1}), "{record}");
+            assert_eq!(record["method"], json!(method));
+            let note = "data: {\"method\":\"notifications/progress\"}\n\n";
+            let stream = |list: &str| format!(": hi\n\n{note}id: 1\ndata: {list}\n\n");
+            let came = stream(&all) + note;
+            let pieces: Vec<&[u8]> = came.as_bytes().chunks(size).collect();
+            let (out, record) = watched(&dev, SSE, &pieces);
+            let out = out.concat();
+            assert_eq!(out.replace('\n', ""), (stream(&own) + note).replace('\n', ""));
+            assert!(out.starts_with(&stream(&own)) && out.len() == came.len(), "{out}");
+            assert_eq!(record["listed"], json!({"shown": 1, "hidden": 1}), "{record}");
+        }
+        // What can't be read of it does not pass, even where no error is as short.
+        let tiny = r#"{"result":{"tools":[{"name":"drop"}"#;
+        let (out, record) = watched(&dev, JSON, &[tiny.as_bytes()]);
+        assert_eq!((out.concat().trim_end(), out.concat().len()), ("", tiny.len()));
+        assert_eq!(record["reason"], json!("list_unreadable"));
+        let long = listed(&format!(r#"{{"name":"drop","x":"{}"}}"#, "y".repeat(3000)));
+        let pieces: Vec<&[u8]> = long.as_bytes().chunks(500).collect();
+        let (out, _) = watched(&dev, JSON, &pieces);
+        assert_eq!(error(out.concat().trim_end()), (json!("i-1"), json!("list_too_large")));
+        assert_eq!(out.concat().len(), long.len());
+    }
+    // A modern request within a session as well.
+    let worker = Worker::new(DOCUMENT);
+    for (headers, is_watched) in [(&[][..], false), (&[("mcp-session-id", "s")], true)] {
+        let ended = sent_by(&worker, &["dev"], Some("tools/call"), true, headers);
+        assert_eq!(ended.request.is_watched(), is_watched, "{headers:?}");
+    }
+}
+
+/// Other answers pass as they come: not held, whatever their size, and not changed.
+#[test]
+fn other_answers_of_a_session_pass_as_they_come() {
+    let dev = sent(DOCUMENT, &["dev"], Some("tools/call"), false);
+    let begun = r#"{"jsonrpc":"2.0","id":"i-1","result":{"content":[{"text":"tools"#;
+    let pieces = [begun, "x", "\"}],\"tools\":[{\"name\":\"drop\"}]}}"];
+    let (out, record) = watched(&dev, JSON, &pieces.map(str::as_bytes));
+    assert_eq!((out, record), (pieces.map(str::to_owned).to_vec(), Value::Null));
+    let far = format!(r#"{{"result":{{"_meta":"{}"#, "x".repeat(5000));
+    for other in [
+        far.as_str(),
+        "\u{1f}\u{8b}\u{8}",
+        "[{\"result\":{\"tools\":[]}}",
+        "<html>",
+        "{\"error\":",
+        "{\"result\":1",
+    ] {
+        let (out, record) = watched(&dev, JSON, &[other.as_bytes(), b"y", b"z"]);
+        assert_eq!((out, record), (vec![other.to_owned(), "y".to_owned(), "z".to_owned()], Value::Null));
+    }
+    // Cut before it can be told: held until it can.
+    let (out, _) = watched(&dev, JSON, &[b"{\"res", b"ult\":{", b"\"content\":", b"[]}}"]);
+    assert_eq!(out, ["", "", "{\"result\":{\"content\":", "[]}}"]);
+    assert_eq!(watched(&dev, JSON, &[b"", b"{\"id\"", b""]).0, ["", "", "{\"id\""]);
+    for content_type in ["text/html", "application/octet-stream", ""] {
+        assert!(Lists::watched(&dev.request, content_type).unwrap().is_none(), "{content_type}");
+    }
+}
+
+/// Many lists at once must not take all of a worker's memory: what is held of all of them is bounded.
+#[test]
+fn what_a_worker_holds_of_lists_is_bounded() {
+    let document = DOCUMENT.replace("list_bytes: 2000", "list_bytes: 67108864");
+    let worker = Worker::new(&document);
+    let ask = || sent_by(&worker, &["dev"], Some("tools/list"), false, &[]);
+    let begin = |ended: &Ended, content_type: &str| {
+        Lists::of(&ended.request, &Head::from_pairs([("content-type", content_type)])).unwrap()
+    };
+    let most = vec![b' '; 60 << 20];
+    let more = [b"data: ".to_vec(), vec![b' '; 5 << 20]].concat();
+    for (first, second) in [(JSON, SSE), (SSE, JSON), (JSON, JSON), (SSE, SSE)] {
+        let (one, two) = (ask(), ask());
+        let (mut first, mut refused) = (begin(&one, first), begin(&two, second));
+        assert!(first.push(&most, false).is_empty());
+        let out = String::from_utf8(refused.push(&more, false)).unwrap();
+        let message = out.trim().trim_start_matches("data: ");
+        assert_eq!(error(message), (json!("i-1"), json!("overloaded")));
+        let record: Value = serde_json::from_str(refused.news().unwrap().record.json()).unwrap();
+        assert_eq!((&record["outcome"], &record["reason"]), (&json!("refused"), &json!("overloaded")));
+        // A short one still fits, and so does a long one where the first has gone.
+        assert!(begin(&ask(), second).push(b"data: {", false).is_empty());
+        drop(first);
+        assert!(begin(&ask(), second).push(&more, false).is_empty());
+    }
 }
 
 /// A coding would hide what is listed: so none is asked for where lists may come, and everywhere else it is.
@@ -540,7 +705,8 @@ fn codings_are_asked_for_where_no_list_is() {
         (DOCUMENT, Some("tools/list"), false, true),
         (DOCUMENT, Some("prompts/list"), true, true),
         (DOCUMENT, None, false, true),
-        (DOCUMENT, Some("tools/call"), false, false),
+        (DOCUMENT, Some("tools/call"), false, true),
+        (DOCUMENT, Some("tools/call"), true, false),
         (DOCUMENT, Some("server/discover"), true, false),
         (&early, Some("resources/list"), false, true),
     ] {
@@ -554,8 +720,8 @@ fn codings_are_asked_for_where_no_list_is() {
 fn a_defect_of_the_host_is_an_error() {
     let dev = sent(DOCUMENT, &["dev"], Some("tools/list"), false);
     let mut lists = Lists::of(&dev.request, &Head::from_pairs([("content-type", JSON)])).unwrap();
-    assert!(lists.push(listed("").into_bytes(), false).is_empty() && lists.is_held());
+    assert!(lists.push(listed("").as_bytes(), false).is_empty() && lists.is_held());
     let out = lists.fail();
     assert_eq!(error(std::str::from_utf8(&out).unwrap()), (json!("i-1"), json!("internal")));
-    assert!(lists.push(listed("").into_bytes(), true).is_empty() && !lists.is_held());
+    assert!(lists.push(listed("").as_bytes(), true).is_empty() && !lists.is_held());
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::Duration;
-use support::flow::{Ended, NOW, Worker, reply};
+use support::flow::{Ended, NOW, Worker};
 use support::issuer::Issuer;
 
 static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new("a"));
@@ -71,16 +71,7 @@ impl SharedData for Data {
 }
 
 fn provider(path: &str) -> Result<Reply, CalloutError> {
-    match path {
-        "/.well-known/openid-configuration" => reply(
-            "200",
-            json!({"issuer": "https://login.example.com", "jwks_uri": "https://login.example.com/jwks"})
-                .to_string()
-                .as_bytes(),
-        ),
-        "/jwks" => reply("200", ISSUER.jwks().to_string().as_bytes()),
-        _ => reply("404", b"{}"),
-    }
+    support::flow::provider(&ISSUER, path)
 }
 
 fn worker(configuration: &str, data: &Rc<Data>) -> Worker {

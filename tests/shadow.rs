@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Instant;
-use support::flow::{Ended, NOW, Worker, reply};
+use support::flow::{Ended, NOW, Worker};
 use support::issuer::Issuer;
 
 static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new("a"));
@@ -23,16 +23,7 @@ rules:
 ";
 
 fn provider(path: &str) -> Result<Reply, CalloutError> {
-    match path {
-        "/.well-known/openid-configuration" => reply(
-            "200",
-            json!({"issuer": "https://login.example.com", "jwks_uri": "https://login.example.com/jwks"})
-                .to_string()
-                .as_bytes(),
-        ),
-        "/jwks" => reply("200", ISSUER.jwks().to_string().as_bytes()),
-        _ => reply("404", b"{}"),
-    }
+    support::flow::provider(&ISSUER, path)
 }
 
 fn with(shadow: &str) -> Worker {

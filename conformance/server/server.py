@@ -1,9 +1,11 @@
 """MCP server that the conformance suite is run against, directly and through the gate.
 
 It has the tools, prompts and resources that the suite calls by name, over streamable HTTP, for 2026-07-28 and
-the legacy revisions, on the official Python SDK. It checks no caller: that is the gate's work.
+the legacy revisions, on the official Python SDK. It checks no caller: that is the gate's work. With PAGE_SIZE it lists
+so many entries at once, and the rest by cursors.
 """
 
+import asyncio
 import json
 import os
 
@@ -16,10 +18,12 @@ from mcp.server import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
-from tools import LISTENERS, call_tool, list_tools, schema_of
+from tools import LISTENERS, PAUSE, call_tool, list_tools, schema_of
 
 NAME = "mcp-iap-conformance"
 RETRY_MS = 100  # how soon a client comes back whose stream was closed
+PAGE_SIZE = int(os.environ.get("PAGE_SIZE", 0))  # entries; 0: all at once
+SLOW = "slow"  # the cursor of a first page that takes its time
 
 # Prompts: name: (arguments, the function that makes the messages' contents)
 
@@ -110,6 +114,25 @@ async def read_resource(_ctx, params):
     return types.ReadResourceResult(contents=[kind(uri=uri, mime_type=mime_type, **content)])
 
 
+def in_pages(member, list_all):
+    """What lists a page of what `list_all` lists, from the place that the cursor says."""
+
+    async def list_page(ctx, params):
+        result = await list_all(ctx, params)
+        cursor = getattr(params, "cursor", None)
+        if cursor == SLOW:
+            await asyncio.sleep(PAUSE)
+        if not PAGE_SIZE:
+            return result
+        start = int(cursor) if cursor and cursor != SLOW else 0
+        end = start + PAGE_SIZE
+        entries = getattr(result, member)
+        following = str(end) if end < len(entries) else None
+        return result.model_copy(update={member: entries[start:end], "next_cursor": following})
+
+    return list_page
+
+
 async def accept(_ctx, _params):
     """Takes note of nothing: no scenario looks at what would follow."""
     return types.EmptyResult()
@@ -120,13 +143,13 @@ def make():
         NAME,
         version="1",
         get_tool_input_schema=schema_of,
-        on_list_tools=list_tools,
+        on_list_tools=in_pages("tools", list_tools),
         on_call_tool=call_tool,
-        on_list_prompts=list_prompts,
+        on_list_prompts=in_pages("prompts", list_prompts),
         on_get_prompt=get_prompt,
         on_completion=complete,
-        on_list_resources=list_resources,
-        on_list_resource_templates=list_templates,
+        on_list_resources=in_pages("resources", list_resources),
+        on_list_resource_templates=in_pages("resource_templates", list_templates),
         on_read_resource=read_resource,
         on_subscribe_resource=accept,
         on_unsubscribe_resource=accept,

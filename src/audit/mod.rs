@@ -121,6 +121,8 @@ struct ShadowRecord {
 struct ListedRecord {
     shown: usize,
     hidden: usize,
+    /// Messages of a stream in whose place an error went on.
+    replaced: usize,
 }
 
 /// A caller as a record names it.
@@ -196,11 +198,15 @@ impl Record {
 
     /// Notes the entries of one more list: how many the caller sees, and how many he does not.
     pub fn note_listed(&mut self, shown: usize, hidden: usize) {
-        let so_far = self.listed.unwrap_or_default();
-        self.listed = Some(ListedRecord {
-            shown: so_far.shown.saturating_add(shown),
-            hidden: so_far.hidden.saturating_add(hidden),
-        });
+        let so_far = self.listed.get_or_insert_default();
+        so_far.shown = so_far.shown.saturating_add(shown);
+        so_far.hidden = so_far.hidden.saturating_add(hidden);
+    }
+
+    /// Notes one more message of a stream in whose place an error went on, and the rest as it was.
+    pub fn note_replaced(&mut self) {
+        let so_far = self.listed.get_or_insert_default();
+        so_far.replaced = so_far.replaced.saturating_add(1);
     }
 
     /// Notes the JSON-RPC method.
@@ -324,10 +330,13 @@ impl Record {
         if let Some(exchange) = &self.exchange {
             line.object("exchange", |line| exchange.write(line));
         }
-        if let Some(ListedRecord { shown, hidden }) = self.listed {
+        if let Some(ListedRecord { shown, hidden, replaced }) = self.listed {
             line.object("listed", |line| {
                 line.plain("shown", shown);
                 line.plain("hidden", hidden);
+                if replaced > 0 {
+                    line.plain("replaced", replaced);
+                }
             });
         }
         line.known_number("upstream_status", self.upstream_status.map(u64::from));

@@ -26,6 +26,10 @@ pub(super) fn lists_of(
         return Ok(None);
     }
     let refuse = |reason| Answer::refuse_late(request, reason);
+    if request.is_watched() {
+        let Some(content_type) = host::content_type() else { return Ok(None) };
+        return Ok(Lists::watched(request, &content_type).map_err(refuse)?.map(Box::new));
+    }
     let head = host::response_head().ok_or_else(|| refuse(Reason::Internal))?;
     let lists = Lists::of(request, &head).map_err(refuse)?;
     // It will have another length.
@@ -42,22 +46,25 @@ pub(super) fn filter(
     is_complete: bool,
 ) -> Action {
     worker.shared.set_now(host::now());
-    let goes_on = match host::response_body(size) {
+    let piece = host::response_body(size);
+    let goes_on = match &piece {
         Some(piece) => lists.push(piece, is_complete),
         None => lists.fail(),
     };
+    let is_same = piece.is_some_and(|piece| piece == goes_on);
+    let is_taken = is_same || host::replace_response_body(size, &goes_on).is_ok();
+    if !is_taken {
+        host::error("mcp-iap: the host did not take an answer's body");
+        lists.fail();
+    }
     if let Some(news) = lists.news() {
         worker.metrics.count_listed(&news);
         *written = news.record;
         give(written);
     }
-    let has_nothing = size == 0 && goes_on.is_empty();
-    if !has_nothing && host::replace_response_body(size, &goes_on).is_err() {
-        // It is held: nothing goes on, and Envoy's timeout ends it.
-        host::error("mcp-iap: the host did not take an answer's body");
-        return Action::Pause;
-    }
-    if lists.is_held() { Action::Pause } else { Action::Continue }
+    // What the host still holds is not filtered, and does not go on; where it holds nothing, the answer ends empty.
+    let holds_unfiltered = !is_taken && size > 0;
+    if holds_unfiltered || lists.is_held() { Action::Pause } else { Action::Continue }
 }
 
 /// An upstream's answer, to be read by a page: what the upstream said of that itself is replaced.

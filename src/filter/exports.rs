@@ -100,10 +100,7 @@ extern "C" fn proxy_on_request_trailers(id: u32, _count: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_headers(id: u32, _count: u32, end_of_stream: u32) -> u32 {
-    if let Some(stream) = stream(id) {
-        stream.response_head(end_of_stream != 0);
-    }
-    0
+    act(id, |stream| stream.response_head(end_of_stream != 0))
 }
 
 /// The host calls it for each piece of every answer; few have anything to be done.

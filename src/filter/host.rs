@@ -132,6 +132,11 @@ pub(super) fn status() -> Option<u16> {
     std::str::from_utf8(&abi::header(RESPONSE_HEADERS, ":status").ok()?).ok()?.parse().ok()
 }
 
+/// The answer's `Content-Type`, where it has one.
+pub(super) fn content_type() -> Option<String> {
+    String::from_utf8(abi::header(RESPONSE_HEADERS, "content-type").ok()?).ok()
+}
+
 /// Whether the answer is the upstream's, and not Envoy's own.
 pub(super) fn is_of_the_upstream() -> bool {
     abi::property("response\0code_details").is_ok_and(|details| details == b"via_upstream")

@@ -87,20 +87,19 @@ impl StreamCore {
     }
 
     /// The head of the answer, and whether that is all.
-    pub(super) fn response_head(&self, is_complete: bool) {
-        if let Some(worker) = &self.worker {
-            self.response(worker, is_complete);
-        }
+    pub(super) fn response_head(&self, is_complete: bool) -> Action {
+        self.worker.as_ref().map_or(Action::Continue, |worker| self.response(worker, is_complete))
     }
 
-    /// More of the answer's body, `size` bytes that are with the host, and whether that is all.
+    /// More of the answer's body, `size` bytes that are with the host, and whether that is all. Without a worker no
+    /// request went on: the answer is Envoy's own.
     pub(super) fn response_body(&self, size: usize, is_complete: bool) -> Action {
-        self.worker.as_ref().map_or(Action::Pause, |worker| self.list(worker, size, is_complete))
+        self.worker.as_ref().map_or(Action::Continue, |worker| self.list(worker, size, is_complete))
     }
 
     /// The answer's body ended with trailers.
     pub(super) fn response_trailers(&self) -> Action {
-        self.worker.as_ref().map_or(Action::Pause, |worker| self.list(worker, 0, true))
+        self.worker.as_ref().map_or(Action::Continue, |worker| self.list(worker, 0, true))
     }
 
     /// The request has ended, and is about to be logged.
@@ -195,7 +194,10 @@ impl StreamCore {
                     self.refuse(worker, state, &request, Reason::Internal)
                 }
             }
-            Poll::Ready(Exit::Answer(answer)) => self.answer(worker, state, &request, &answer),
+            Poll::Ready(Exit::Answer(answer)) => {
+                self.answer(worker, state, &request, &answer);
+                Action::Pause
+            }
             Poll::Pending => match request.take_released_head() {
                 None => Action::Pause,
                 // A body that comes after a pause at the head shows that the host has the flag, whatever
@@ -216,16 +218,29 @@ impl StreamCore {
 
     /// Refuses for what the gate does not see.
     fn refuse(&self, worker: &Worker, state: &mut State, request: &Request, reason: Reason) -> Action {
-        self.answer(worker, state, request, &Answer::refuse_late(request, reason))
+        self.answer(worker, state, request, &Answer::refuse_late(request, reason));
+        Action::Pause
     }
 
-    fn answer(&self, worker: &Worker, state: &mut State, request: &Request, answer: &Answer) -> Action {
+    /// Whether the host sends it. Where it does not, what is there stays paused: nothing goes on, Envoy's timeout ends it.
+    fn answer(&self, worker: &Worker, state: &mut State, request: &Request, answer: &Answer) -> bool {
         self.leave(worker, state, Phase::Answered(request.note(|record| record.write())));
-        if host::answer(answer).is_err() {
-            // The stream stays paused: nothing is forwarded, Envoy's timeout ends it.
+        let is_sent = host::answer(answer).is_ok();
+        if !is_sent {
             host::error("mcp-iap: the host did not send an answer");
         }
-        Action::Pause
+        is_sent
+    }
+
+    /// The same, in the place of an answer whose head is here.
+    fn answer_instead(
+        &self,
+        worker: &Worker,
+        state: &mut State,
+        request: &Request,
+        answer: &Answer,
+    ) -> Action {
+        if self.answer(worker, state, request, answer) { Action::Continue } else { Action::Pause }
     }
 
     /// Out of the gate: the flow and the head, with the token in it, are dropped. The record is written
@@ -270,7 +285,7 @@ impl StreamCore {
     }
 
     /// The upstream's answer, or Envoy's own.
-    fn response(&self, worker: &Worker, is_complete: bool) {
+    fn response(&self, worker: &Worker, is_complete: bool) -> Action {
         let mut state = self.state.borrow_mut();
         let released = state.head_released;
         match &mut state.phase {
@@ -281,10 +296,7 @@ impl StreamCore {
                 if let Some(request) = request.take() {
                     match answer::lists_of(worker, &request, status, failed, is_complete) {
                         Ok(found) => *lists = found,
-                        Err(answer) => {
-                            self.answer(worker, &mut state, &request, &answer);
-                            return;
-                        }
+                        Err(answer) => return self.answer_instead(worker, &mut state, &request, &answer),
                     }
                 }
                 if let Some(status) = failed {
@@ -306,22 +318,25 @@ impl StreamCore {
                 let request = Rc::clone(request);
                 if host::is_of_the_upstream() {
                     request.note(|record| record.upstream_status = host::status());
-                    self.refuse(worker, &mut state, &request, Reason::UpstreamAnsweredEarly);
+                    let answer = Answer::refuse_late(&request, Reason::UpstreamAnsweredEarly);
+                    return self.answer_instead(worker, &mut state, &request, &answer);
                 }
             }
             _ => {}
         }
+        Action::Continue
     }
 
     /// A piece of an answer's body.
     fn list(&self, worker: &Worker, size: usize, is_complete: bool) -> Action {
         let mut state = self.state.borrow_mut();
-        match &mut state.phase {
-            Phase::Forwarded { written, lists: Some(lists), .. } => {
-                answer::filter(worker, lists, written, size, is_complete)
-            }
-            _ => Action::Continue,
+        let Phase::Forwarded { written, lists, .. } = &mut state.phase else { return Action::Continue };
+        let Some(looking) = lists else { return Action::Continue };
+        let action = answer::filter(worker, looking, written, size, is_complete);
+        if looking.has_passed() {
+            *lists = None;
         }
+        action
     }
 
     /// The one place where a request ends: it is counted, and recorded where it was not decided.

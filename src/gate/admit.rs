@@ -70,7 +70,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         let operations = message.operations();
         request.note_message(&message, operations.as_deref().unwrap_or_default());
         let era = headers::agree(head, &message)?;
-        request.note_era(era);
+        request.note_asked(&message.method, era);
         if era == Era::Modern && is_removed(&message.method) {
             return Err(Reason::UnknownMethod.into());
         }

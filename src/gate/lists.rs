@@ -2,8 +2,11 @@
 //!
 //! The answer to a request for a list is read whole, up to a limit, as JSON or event by event. A GET stream of the
 //! legacy revisions may repeat such an answer, to a request that nobody here knows any more: so each of its events is
-//! looked at, and what has a list's shape is one. What can't be read becomes an error, never what it was.
+//! looked at, and what has a list's shape is one. A legacy session's server sends an answer to whoever used its `id`
+//! last: so all its other answers are watched, which pass unless they begin as a list. What can't be read of a list
+//! becomes an error, never what it was.
 
+use super::outgoing::Target;
 use super::refusal::late_error;
 use super::request::{Request, Shared};
 use super::resource::ResourceSettings;
@@ -11,7 +14,9 @@ use crate::audit::{Record, Written};
 use crate::head::{Head, One};
 use crate::identity::Caller;
 use crate::mcp::headers::{self, METHOD};
-use crate::mcp::{Arguments, Entry, Era, Events, Operation, Verdict, filter, is_list};
+use crate::mcp::{
+    Arguments, BEGINNING, Beginning, Entry, Era, Events, Operation, Verdict, beginning, filter, is_list,
+};
 use crate::policy::Call;
 use crate::reason::Reason;
 use std::rc::Rc;
@@ -25,21 +30,22 @@ pub(super) enum Answered {
     List,
     /// Whatever the server sends by itself, and what it answered before.
     Stream,
+    /// No list, but for one that was asked for in the same session by the same `id`.
+    Session,
     Other,
-}
-
-impl Answered {
-    /// A message of this method.
-    pub(super) fn to(method: &str) -> Self {
-        if is_list(method) { Self::List } else { Self::Other }
-    }
 }
 
 impl Request {
     /// Whether lists may be in its answer, which are filtered as they pass.
     #[must_use]
     pub fn has_lists(&self) -> bool {
-        matches!(self.answer.get(), Answered::List | Answered::Stream)
+        matches!(self.answer.get(), Answered::List | Answered::Stream | Answered::Session)
+    }
+
+    /// Whether its answer passes unless it begins as a list.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.answer.get() == Answered::Session
     }
 
     /// Whether a coding of its answer would hide a list. Where the head goes on before its body, only what it
@@ -51,6 +57,17 @@ impl Request {
         };
         let goes_early = !self.settings.allow_on_headers_stop_iteration;
         self.has_lists() || (goes_early && self.answer.get() == Answered::Unknown && announced())
+    }
+
+    /// It has a message of this method. The modern revision has no sessions; a server that keeps one has its header.
+    pub(super) fn note_asked(&self, method: &str, era: Era) {
+        let is_in_session = era == Era::Legacy || self.head.one(SESSION) != One::Absent;
+        self.answer.set(match is_list(method) {
+            true => Answered::List,
+            false if is_in_session => Answered::Session,
+            false => Answered::Other,
+        });
+        self.note_era(era);
     }
 
     /// It has no message: it opens a stream, or ends a session.
@@ -65,6 +82,13 @@ impl Request {
     }
 }
 
+/// The header of a session (MCP 2025-11-25, "Session Management").
+const SESSION: &str = "mcp-session-id";
+
+/// How much of answers a worker holds, in bytes: lists that are not complete, of all streams together. One list is no
+/// longer (`limits.list_bytes`).
+const HELD_BY_ALL: usize = 64 << 20;
+
 /// How much of an answer the host may hold, in bytes: no more than the smallest buffer that Envoy's documentation advises.
 const HELD: usize = 32_000;
 
@@ -73,17 +97,86 @@ pub struct Lists {
     viewer: Viewer,
     framing: Framing,
     told: Told,
+    /// How much of it is held here, in bytes.
+    held: usize,
+    /// Its head has gone on as it was: as much goes on as comes.
+    keeps_length: bool,
 }
 
 /// How the answer is written.
 enum Framing {
-    /// One message; `None` once it has been answered otherwise.
-    Json {
-        body: Option<Vec<u8>>,
-        limit: usize,
-        has_length: bool,
-    },
+    /// One message.
+    Json(Json),
     Events(Events),
+    /// It is no list.
+    Passed,
+}
+
+impl Framing {
+    fn held(&self) -> usize {
+        match self {
+            Self::Json(json) => json.body.as_ref().map_or(0, Vec::len),
+            Self::Events(events) => events.held(),
+            Self::Passed => 0,
+        }
+    }
+}
+
+/// A message that is not complete.
+struct Json {
+    /// `None` once it has been answered otherwise.
+    body: Option<Vec<u8>>,
+    limit: usize,
+    has_length: bool,
+    is_watched: bool,
+}
+
+/// What becomes of a piece.
+enum Taken {
+    Held,
+    /// To be looked at; or an error in its place.
+    Whole(Vec<u8>, Option<Reason>),
+    Passes(Vec<u8>),
+}
+
+impl Json {
+    fn push(&mut self, piece: &[u8], room: usize, is_last: bool) -> Taken {
+        let Some(mut body) = self.body.take() else { return Taken::Held };
+        body.extend_from_slice(piece);
+        if self.is_watched {
+            match beginning(&body) {
+                Beginning::List => self.is_watched = false,
+                Beginning::Open if body.len() <= BEGINNING && !is_last => {}
+                _ => return Taken::Passes(body),
+            }
+        }
+        if body.len() > self.limit && !self.is_watched {
+            return Taken::Whole(body, Some(Reason::ListTooLarge));
+        }
+        if body.len() > room {
+            return Taken::Whole(body, Some(Reason::Overloaded));
+        }
+        if is_last {
+            return Taken::Whole(body, None);
+        }
+        self.body = Some(body);
+        Taken::Held
+    }
+}
+
+/// No stream of this worker holds what has gone.
+impl Drop for Lists {
+    fn drop(&mut self) {
+        self.note_held(0);
+    }
+}
+
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
+/// A `Content-Type` without its parameters.
+fn essence(value: &str) -> String {
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Who looks.
@@ -97,6 +190,8 @@ struct Viewer {
     era: Option<Era>,
     /// Whether a list must say who may keep it.
     has_scope: bool,
+    /// Whether there may be other messages beside the answer.
+    is_stream: bool,
 }
 
 /// What is to be told of it.
@@ -128,60 +223,99 @@ impl Lists {
             return Err(unreadable);
         }
         let limit = request.settings.limits.list_bytes;
-        let essence = |value: &str| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let framing = match answer.one("content-type").text().map(essence).as_deref() {
-            Some("application/json") => {
+            Some(JSON) => {
                 let has_length = answer.one("content-length") != One::Absent;
-                Framing::Json { body: Some(Vec::new()), limit, has_length }
+                Framing::Json(Json { body: Some(Vec::new()), limit, has_length, is_watched: false })
             }
-            Some("text/event-stream") => Framing::Events(Events::new(limit)),
-            // Clients read the stream that they asked for, whatever it is called.
-            _ if request.is_stream() => Framing::Events(Events::new(limit)),
+            Some(EVENTS) => Framing::Events(Events::new(limit)),
             _ => return Err(unreadable),
         };
-        Ok(Self { viewer: Viewer::of(request).ok_or(Reason::Internal)?, framing, told: Told::of(request) })
+        Self::new(request, framing, false)
+    }
+
+    /// Of a request in whose answer a list may be that another asked for, by the answer's `Content-Type`; `None` where no
+    /// client takes a list from it. Its head goes on as it is, so that what goes on of it has its length.
+    ///
+    /// # Errors
+    /// [`Reason::Internal`]: it did not go on.
+    pub fn watched(request: &Request, content_type: &str) -> Result<Option<Self>, Reason> {
+        let limit = request.settings.limits.list_bytes;
+        let framing = match essence(content_type).as_str() {
+            JSON => {
+                Framing::Json(Json { body: Some(Vec::new()), limit, has_length: false, is_watched: true })
+            }
+            EVENTS => Framing::Events(Events::watched(limit)),
+            _ => return Ok(None),
+        };
+        Self::new(request, framing, true).map(Some)
+    }
+
+    fn new(request: &Request, framing: Framing, keeps_length: bool) -> Result<Self, Reason> {
+        let is_stream = matches!(framing, Framing::Events(_));
+        let viewer = Viewer::of(request, is_stream).ok_or(Reason::Internal)?;
+        Ok(Self { viewer, framing, told: Told::of(request), held: 0, keeps_length })
     }
 
     /// Takes the next piece of the answer and gives what goes on.
-    pub fn push(&mut self, piece: Vec<u8>, is_last: bool) -> Vec<u8> {
-        let Self { viewer, framing, told } = self;
-        match framing {
+    pub fn push(&mut self, piece: &[u8], is_last: bool) -> Vec<u8> {
+        let of_others = self.viewer.shared.held_lists.get().saturating_sub(self.held);
+        let room = HELD_BY_ALL.saturating_sub(of_others);
+        let Self { viewer, framing, told, .. } = self;
+        let mut out = match framing {
+            Framing::Passed => piece.to_vec(),
             Framing::Events(events) => {
-                let mut judge = |data: Result<&[u8], Reason>| match viewer.look(data, told) {
+                let mut judge = |data: &[u8], fault: Option<Reason>| match viewer.look(data, fault, told) {
                     None => Verdict::Pass,
                     Some(data) => Verdict::Replace(data),
                 };
-                let mut out = events.push(&piece, &mut judge);
+                let mut out = events.push(piece, room, &mut judge);
                 if is_last {
                     out.extend(events.finish(&mut judge));
                 }
                 out
             }
-            Framing::Json { body, limit, .. } => {
-                let Some(held) = body else { return Vec::new() };
-                if held.len().saturating_add(piece.len()) > *limit {
-                    *body = None;
-                    return viewer.look(Err(Reason::ListTooLarge), told).unwrap_or_default();
+            Framing::Json(json) => match json.push(piece, room, is_last) {
+                Taken::Held => Vec::new(),
+                Taken::Whole(body, fault) => viewer.look(&body, fault, told).unwrap_or(body),
+                Taken::Passes(body) => {
+                    *framing = Framing::Passed;
+                    body
                 }
-                if held.is_empty() {
-                    *held = piece;
-                } else {
-                    held.extend_from_slice(&piece);
-                }
-                if !is_last {
-                    return Vec::new();
-                }
-                let whole = body.take().unwrap_or_default();
-                viewer.look(Ok(&whole), told).unwrap_or(whole)
+            },
+        };
+        let before = self.held;
+        self.note_held(self.framing.held());
+        if self.keeps_length {
+            // White space to JSON and to events.
+            let size = before.saturating_add(piece.len()).saturating_sub(self.held);
+            if out.len() > size {
+                out.clear();
             }
+            out.resize(size, b'\n');
         }
+        out
+    }
+
+    /// Whether all that is to come goes on as it is.
+    #[must_use]
+    pub fn has_passed(&self) -> bool {
+        matches!(self.framing, Framing::Passed)
+    }
+
+    fn note_held(&mut self, held: usize) {
+        let all = &self.viewer.shared.held_lists;
+        all.set(all.get().saturating_sub(self.held).saturating_add(held));
+        self.held = held;
     }
 
     /// Gives an error in the place of all that is to come.
     pub fn fail(&mut self) -> Vec<u8> {
-        let Self { viewer, framing, told } = self;
-        *framing = Framing::Json { body: None, limit: 0, has_length: true };
-        viewer.look(Err(Reason::Internal), told).unwrap_or_default()
+        let Self { viewer, framing, told, .. } = self;
+        *framing = Framing::Json(Json { body: None, limit: 0, has_length: true, is_watched: false });
+        let error = viewer.look(&[], Some(Reason::Internal), told).unwrap_or_default();
+        self.note_held(0);
+        error
     }
 
     /// Whether the host is to hold the answer, of which it has nothing just now: only so can something be put before
@@ -189,7 +323,10 @@ impl Lists {
     /// hold.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        matches!(&self.framing, Framing::Json { body: Some(body), has_length: false, .. } if body.len() <= HELD)
+        matches!(
+            &self.framing,
+            Framing::Json(Json { body: Some(body), has_length: false, .. }) if body.len() <= HELD
+        )
     }
 
     /// What is to be told since it was asked the last time.
@@ -204,7 +341,7 @@ impl Lists {
 }
 
 impl Viewer {
-    fn of(request: &Request) -> Option<Self> {
+    fn of(request: &Request, is_stream: bool) -> Option<Self> {
         let named = |name: &[u8]| {
             request.settings.trusted_headers.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
         };
@@ -216,12 +353,13 @@ impl Viewer {
             id: request.message_id(),
             era: request.era(),
             has_scope: !request.is_stream() && request.era() == Some(Era::Modern),
+            is_stream,
         })
     }
 
-    /// What stands in the place of a message, or of one that can't be had; `None` where it stays.
-    fn look(&self, message: Result<&[u8], Reason>, told: &mut Told) -> Option<Vec<u8>> {
-        let listed = message.and_then(|message| {
+    /// What stands in the place of a message, or of one that can't be had, by what there is of it; `None` where it stays.
+    fn look(&self, message: &[u8], fault: Option<Reason>, told: &mut Told) -> Option<Vec<u8>> {
+        let listed = fault.map_or(Ok(()), Err).and_then(|()| {
             let listed = filter(message, self.has_scope, &mut |entry| self.sees(entry));
             listed.map_err(|reason| match reason {
                 Reason::ListTooLarge => reason,
@@ -235,8 +373,11 @@ impl Viewer {
                 Some(listed.text)
             }
             Err(reason) => {
-                told.fail(reason);
-                Some(late_error(self.id.as_deref(), self.era, reason, &told.record.decision).into_bytes())
+                // What asks or tells, or answers who knows whom, is not the answer to the request.
+                let is_other = self.is_stream && (self.id.is_none() || beginning(message) == Beginning::Call);
+                let id = self.id.as_deref().filter(|_| !is_other);
+                told.fail(reason, is_other);
+                Some(late_error(id, self.era, reason, &told.record.decision).into_bytes())
             }
         }
     }
@@ -253,7 +394,7 @@ impl Viewer {
             method: "",
             operations: &[] as &[Operation<'_>],
             arguments,
-            target: target.as_deref().map(super::outgoing::Target::name),
+            target: target.as_deref().map(Target::name),
             head: Some(&self.head),
             sender: Some(self.shared.sender()),
             now: Some(self.shared.now().unix()),
@@ -275,8 +416,13 @@ impl Told {
         self.is_new = true;
     }
 
-    fn fail(&mut self, reason: Reason) {
-        self.record.note_denial(&reason.into());
+    /// The rest of a stream goes on beside a message that is none to the request.
+    fn fail(&mut self, reason: Reason, is_other: bool) {
+        if is_other {
+            self.record.note_replaced();
+        } else {
+            self.record.note_denial(&reason.into());
+        }
         self.is_new = true;
     }
 }

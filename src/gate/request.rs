@@ -46,6 +46,8 @@ pub struct Shared {
     /// What others said of tokens.
     pub judges: Judges,
     pub(super) buckets: Buckets,
+    /// How much of lists is held, in bytes.
+    pub(super) held_lists: Cell<usize>,
     /// What shadow rules would have decided otherwise.
     pub differences: Differences,
     sender: Box<dyn Sender>,
@@ -65,6 +67,7 @@ impl Shared {
             sender: Box::new(Unproven),
             judges: Judges::new(&clock),
             buckets: Buckets::new(Rc::clone(data)),
+            held_lists: Cell::default(),
             differences: Differences::default(),
             keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
             exchange: Rc::new(Exchange::new(Rc::clone(&clock))),
@@ -342,7 +345,6 @@ impl Request {
 
     pub(super) fn note_message(&self, message: &Message<'_>, operations: &[Operation<'_>]) {
         self.message_id.replace(message.id.map(str::to_owned));
-        self.answer.set(Answered::to(&message.method));
         self.note(|record| {
             record.note_method(&message.method);
             record.note_operation(operations.first().copied().unwrap_or(Operation::Open));

@@ -62,13 +62,20 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: u32,
+    passes_halves: bool,
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the front of `bytes`.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, depth: 0 }
+        Self { bytes, at: 0, depth: 0, passes_halves: false }
+    }
+
+    /// The same, of what goes on as it is written: half a surrogate pair in a text that is skipped is no error.
+    #[must_use]
+    pub fn of_answer(bytes: &'a [u8]) -> Self {
+        Self { passes_halves: true, ..Self::new(bytes) }
     }
 
     /// What the next value is, without taking it.
@@ -276,7 +283,7 @@ impl<'a> Reader<'a> {
                 }
                 b'\\' => {
                     self.forward(1);
-                    self.escape()?;
+                    self.skip_escape()?;
                 }
                 _ => return Err(Error::Syntax),
             }
@@ -313,6 +320,16 @@ impl<'a> Reader<'a> {
             simdutf8::basic::from_utf8(bytes).ok()
         };
         text.ok_or(Error::Syntax)
+    }
+
+    // Rare, and not to be weighed against what is skipped.
+    #[inline(never)]
+    fn skip_escape(&mut self) -> Result<(), Error> {
+        if self.passes_halves && self.peek() == Some(b'u') {
+            self.forward(1);
+            return self.hex4().map(|_| ());
+        }
+        self.escape().map(|_| ())
     }
 
     fn escape(&mut self) -> Result<char, Error> {

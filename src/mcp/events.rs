@@ -1,8 +1,10 @@
 //! Server-sent events (WHATWG HTML, section 9.2, "Server-sent events"): a stream in pieces, cut anywhere, to its
 //! events, of each of which the data can be changed; all else passes byte for byte.
 //!
-//! An event goes on when it is complete, at once; what is held is one event, up to a limit.
+//! An event goes on when it is complete, at once; what is held is one event, up to a limit. Of a stream that is only
+//! watched an event is held as long as its beginning does not tell that it is no list. Comments pass as they come.
 
+use super::list::{BEGINNING, Beginning, beginning};
 use crate::reason::Reason;
 
 /// A byte order mark in UTF-8.
@@ -16,8 +18,8 @@ pub enum Verdict {
     Replace(Vec<u8>),
 }
 
-/// Looks at the data of an event, or is told why it can't be had.
-pub type Judge<'a> = dyn FnMut(Result<&[u8], Reason>) -> Verdict + 'a;
+/// Looks at the data of an event, or at what there is of it where it can't be had, and is told why.
+pub type Judge<'a> = dyn FnMut(&[u8], Option<Reason>) -> Verdict + 'a;
 
 /// A stream of events.
 #[derive(Debug)]
@@ -25,25 +27,63 @@ pub struct Events {
     /// The event that is not complete.
     held: Vec<u8>,
     limit: usize,
+    /// Whether only what begins as a list is to be looked at.
+    is_watched: bool,
     /// Nothing stands in the line so far.
     is_blank: bool,
     /// The last line ended with CR: an LF still belongs to it.
     after_cr: bool,
-    /// The event is beyond the limit, and dropped to its end.
-    is_dropped: bool,
+    /// What becomes of what comes.
+    way: Way,
     /// The event is the stream's first: a byte order mark may stand before it.
     is_first: bool,
+}
+
+/// What becomes of the bytes of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Way {
+    #[default]
+    Held,
+    /// The watched event begins as a list.
+    HeldAsList,
+    /// Before an event a line of comment passes.
+    Comment,
+    /// The watched event is no list, and passes to its end.
+    Passed,
+    /// The event is beyond the limit, and dropped to its end.
+    Dropped,
 }
 
 impl Events {
     /// Of which an event has at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { held: Vec::new(), limit, is_blank: true, after_cr: false, is_dropped: false, is_first: true }
+        Self {
+            held: Vec::new(),
+            limit,
+            is_watched: false,
+            is_blank: true,
+            after_cr: false,
+            way: Way::Held,
+            is_first: true,
+        }
     }
 
-    /// Takes the next piece of the stream and gives what goes on.
-    pub fn push(&mut self, piece: &[u8], judge: &mut Judge<'_>) -> Vec<u8> {
+    /// Of which events that don't begin as a list pass as they come, whatever their size.
+    #[must_use]
+    pub fn watched(limit: usize) -> Self {
+        Self { is_watched: true, ..Self::new(limit) }
+    }
+
+    /// How much is held, in bytes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Takes the next piece of the stream and gives what goes on. `room`: how much may be held just now, in bytes,
+    /// whatever the limit is.
+    pub fn push(&mut self, piece: &[u8], room: usize, judge: &mut Judge<'_>) -> Vec<u8> {
         let mut out = Vec::new();
         let mut rest = piece;
         while let Some(first) = rest.first() {
@@ -55,20 +95,26 @@ impl Events {
             };
             let (taken, behind) = rest.split_at_checked(size).unwrap_or((rest, &[]));
             rest = behind;
-            if is_rest_of_end && self.held.is_empty() && !self.is_dropped {
-                // Of an event that has gone on.
+            if is_rest_of_end && self.held.is_empty() && self.way == Way::Held {
+                // Of an event, or a comment, that has gone on.
                 out.extend_from_slice(taken);
                 continue;
             }
-            self.hold(taken, &mut out, judge);
+            if *first == b':' && self.held.is_empty() && self.is_blank && self.way == Way::Held {
+                (self.way, self.is_first) = (Way::Comment, false);
+            }
+            self.take(taken, room, &mut out, judge);
             let is_end = !is_rest_of_end && matches!(first, b'\r' | b'\n');
             self.after_cr = is_end && *first == b'\r';
             if !is_end {
                 self.is_blank &= is_rest_of_end;
             } else if std::mem::replace(&mut self.is_blank, true) {
                 self.complete(&mut out, judge);
+            } else if self.way == Way::Comment {
+                self.way = Way::Held;
             }
         }
+        self.watch(false, &mut out);
         out
     }
 
@@ -79,17 +125,47 @@ impl Events {
         out
     }
 
-    fn hold(&mut self, bytes: &[u8], out: &mut Vec<u8>, judge: &mut Judge<'_>) {
-        if self.is_dropped {
-            return;
-        }
-        if self.held.len().saturating_add(bytes.len()) <= self.limit {
+    fn take(&mut self, bytes: &[u8], room: usize, out: &mut Vec<u8>, judge: &mut Judge<'_>) {
+        if matches!(self.way, Way::Held | Way::HeldAsList) {
+            let size = self.held.len().saturating_add(bytes.len());
+            if size > self.limit.min(room) {
+                self.held.extend_from_slice(bytes.get(..BEGINNING).unwrap_or(bytes));
+                self.watch(true, out);
+                if self.way != Way::Passed {
+                    let reason = if size > self.limit { Reason::ListTooLarge } else { Reason::Overloaded };
+                    self.drop(reason, out, judge);
+                    return;
+                }
+                out.extend_from_slice(bytes.get(BEGINNING..).unwrap_or_default());
+                return;
+            }
             self.held.extend_from_slice(bytes);
             return;
         }
-        self.held = Vec::new();
-        self.is_dropped = true;
-        if let Verdict::Replace(data) = judge(Err(Reason::ListTooLarge)) {
+        if self.way != Way::Dropped {
+            out.extend_from_slice(bytes);
+        }
+    }
+
+    /// What is held of a watched event goes on, unless it begins as a list, or may do so and need not be told yet.
+    fn watch(&mut self, is_final: bool, out: &mut Vec<u8>) {
+        if !self.is_watched || self.way != Way::Held || self.held.is_empty() {
+            return;
+        }
+        match beginning(&Data::of(&self.held, self.is_first).text) {
+            Beginning::List => self.way = Way::HeldAsList,
+            Beginning::Open if !is_final && self.held.len() <= BEGINNING => {}
+            _ => {
+                out.append(&mut self.held);
+                self.way = Way::Passed;
+            }
+        }
+    }
+
+    fn drop(&mut self, reason: Reason, out: &mut Vec<u8>, judge: &mut Judge<'_>) {
+        let held = std::mem::take(&mut self.held);
+        self.way = Way::Dropped;
+        if let Verdict::Replace(data) = judge(&Data::of(&held, self.is_first).text, Some(reason)) {
             out.extend_from_slice(b"data: ");
             out.extend_from_slice(&data);
             out.extend_from_slice(b"\n\n");
@@ -98,43 +174,59 @@ impl Events {
 
     fn complete(&mut self, out: &mut Vec<u8>, judge: &mut Judge<'_>) {
         let is_first = std::mem::take(&mut self.is_first);
-        if !std::mem::take(&mut self.is_dropped) {
-            let event = std::mem::take(&mut self.held);
-            judge_event(&event, is_first, out, judge);
+        let way = std::mem::take(&mut self.way);
+        let event = std::mem::take(&mut self.held);
+        if matches!(way, Way::Held | Way::HeldAsList) {
+            judge_event(&event, is_first, self.is_watched, out, judge);
         }
     }
 }
 
-fn judge_event(whole: &[u8], is_first: bool, out: &mut Vec<u8>, judge: &mut Judge<'_>) {
-    let event = whole.strip_prefix(MARK).filter(|_| is_first).unwrap_or(whole);
-    let mut data: Option<Vec<u8>> = None;
-    let mut is_certain = true;
-    for line in Lines(event) {
-        match Field::of(line) {
-            Field::Data { value, .. } => {
-                let data = match &mut data {
-                    Some(data) => {
-                        data.push(b'\n');
-                        data
+/// The data of an event, as far as it is there.
+struct Data {
+    text: Vec<u8>,
+    /// No reader takes another line for data.
+    is_certain: bool,
+}
+
+impl Data {
+    fn of(whole: &[u8], is_first: bool) -> Self {
+        let (mut text, mut is_certain, mut is_begun) = (Vec::new(), true, false);
+        for line in Lines(without_mark(whole, is_first)) {
+            match Field::of(line) {
+                Field::Data { value, .. } => {
+                    if std::mem::replace(&mut is_begun, true) {
+                        text.push(b'\n');
                     }
-                    None => data.insert(Vec::new()),
-                };
-                data.extend_from_slice(value);
+                    text.extend_from_slice(value);
+                }
+                Field::LikeData => is_certain = false,
+                Field::Other => {}
             }
-            Field::LikeData => is_certain = false,
-            Field::Other => {}
         }
+        Self { text, is_certain }
     }
-    let verdict = match (&data, is_certain) {
-        (_, false) => judge(Err(Reason::ListUnreadable)),
+}
+
+fn without_mark(event: &[u8], is_first: bool) -> &[u8] {
+    event.strip_prefix(MARK).filter(|_| is_first).unwrap_or(event)
+}
+
+fn judge_event(whole: &[u8], is_first: bool, is_watched: bool, out: &mut Vec<u8>, judge: &mut Judge<'_>) {
+    let Data { text, is_certain } = Data::of(whole, is_first);
+    let verdict = if is_watched && beginning(&text) != Beginning::List {
+        Verdict::Pass
+    } else if !is_certain {
+        judge(&text, Some(Reason::ListUnreadable))
+    } else if text.is_empty() {
         // No client makes a message of it; servers begin streams with such events.
-        (None, true) => Verdict::Pass,
-        (Some(data), true) if data.is_empty() => Verdict::Pass,
-        (Some(data), true) => judge(Ok(data)),
+        Verdict::Pass
+    } else {
+        judge(&text, None)
     };
     match verdict {
         Verdict::Pass => out.extend_from_slice(whole),
-        Verdict::Replace(new) => replace(event, &new, out),
+        Verdict::Replace(new) => replace(without_mark(whole, is_first), &new, out),
     }
 }
 

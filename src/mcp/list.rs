@@ -44,6 +44,57 @@ pub fn is_list(method: &str) -> bool {
 const MAX_ENTRIES: usize = 10_000;
 const MAX_NAME: usize = 2_048;
 
+/// How much of a message is looked at to tell by its beginning what it is, in bytes.
+pub const BEGINNING: usize = 4_096;
+
+/// What the beginning of a message says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// Nothing yet.
+    Open,
+    /// A list may be in it.
+    List,
+    /// It has a method: it asks for something or tells it.
+    Call,
+    /// It is an answer without a list, or no message.
+    Other,
+}
+
+/// What a message is, by as much of it as is there: a glance, which stops at the first member that tells. What comes
+/// behind [`BEGINNING`] is not looked at.
+#[must_use]
+pub fn beginning(message: &[u8]) -> Beginning {
+    let known = message.get(..BEGINNING).unwrap_or(message);
+    glance(&mut Reader::of_answer(known), known, false)
+}
+
+/// At the object that comes next: the message, or its result.
+fn glance(reader: &mut Reader<'_>, known: &[u8], is_result: bool) -> Beginning {
+    let rest = known.get(reader.position()..).unwrap_or_default();
+    match rest.trim_ascii_start().first() {
+        Some(b'{') => {}
+        Some(_) => return Beginning::Other,
+        None => return Beginning::Open,
+    }
+    let mut found = Beginning::Open;
+    let read = reader.object(|reader, name| {
+        found = match (name.as_ref(), is_result) {
+            ("tools" | "prompts" | "resources" | "resourceTemplates", true) => Beginning::List,
+            // Of other results.
+            ("content" | "structuredContent" | "contents" | "messages" | "capabilities", true) => {
+                Beginning::Other
+            }
+            ("method", false) => Beginning::Call,
+            ("error", false) => Beginning::Other,
+            ("result", false) => glance(reader, known, true),
+            _ => return Ok(reader.skip()?),
+        };
+        // It is told: nothing more is read.
+        Err(Reason::InvalidMessage)
+    });
+    if read.is_ok() { Beginning::Other } else { found }
+}
+
 /// The members of a result that are read.
 const RESULT: &[&str] = &["tools", "prompts", "resources", "resourceTemplates", "cacheScope"];
 
@@ -58,7 +109,7 @@ pub fn filter(
     has_scope: bool,
     sees: &mut dyn FnMut(Entry<'_>) -> bool,
 ) -> Result<Option<Listed>, Reason> {
-    let mut reader = Reader::new(message);
+    let mut reader = Reader::of_answer(message);
     let mut edits = Edits::default();
     object(&mut reader)?;
     reader.object(|reader, name| {
@@ -195,7 +246,7 @@ fn is_seen(raw: &[u8], list: &str, sees: &mut dyn FnMut(Entry<'_>) -> bool) -> b
 
 /// The text at `key`, of an object that has no other that may be taken for it.
 fn member<'a>(raw: &'a [u8], key: &str) -> Result<Cow<'a, str>, Reason> {
-    let mut reader = Reader::new(raw);
+    let mut reader = Reader::of_answer(raw);
     let mut found = None;
     object(&mut reader)?;
     reader.object(|reader, name| {

@@ -101,7 +101,7 @@ impl Rule {
             && self.when.is_none()
             && self.targets.is_none()
             && (self.tools.annotated.is_none()
-                && self.tools.patterns.iter().any(|pattern| pattern.covers(&Pattern::new("*")))
+                && self.tools.patterns.iter().any(|pattern| pattern.matches(&Pattern::new("*").every_name()))
                 || self.methods.iter().any(|pattern| pattern.matches("tools/call")))
             && self.subjects.cover(&Subjects::default())
     }
@@ -109,7 +109,7 @@ impl Rule {
 
 /// Whether each pattern of `others` is within one of `ours`.
 fn cover(ours: &[Pattern], others: &[Pattern]) -> bool {
-    others.iter().all(|other| ours.iter().any(|pattern| pattern.covers(other)))
+    others.iter().map(Pattern::every_name).all(|every| ours.iter().any(|pattern| pattern.matches(&every)))
 }
 
 impl Subjects {

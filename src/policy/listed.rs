@@ -35,13 +35,19 @@ impl PolicySet {
             Entry::Template(template) if !template.contains('{') => Operation::Resource(template),
             Entry::Template(template) => {
                 let template = Pattern::of_template(template);
-                let could = |method| self.could_expand(&Call { method, operations: &[], ..*call }, &template);
+                let every = template.every_name();
+                let could =
+                    |method| self.could_expand(&Call { method, operations: &[], ..*call }, &template, &every);
                 return methods(entry).iter().any(|method| could(method));
             }
         };
         methods(entry).iter().any(|method| {
             match self.judge(&Call { method, operations: &[operation], ..*call }) {
-                Judgement::Allowed(..) | Judgement::Undecided => true,
+                Judgement::Allowed(..) => true,
+                Judgement::Undecided => {
+                    can_step_up(call.caller)
+                        || self.has_scope_for(&Call { method, operations: &[operation], ..*call })
+                }
                 Judgement::Denied(denial) => {
                     denial.reason == Reason::InsufficientScope && can_step_up(call.caller)
                 }
@@ -49,12 +55,20 @@ impl PolicySet {
         })
     }
 
+    /// Whether a rule that may allow it asks for no scope that the caller lacks.
+    fn has_scope_for(&self, call: &Call<'_>) -> bool {
+        let about = call.operations.iter().flat_map(|operation| self.about(call.method, *operation));
+        about.filter(|rule| rule.effect == Effect::Allow).any(|rule| {
+            call.caller.scope.covers(&rule.scope) && !matches!(rule.state(call), State::Fails(..))
+        })
+    }
+
     /// Whether some URI of a template could be allowed: no deny rule is about all of them, and an allow rule is
-    /// about one.
-    fn could_expand(&self, call: &Call<'_>, template: &Pattern) -> bool {
+    /// about one. `every_uri` stands for all of them.
+    fn could_expand(&self, call: &Call<'_>, template: &Pattern, every_uri: &str) -> bool {
         let names_method = |rule: &super::Rule| rule.names_method(call.method, Operation::Resource(""));
         let is_denied = self.rules.iter().any(|rule| {
-            let is_about = || rule.resources.iter().any(|pattern| pattern.covers_template(template));
+            let is_about = || rule.resources.iter().any(|pattern| pattern.covers_template(every_uri));
             rule.effect == Effect::Deny
                 && (names_method(rule) || is_about())
                 && matches!(rule.state(call), State::Holds(_))

@@ -1,5 +1,6 @@
 //! The gate without a host: one request at a time against scripted callouts.
 
+use super::issuer::Issuer;
 use mcp_iap::cache::{NoSharedData, SharedData};
 use mcp_iap::callout::{Callout, CalloutError, Reply, StreamId};
 use mcp_iap::config::Environment;
@@ -36,6 +37,18 @@ pub struct Worker {
     pub sent: RefCell<Vec<Callout>>,
     /// The URI among its names.
     pub uri: Rc<RefCell<Option<String>>>,
+}
+
+/// What the provider https://login.example.com answers when all is well.
+pub fn provider(issuer: &Issuer, path: &str) -> Result<Reply, CalloutError> {
+    match path {
+        "/.well-known/openid-configuration" => reply(
+            "200",
+            br#"{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/jwks"}"#,
+        ),
+        "/jwks" => reply("200", issuer.jwks().to_string().as_bytes()),
+        _ => reply("404", b"{}"),
+    }
 }
 
 struct Client(Rc<Cell<Option<[u8; 32]>>>, Rc<RefCell<Option<String>>>);

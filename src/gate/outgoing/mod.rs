@@ -104,6 +104,17 @@ impl Outgoing {
         Ok(self.target(operations, arguments)?.map(|target| Rc::clone(&target.name)))
     }
 
+    /// The name of the target of a request with these arguments; `None` where there is none, or they are not known and
+    /// it depends on them.
+    #[must_use]
+    pub fn target_name_if_known(
+        &self,
+        operations: &[Operation<'_>],
+        arguments: Option<&Arguments<'_>>,
+    ) -> Option<Rc<str>> {
+        self.target_if_known(operations, arguments).map(|target| Rc::clone(&target.name))
+    }
+
     /// The target of a request with these arguments; `None` where they are not known and it depends on them.
     pub(super) fn target_if_known(
         &self,

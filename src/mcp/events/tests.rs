@@ -7,18 +7,18 @@ use proptest::prelude::*;
 fn run(pieces: &[&[u8]], limit: usize, new: &str) -> (String, Vec<String>) {
     let mut events = Events::new(limit);
     let mut seen = Vec::new();
-    let mut judge = |data: Result<&[u8], Reason>| match data {
-        Ok(data) => {
+    let mut judge = |data: &[u8], fault: Option<Reason>| match fault {
+        None => {
             let data = String::from_utf8_lossy(data).into_owned();
             let has_x = data.contains('x');
             seen.push(data);
             if has_x { Verdict::Replace(new.as_bytes().to_vec()) } else { Verdict::Pass }
         }
-        Err(reason) => Verdict::Replace(reason.code().as_bytes().to_vec()),
+        Some(reason) => Verdict::Replace(reason.code().as_bytes().to_vec()),
     };
     let mut out = Vec::new();
     for piece in pieces {
-        out.extend(events.push(piece, &mut judge));
+        out.extend(events.push(piece, usize::MAX, &mut judge));
     }
     out.extend(events.finish(&mut judge));
     (String::from_utf8(out).unwrap(), seen)
@@ -84,19 +84,25 @@ fn data_is_read_as_clients_read_it() {
 #[test]
 fn what_is_complete_goes_on_at_once() {
     let mut events = Events::new(1000);
-    let mut pass = |_: Result<&[u8], Reason>| Verdict::Pass;
+    let mut pass = |_: &[u8], _: Option<Reason>| Verdict::Pass;
     for (piece, goes_on) in [
         ("data: a\n", ""),
         ("\ndata: b", "data: a\n\n"),
         ("\r\n\r", "data: b\r\n\r"),
         ("\n", "\n"),
         (": ping\n\n", ": ping\n\n"),
+        // A comment is no part of the event that follows.
+        (": pi", ": pi"),
+        ("ng\r\n", "ng\r\n"),
+        (":\r", ":\r"),
+        ("\ndata: e\n", "\n"),
+        (": within\n\n:\n", "data: e\n: within\n\n:\n"),
         ("data: c\r", ""),
         ("\ndata: d\r\n", ""),
         ("\r\n", "data: c\r\ndata: d\r\n\r\n"),
     ] {
         assert_eq!(
-            String::from_utf8(events.push(piece.as_bytes(), &mut pass)).unwrap(),
+            String::from_utf8(events.push(piece.as_bytes(), usize::MAX, &mut pass)).unwrap(),
             goes_on,
             "{piece:?}"
         );
@@ -115,6 +121,68 @@ fn an_event_beyond_the_limit_is_dropped_to_its_end() {
     let exact = "data: 3456\n\n";
     assert_eq!(run(&[exact.as_bytes()], exact.len(), "").0, exact);
     assert_eq!(run(&[exact.as_bytes()], exact.len() - 1, "").0, "data: list_too_large\n\n");
+}
+
+const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"x"}]}}"#;
+
+/// What goes on of each piece of a watched stream, where lists become `new`.
+fn watched(pieces: &[&str], limit: usize, room: usize) -> Vec<String> {
+    let mut events = Events::watched(limit);
+    let mut judge = |_: &[u8], fault: Option<Reason>| {
+        Verdict::Replace(fault.map_or("new", |reason| reason.code()).as_bytes().to_vec())
+    };
+    let mut out: Vec<Vec<u8>> =
+        pieces.iter().map(|piece| events.push(piece.as_bytes(), room, &mut judge)).collect();
+    out.push(events.finish(&mut judge));
+    out.into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect()
+}
+
+/// What is no list is not held: neither for its end, nor for its size, nor for what it looks like.
+#[test]
+fn of_a_watched_stream_only_lists_are_looked_at() {
+    let call = r#"{"jsonrpc":"2.0","id":1,"result":{"content":["#;
+    let long = format!(r#"data: {{"result":{{"_meta":"{}"#, "m".repeat(BEGINNING));
+    let pieces = [
+        "id: 1\ndata: ",
+        call,
+        "1",
+        "]}}\n\n: hi\n",
+        "Data: x\n\ndata: {\"method\":",
+        "1}\n",
+        "\n",
+        &long,
+        "\"}}\n\n",
+        "data: [",
+        "]\n\ndata: no\n\n",
+    ];
+    let shown = [
+        "",
+        &format!("id: 1\ndata: {call}"),
+        "1",
+        "]}}\n\n: hi\n",
+        "Data: x\n\ndata: {\"method\":",
+        "1}\n",
+        "\n",
+        &long,
+        "\"}}\n\n",
+        "data: [",
+        "]\n\ndata: no\n\n",
+        "",
+    ];
+    assert_eq!(watched(&pieces, 100, 100), shown);
+    let list = format!("id: 1\ndata: {LIST}\nretry: 5\n\n");
+    for cut in 0..list.len() {
+        let (first, second) = list.split_at(cut);
+        let other = format!("data: {call}]}}}}\n\n");
+        let out = watched(&[&other, first, second, &other], 1000, 1000).concat();
+        assert_eq!(out, format!("{other}id: 1\ndata: new\nretry: 5\n\n{other}"), "{cut}");
+    }
+    for (limit, room, code) in [(50, 1000, "list_too_large"), (1000, 50, "overloaded")] {
+        assert_eq!(
+            watched(&[&list, "data: 1\n\n"], limit, room).concat(),
+            format!("data: {code}\n\ndata: 1\n\n")
+        );
+    }
 }
 
 proptest! {

@@ -18,6 +18,61 @@ fn of_tools(tools: &str) -> String {
 }
 
 #[test]
+fn a_beginning_tells_what_a_message_is() {
+    use Beginning::{Call, List, Open, Other};
+    let far = format!(r#"{{"result":{{"_meta":"{}","tools":[]}}}}"#, "m".repeat(BEGINNING));
+    for (text, expected) in [
+        ("", Open),
+        (" \n", Open),
+        ("{", Open),
+        (r#"{"jsonrpc":"2.0","id":1,"res"#, Open),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{"#, Open),
+        (r#"{"result":{"_meta":{"tools":[]},"nextCursor":"to"#, Open),
+        ("{\"result\":{\"_meta\":\"\u{e9}\u{e9}", Open),
+        (r#"{"result":{"tools":"#, List),
+        (r#" { "id" : 1 , "result" : { "x" : "\ud800" , "prompts" : 1"#, List),
+        (r#"{"result":{"nextCursor":"","resources":["#, List),
+        (r#"{"result":{"resourceTemplates":["#, List),
+        (r#"{"result":{"\u0074ools":["#, List),
+        (r#"{"id":1,"result":{"content":[],"tools":["#, Other),
+        (r#"{"result":{}"#, Other),
+        (r#"{"result":{"x":{"tools":[]}}"#, Other),
+        (r#"{"tools":[]}"#, Other),
+        (r#"{"error":{"#, Other),
+        ("[", Other),
+        ("\u{1f}\u{8b}", Other),
+        (r#"{"method":"a","result":{"tools":[]}}"#, Call),
+        (&far, Open),
+    ] {
+        assert_eq!(beginning(text.as_bytes()), expected, "{text}");
+    }
+    // Cut within a character.
+    assert_eq!(beginning(b"{\"result\":{\"_meta\":\"\xc3"), Open);
+    assert_eq!(beginning(b"\xff{"), Other);
+}
+
+/// JavaScript writes half a pair as it is told to; what nobody reads here is nobody's business.
+#[test]
+fn half_a_surrogate_pair_hides_no_more_than_what_it_names() {
+    for half in [r"\ud800", r"\udc00", r"\ud800\ud800", r"\ud800x"] {
+        let own = format!(r#"{{"name":"a","description":"{half}"}}"#);
+        let other = format!(r#"{{"name":"b{half}"}}"#);
+        let all = of_tools(&format!("[{other},{own}]")).replace("\"id\":1", &format!(r#""id":"{half}""#));
+        let rest = all.replace(&format!("{other},"), "");
+        assert_eq!(filtered(&all), Ok(Some((rest, 1, 1))), "{half}");
+        // What is looked at can't be taken in two ways.
+        let named = of_tools(&format!(r#"[{{"name":"a","{half}":1}}]"#));
+        assert_eq!(filtered(&named), Ok(Some((of_tools("[]"), 0, 1))));
+    }
+    for broken in [r"\ud8", r"\ud80g", r"\x"] {
+        assert_eq!(
+            filtered(&of_tools(&format!(r#"[{{"name":"a","d":"{broken}"}}]"#))),
+            Err(Reason::InvalidJson)
+        );
+    }
+}
+
+#[test]
 fn what_stays_stays_byte_for_byte() {
     for (before, after) in [
         (r#"[]"#, r#"[]"#),

@@ -1,7 +1,8 @@
 //! `mcp-iap explain`: rule by rule, what a policy says of a call, and the first clause that fails of each.
 
 use super::case::{Case, Cases, Decision};
-use super::judgement::{Judgement, judge};
+use super::judgement::{Asked, Judgement, judge};
+use super::listing::Listing;
 use super::record::{self, Then};
 use crate::Output;
 use crate::check;
@@ -23,6 +24,10 @@ pub struct Options {
     /// The case with this name alone.
     #[arg(long)]
     case: Option<String>,
+    /// A server's answer to `tools/list` or another list, or the `result` of one: tells which of its entries the caller of
+    /// each call sees, and why the others are hidden.
+    #[arg(long, value_name = "ANSWER")]
+    list: Option<PathBuf>,
     /// Asks the `shadow_rules`, which decide nothing, instead of the rules.
     #[arg(long)]
     shadow: bool,
@@ -39,7 +44,7 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 fn explain(options: &Options) -> Result<ExitCode, Fault> {
-    let Options { policy, calls, case: wanted, shadow, output } = options;
+    let Options { policy, calls, case: wanted, list, shadow, output } = options;
     let policies = super::load(policy)?;
     let text = check::read(calls).map_err(|error| Fault::Usage(format!("{}: {error}", calls.display())))?;
     let text = String::from_utf8_lossy(&text);
@@ -54,6 +59,10 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
                 Cases::read(&text).map_err(|fault| Fault::Usage(format!("{}: {fault}", calls.display())))?;
             cases.cases.into_iter().map(|case| Ok((case, None))).collect()
         };
+    let list = list
+        .as_ref()
+        .map(|file| check::read(file).map_err(|error| Fault::Usage(format!("{}: {error}", file.display()))));
+    let list = list.transpose()?;
     let mut explained = 0_usize;
     for call in calls {
         let (case, then) = match call {
@@ -66,8 +75,18 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
         if wanted.as_ref().is_some_and(|wanted| *wanted != case.name) {
             continue;
         }
-        let judgement = judge(&case, &policies, *shadow)
-            .map_err(|fault| Fault::Usage(format!("{}: {fault}", case.name)))?;
+        let of_case = |fault| Fault::Usage(format!("{}: {fault}", case.name));
+        let asked = Asked::by(&case, &policies, *shadow).map_err(of_case)?;
+        explained = explained.saturating_add(1);
+        if let Some(answer) = &list {
+            let listing = Listing::of(answer, &case, &asked).map_err(of_case)?;
+            match output {
+                Output::Text => print!("{}", listing.to_text(&case, Style::of_stdout())),
+                Output::Json => println!("{}", escape_json(&listing.to_json(&case).to_string())),
+            }
+            continue;
+        }
+        let judgement = judge(&case, &asked).map_err(of_case)?;
         match output {
             Output::Text => print!("{}", to_text(&case, &judgement, then.as_ref(), Style::of_stdout())),
             Output::Json => {
@@ -79,7 +98,6 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
                 println!("{}", escape_json(&line.to_string()));
             }
         }
-        explained = explained.saturating_add(1);
     }
     if explained == 0 {
         return Err(Fault::Usage("there is no call to explain".to_owned()));

@@ -1,9 +1,10 @@
 //! A case put to a policy: the decision, and what each rule says.
 
 use super::case::{Case, Decision, Expected, From};
-use mcp_iap::gate::Settings;
+use mcp_iap::gate::{ResourceSettings, Settings};
+use mcp_iap::identity::Caller;
 use mcp_iap::mcp::{Arguments, Operation};
-use mcp_iap::policy::{Call, Says, Traced};
+use mcp_iap::policy::{Call, PolicySet, Says, Traced};
 use serde_json::{Value, json};
 
 /// What was decided.
@@ -21,30 +22,53 @@ pub struct Judgement {
     pub rules: Vec<Traced>,
 }
 
-/// Puts a case to the resource that it is for.
-pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Judgement, String> {
-    let resources: Vec<_> = policies
-        .iter()
-        .flat_map(|settings| settings.resources.iter().map(move |resource| (settings, resource)))
-        .filter(|(_, resource)| {
-            case.resource.as_deref().is_none_or(|wanted| wanted == resource.protected.identifier())
-        })
-        .collect();
-    let (settings, resource) = match resources.as_slice() {
-        [one] => *one,
-        [] => return Err("there is no such `resource`".to_owned()),
-        several => {
-            let names: Vec<_> = several.iter().map(|(_, one)| one.protected.identifier()).collect();
-            return Err(format!("there are several resources: name one in `resource`: {}", names.join(", ")));
-        }
-    };
-    let rules = match (&resource.shadow, asks_shadow) {
-        (Some(shadow), true) => shadow,
-        (None, true) => return Err("there are no `shadow_rules`".to_owned()),
-        (_, false) => &resource.policies,
-    };
-    let first_issuer = settings.issuers.first().map(|issuer| &*issuer.identifier).unwrap_or_default();
-    let caller = case.caller(first_issuer, &settings.claim_paths)?;
+/// The rules that a case is put to.
+pub struct Asked<'a> {
+    settings: &'a Settings,
+    pub resource: &'a ResourceSettings,
+    pub rules: &'a PolicySet,
+}
+
+impl<'a> Asked<'a> {
+    /// Those of the resource that the case is for.
+    pub fn by(case: &Case, policies: &'a [Settings], asks_shadow: bool) -> Result<Self, String> {
+        let resources: Vec<_> = policies
+            .iter()
+            .flat_map(|settings| settings.resources.iter().map(move |resource| (settings, resource)))
+            .filter(|(_, resource)| {
+                case.resource.as_deref().is_none_or(|wanted| wanted == resource.protected.identifier())
+            })
+            .collect();
+        let (settings, resource) = match resources.as_slice() {
+            [one] => *one,
+            [] => return Err("there is no such `resource`".to_owned()),
+            several => {
+                let names: Vec<_> = several.iter().map(|(_, one)| one.protected.identifier()).collect();
+                return Err(format!(
+                    "there are several resources: name one in `resource`: {}",
+                    names.join(", ")
+                ));
+            }
+        };
+        let rules = match (&resource.shadow, asks_shadow) {
+            (Some(shadow), true) => shadow,
+            (None, true) => return Err("there are no `shadow_rules`".to_owned()),
+            (_, false) => &resource.policies,
+        };
+        Ok(Self { settings, resource, rules })
+    }
+
+    /// Who calls.
+    pub fn caller(&self, case: &Case) -> Result<Caller, String> {
+        let issuer = self.settings.issuers.first().map(|issuer| &*issuer.identifier);
+        case.caller(issuer.unwrap_or_default(), &self.settings.claim_paths)
+    }
+}
+
+/// Puts a case to these rules.
+pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
+    let Asked { resource, rules, .. } = asked;
+    let caller = asked.caller(case)?;
     let (method, operation) = case.operation()?;
     let written: Vec<(String, String)> =
         case.call.arguments.iter().flatten().map(|(name, value)| (name.clone(), value.to_string())).collect();

@@ -4,6 +4,7 @@ mod case;
 pub mod explain;
 mod judgement;
 mod junit;
+mod listing;
 mod record;
 pub mod test;
 

@@ -1,7 +1,7 @@
 //! `mcp-iap test`: files of cases against the policies that they name, and what differs.
 
 use super::case::{Case, Cases};
-use super::judgement::judge;
+use super::judgement::{Asked, judge};
 use super::junit;
 use crate::Output;
 use crate::check;
@@ -130,7 +130,9 @@ fn tested(file: &Path, given: Option<&Path>, asks_shadow: bool) -> Result<Vec<Te
     let test = |case: &Case| {
         let expected =
             case.expect.as_ref().ok_or_else(|| format!("{}: expects nothing: write `expect`", case.name))?;
-        let judgement = judge(case, &policies, asks_shadow).map_err(|why| format!("{}: {why}", case.name))?;
+        let judgement = Asked::by(case, &policies, asks_shadow)
+            .and_then(|asked| judge(case, &asked))
+            .map_err(|why| format!("{}: {why}", case.name))?;
         let differences = judgement.differences(expected);
         let told = differences
             .into_iter()
