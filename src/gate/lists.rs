@@ -12,7 +12,7 @@ use crate::head::{Head, One};
 use crate::identity::Caller;
 use crate::mcp::headers::{self, METHOD};
 use crate::mcp::{Arguments, Entry, Era, Events, Operation, Verdict, filter, is_list};
-use crate::policy::Call;
+use crate::policy::{Call, Known};
 use crate::reason::Reason;
 use std::rc::Rc;
 
@@ -249,7 +249,7 @@ impl Viewer {
         let target = self.resource.outgoing.target_if_known(tool.as_slice(), arguments);
         let call = Call {
             caller: &self.caller,
-            has_claims: true,
+            known: Known::ALL,
             method: "",
             operations: &[] as &[Operation<'_>],
             arguments,

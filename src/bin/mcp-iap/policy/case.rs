@@ -43,9 +43,12 @@ pub struct Case {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     pub expect: Option<Expected>,
-    /// Whether the claims are those of a record, which has not all of them.
+    /// Whether it is that of a record, which has not everything.
     #[serde(skip)]
     pub is_recorded: bool,
+    /// Of a record, whether the caller is in no other groups than those.
+    #[serde(skip)]
+    pub has_all_groups: bool,
     /// Whether the caller has used up the rates that there are, as a record says; else none.
     #[serde(skip)]
     pub is_spent: bool,
@@ -84,7 +87,7 @@ pub struct What {
     pub prompt: Option<String>,
     pub resource: Option<String>,
     pub task: Option<String>,
-    /// Without them the arguments of a recorded call are not known, those of a case empty.
+    /// Of a recorded call those that are known, and there may be others; else all there are.
     pub arguments: Option<Map<String, Value>>,
 }
 

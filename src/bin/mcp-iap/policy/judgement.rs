@@ -3,7 +3,7 @@
 use super::case::{Case, Decision, Expected, From};
 use mcp_iap::gate::Settings;
 use mcp_iap::mcp::{Arguments, Operation};
-use mcp_iap::policy::{Call, Says, Traced};
+use mcp_iap::policy::{Call, Known, Says, Traced};
 use serde_json::{Value, json};
 
 /// What was decided.
@@ -19,6 +19,8 @@ pub struct Judgement {
     /// What the caller is told.
     pub message: Option<String>,
     pub rules: Vec<Traced>,
+    /// What is not known and would tell more, as a record names it.
+    pub missing: Vec<String>,
 }
 
 /// Puts a case to the resource that it is for.
@@ -50,25 +52,29 @@ pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Ju
         case.call.arguments.iter().flatten().map(|(name, value)| (name.clone(), value.to_string())).collect();
     let pairs = written.iter().map(|(name, raw)| (name.as_str(), raw.as_str())).collect();
     let arguments = Arguments::from_pairs(pairs);
-    let has_arguments = case.call.arguments.is_some() || !case.is_recorded;
     let (head, from) = (case.head(), From(case.source));
     let operations = [operation];
+    let is_target_known = !case.is_recorded || !resource.outgoing.depends_on_others(&operations, &arguments);
     let target =
-        if has_arguments { resource.outgoing.target_name(&operations, &arguments) } else { Ok(None) };
+        if is_target_known { resource.outgoing.target_name(&operations, &arguments) } else { Ok(None) };
     let spent: Vec<_> = rules.limited().filter(|_| case.is_spent).cloned().collect();
     let call = Call {
         caller: &caller,
-        has_claims: !case.is_recorded,
+        known: if case.is_recorded {
+            Known { claims: false, groups: case.has_all_groups, arguments: false }
+        } else {
+            Known::ALL
+        },
         method,
         operations: &operations,
-        arguments: has_arguments.then_some(&arguments),
+        arguments: Some(&arguments),
         target: target.as_ref().ok().and_then(Option::as_deref),
         head: (!case.is_recorded).then_some(&head),
         sender: case.source.is_some().then_some(&from),
         now: case.now()?,
         spent: &spent,
     };
-    let traced = rules.trace(&call, operation);
+    let (traced, missing) = (rules.trace(&call, operation), rules.missing(&call, operation));
     let judgement = Judgement {
         call: told(method, operation),
         decision: Decision::Undecided,
@@ -77,6 +83,7 @@ pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Ju
         argument: None,
         message: None,
         rules: traced,
+        missing,
     };
     // A target that is none is refused before any rule is asked.
     let decision = match target {

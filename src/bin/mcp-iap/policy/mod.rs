@@ -5,6 +5,7 @@ pub mod explain;
 mod judgement;
 mod junit;
 mod record;
+pub mod replay;
 pub mod test;
 
 use crate::check;
