@@ -20,7 +20,7 @@ OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
 
-.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro test-lists
+.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro test-lists test-audit test-report
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,8 @@ $(WASM): FORCE
 
 demo: $(WASM) deps-demo ## the main job on a real Envoy, provider, MCP server and client
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --golden docs/demo.txt
+	@cargo run --quiet --release --bin mcp-iap -- audit target/demo/envoy-access.jsonl target/demo/second-access.jsonl \
+	  --html target/demo/report.html && echo "who called what, for a browser: target/demo/report.html"
 
 demo-up: $(WASM) deps-demo ## the same, staying up, with curl lines to paste
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --up
@@ -49,7 +51,7 @@ demo-servers: deps-demo ## its MCP server and provider alone, staying up, for yo
 	@$(DEPS)/venv/bin/python demo/demo.py --servers
 
 golden: $(WASM) deps-demo ## writes the golden files anew: read the difference before you commit it
-	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render
+	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render --test audit_schema
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --write-golden docs/demo.txt
 
 test: test-unit integration ## everything: native tests, then a real Envoy over the shipped files
@@ -102,6 +104,16 @@ test-exchange: $(WASM) deps-envoy ## tokens for the upstream: natively, with a r
 
 soak: $(WASM) deps-envoy ## memory under a flood of TOKENS (40000) unique tokens, each used once
 	@ENVOY="$(ENVOY)" TOKENS=$(or $(TOKENS),40000) cargo test --quiet --test integration -- soak:: --nocapture
+
+test-audit: ## records: their schema, and queries, pages, indexes and replays of them
+	@cargo test --quiet --lib audit::
+	@cargo test --quiet --bin mcp-iap audit::
+	@cargo test --quiet --test audit_schema --test audit --test replay
+
+test-report: ## the page of `mcp-iap audit --html` in a real Chromium
+	@cargo build --quiet --bin mcp-iap
+	@packages="$$(scripts/deps.sh browser)" && \
+	  node report/browser.mjs "$(TARGET)/debug/mcp-iap" "$$(command -v $(or $(CHROMIUM),chromium))" "$$packages"
 
 test-compose: $(WASM) deps-demo ## docker-compose.yaml as it is, and the demo's steps through it
 	@scripts/deps.sh envoy $(ENVOY_VERSION) >/dev/null

@@ -1,6 +1,7 @@
 //! A real Envoy on the shipped bootstrap: ports changed, everything else as users copy it.
 
 use crate::client::{KeepAlive, Request};
+use crate::record_schema;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -236,7 +237,8 @@ impl Envoy {
         fs::read_to_string(self.folder.join("access.jsonl")).unwrap_or_default()
     }
 
-    /// The lines of the access log, once there are at least `count`; a moment longer, for one too many.
+    /// The lines of the access log, once there are at least `count`; a moment longer, for one too many. Each record is
+    /// as the schema has it.
     pub fn access_lines(&self, count: usize) -> Vec<serde_json::Value> {
         let deadline = Instant::now() + Duration::from_secs(10);
         let read = || -> Vec<String> { self.access_log().lines().map(str::to_owned).collect() };
@@ -244,10 +246,16 @@ impl Envoy {
             std::thread::sleep(Duration::from_millis(10));
         }
         std::thread::sleep(Duration::from_millis(60));
-        read()
+        let lines: Vec<serde_json::Value> = read()
             .iter()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-            .collect()
+            .collect();
+        for line in &lines {
+            for record in line["mcp_iap"].as_array().unwrap_or_else(|| panic!("no list: {line}")) {
+                assert_eq!(record_schema::faults(record), Vec::<String>::new(), "{record}");
+            }
+        }
+        lines
     }
 }
 

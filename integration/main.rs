@@ -27,6 +27,8 @@ mod policy;
 mod provider;
 mod proxied;
 mod rates;
+#[path = "../tests/support/record_schema.rs"]
+mod record_schema;
 mod reload;
 mod rendered;
 mod resources;

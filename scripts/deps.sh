@@ -17,6 +17,7 @@ usage: scripts/deps.sh COMMAND
   python           the Python packages of demo/server/requirements.txt
   node             the Node packages of demo/provider/package-lock.json
   conformance      the MCP conformance suite of conformance/package-lock.json, with its Node.js
+  browser          Playwright of report/package-lock.json; prints where it is, and names Chromium where it is missing
   containers       a Debian and packages for images that can't be pulled (compose/images.py); needs root
   kube             a Kubernetes API server, built from Debian's source package, and etcd: about ten minutes, once
   clients          the MCP clients of clients/package-lock.json and clients/requirements.txt, with their Node.js
@@ -162,6 +163,21 @@ install_conformance() {
   stamp conformance "$sum"
 }
 
+# Chromium itself is the machine's.
+install_browser() {
+  local from=$root/report sum
+  command -v "${CHROMIUM:-chromium}" >/dev/null ||
+    missing "Chromium" "apt-get install chromium, or name one: CHROMIUM=/path/to/chromium"
+  sum=$(checksum "$from/package.json" "$from/package-lock.json")
+  open_deps
+  if ! is_current browser "$sum"; then
+    say "installing Playwright"
+    install_packages "$from" "$deps/browser"
+    stamp browser "$sum"
+  fi
+  echo "$deps/browser"
+}
+
 # FastMCP stays out of the demo's environment, which it would more than double.
 install_clients() {
   local from=$root/clients sum
@@ -223,6 +239,7 @@ case "${1-} $#" in
   "python 1") install_python ;;
   "node 1") install_node ;;
   "conformance 1") install_conformance ;;
+  "browser 1") install_browser ;;
   "containers 1") install_containers ;;
   "clients 1") install_clients ;;
   "kube 1") install_kube ;;

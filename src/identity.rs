@@ -28,6 +28,9 @@ pub enum CallerKind {
 }
 
 impl CallerKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 5] = [Self::Anonymous, Self::Token, Self::Kubernetes, Self::ApiKey, Self::Workload];
+
     /// As it stands in records.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::rc::Rc;
 
 /// What stands in the place of a credential.
-const MASK: &str = "***REDACTED***";
+pub const MASK: &str = "***REDACTED***";
 
 pub(super) type Clear = Vec<(Rc<str>, Value)>;
 

@@ -105,7 +105,8 @@ fn is_obeyed(c: char) -> bool {
 }
 
 /// How many bytes a character of a text takes.
-pub(super) fn written_length(c: char) -> usize {
+#[must_use]
+pub fn written_length(c: char) -> usize {
     match c {
         '"' | '\\' => 2,
         c if is_obeyed(c) => 6,

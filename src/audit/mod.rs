@@ -4,13 +4,20 @@
 //! a token, or text that a caller chose beyond names and the arguments that are listed, all cut to a bound.
 
 mod arguments;
+#[cfg(not(target_arch = "wasm32"))]
+mod document;
 mod line;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use document::{CallerDocument, Document, ExchangeDocument, ListedDocument, ShadowDocument};
 
 use crate::identity::{Caller, CallerKind};
 use crate::mcp::{Arguments, Era, Operation};
 use crate::policy::Denial;
 use crate::reason::Reason;
+pub use arguments::MASK;
 use line::Line;
+pub use line::written_length;
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,9 +26,9 @@ use std::time::Duration;
 pub const SCHEMA: u32 = 1;
 
 /// How much of a name that a caller chose is kept, in bytes.
-const MAX_NAME: usize = 256;
+pub const MAX_NAME: usize = 256;
 /// How many of the caller's groups are kept.
-const MAX_GROUPS: usize = 32;
+pub const MAX_GROUPS: usize = 32;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +44,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome there is.
+    pub const ALL: [Self; 4] = [Self::Allowed, Self::Refused, Self::Answered, Self::Aborted];
+
     /// As it stands in the record and in counters.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -63,6 +63,12 @@ impl ApiKeySettings {
         &self.header
     }
 
+    /// Whether there is a key with this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.keys.iter().any(|entry| entry.name == name)
+    }
+
     /// The key that a request brings, as it came; `None` for none. Another spelling of its header was refused before.
     pub(super) fn presented<'a>(&self, head: &'a Head) -> Result<Option<&'a str>, Reason> {
         let key = match head.one(&self.header) {

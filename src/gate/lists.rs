@@ -17,7 +17,7 @@ use crate::mcp::headers::{self, METHOD};
 use crate::mcp::{
     Arguments, BEGINNING, Beginning, Entry, Era, Events, Operation, Verdict, beginning, filter, is_list,
 };
-use crate::policy::Call;
+use crate::policy::{Call, Known};
 use crate::reason::Reason;
 use std::rc::Rc;
 
@@ -390,7 +390,7 @@ impl Viewer {
         let target = self.resource.outgoing.target_if_known(tool.as_slice(), arguments);
         let call = Call {
             caller: &self.caller,
-            has_claims: true,
+            known: Known::ALL,
             method: "",
             operations: &[] as &[Operation<'_>],
             arguments,

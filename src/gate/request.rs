@@ -21,7 +21,7 @@ use crate::head::Head;
 use crate::identity::Caller;
 use crate::jose::{HostCrypto, KeySet, Sender, Unproven};
 use crate::mcp::{Arguments, Era, Message, Operation};
-use crate::policy::{Call, Denial, Permit};
+use crate::policy::{Call, Denial, Known, Permit};
 use crate::reason::Reason;
 use crate::time::{Timestamp, UnixTime};
 use crate::upstream::UpstreamCredential;
@@ -327,7 +327,7 @@ impl Request {
     ) -> Call<'a> {
         Call {
             caller,
-            has_claims: true,
+            known: Known::ALL,
             method,
             operations,
             arguments,

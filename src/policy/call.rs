@@ -12,8 +12,8 @@ use std::rc::Rc;
 pub struct Call<'a> {
     /// Who calls.
     pub caller: &'a Caller,
-    /// Whether the caller's claims are known beyond what a record has.
-    pub has_claims: bool,
+    /// What of it is known as a whole.
+    pub known: Known,
     /// The JSON-RPC method; empty where there is none.
     pub method: &'a str,
     /// What is asked for; each one must be allowed.
@@ -32,6 +32,22 @@ pub struct Call<'a> {
     pub spent: &'a [Rc<str>],
 }
 
+/// Which parts of a call are known as a whole. Of the others, what is not there is not known: a record may not have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The caller's claims.
+    pub claims: bool,
+    /// The caller's groups.
+    pub groups: bool,
+    /// The arguments, where there are any.
+    pub arguments: bool,
+}
+
+impl Known {
+    /// A request, or what is to be taken for one.
+    pub const ALL: Self = Self { claims: true, groups: true, arguments: true };
+}
+
 /// Nothing is asked for.
 const NOTHING: &[Operation<'static>] = &[];
 
@@ -41,7 +57,7 @@ impl<'a> Call<'a> {
     pub fn of(caller: &'a Caller) -> Self {
         Self {
             caller,
-            has_claims: true,
+            known: Known::ALL,
             method: "",
             operations: NOTHING,
             arguments: None,

@@ -168,6 +168,7 @@ impl Rule {
         for (name, condition) in &self.arguments {
             let verdict = match call.arguments {
                 Some(arguments) => match arguments.get(name) {
+                    None if !call.known.arguments => Verdict::Unknown,
                     // To some servers it is there, to others it is not.
                     None if arguments.has_variant_of(name) => Verdict::Unevaluated(Reason::KeyVariant),
                     raw => condition.check(raw),

@@ -2,7 +2,7 @@
 
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     first: String,
     /// What must come after each `*`, in order; the last one ends the name.
     after: Vec<String>,
@@ -11,7 +11,9 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    pub(crate) fn new(text: &str) -> Self {
+    /// Of a text in which `*` stands for any text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
         let halves = text.split_once('?').map(|(before, query)| (Self::whole(before), Self::whole(query)));
         Self { halves: halves.map(Box::new), ..Self::whole(text) }
     }
@@ -30,7 +32,9 @@ impl Pattern {
         Self { first, after: after.collect(), halves: None }
     }
 
-    pub(crate) fn matches(&self, name: &str) -> bool {
+    /// Whether this is a name of it.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
         let Some((last, middle)) = self.after.split_last() else { return name == self.first };
         let Some(mut rest) = name.strip_prefix(&self.first) else { return false };
         for piece in middle {
@@ -42,7 +46,8 @@ impl Pattern {
     }
 
     /// The name, where it is one.
-    pub(super) fn literal(&self) -> Option<&str> {
+    #[must_use]
+    pub fn literal(&self) -> Option<&str> {
         self.after.is_empty().then_some(self.first.as_str())
     }
 

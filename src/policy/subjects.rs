@@ -62,7 +62,8 @@ impl Subjects {
         }
         if let Some(groups) = groups {
             let holds = groups.iter().any(|group| caller.groups.contains(group));
-            visit(Clause::Groups, who(holds))?;
+            let is_known = holds || call.known.groups;
+            visit(Clause::Groups, if is_known { who(holds) } else { Verdict::Unknown })?;
         }
         let is_named = |list: &[Pattern], name: Option<&str>| {
             name.is_some_and(|name| list.iter().any(|pattern| pattern.matches(name)))
@@ -80,7 +81,8 @@ impl Subjects {
             visit(Clause::Scopes, who(scopes.iter().any(|scope| caller.scope.contains(scope))))?;
         }
         for (path, values) in claims {
-            let verdict = if call.has_claims { claim(caller.claim(path), values) } else { Verdict::Unknown };
+            let verdict =
+                if call.known.claims { claim(caller.claim(path), values) } else { Verdict::Unknown };
             visit(Clause::Claim(path), verdict)?;
         }
         if let Some(networks) = source {

@@ -2,10 +2,11 @@
 //! a policy; a request is decided without it.
 
 use super::call::Call;
-use super::clause::{State, Verdict};
+use super::clause::{Clause, State, Verdict};
 use super::{Effect, PolicySet, Rate, Rule};
 use crate::mcp::Operation;
 use crate::reason::Reason;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -63,7 +64,46 @@ impl PolicySet {
     }
 }
 
+impl PolicySet {
+    /// What is not known of a call, and would tell whether one of the rules about this operation is met; as a record
+    /// names it (docs/audit.md), in the order in which it is missed.
+    #[must_use]
+    pub fn missing(&self, call: &Call<'_>, operation: Operation<'_>) -> Vec<String> {
+        let operations = [operation];
+        let call = Call { operations: &operations, ..*call };
+        let mut missing = Vec::new();
+        for rule in self.about(call.method, operation) {
+            if !matches!(rule.state(&call), State::Unknown(_)) {
+                continue;
+            }
+            let _: ControlFlow<()> = rule.visit(&call, &mut |clause, verdict| {
+                if verdict == Verdict::Unknown {
+                    missing.extend(rule.attributes(clause, &call));
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        let mut seen = BTreeSet::new();
+        missing.retain(|name: &String| seen.insert(name.clone()));
+        missing
+    }
+}
+
 impl Rule {
+    /// What a clause is about that is not known.
+    fn attributes(&self, clause: Clause<'_>, call: &Call<'_>) -> Vec<String> {
+        vec![match clause {
+            Clause::When => return self.when.as_ref().map(|when| when.unknown(call)).unwrap_or_default(),
+            Clause::Groups => "caller.groups".to_owned(),
+            Clause::Source => "source".to_owned(),
+            Clause::Target => "exchange.target".to_owned(),
+            Clause::Claim(path) => format!("claims.{path}"),
+            Clause::Header(name) => format!("headers.{name}"),
+            // The others are told as the document names them: `arguments.NAME`, `time`.
+            clause => clause.to_string(),
+        }]
+    }
+
     /// The first clause on what is not known, of those before the one that fails.
     fn unknown_before(&self, call: &Call<'_>) -> Option<String> {
         let found = self.visit(call, &mut |clause, verdict| match verdict {

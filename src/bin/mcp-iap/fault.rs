@@ -3,6 +3,7 @@
 use crate::check;
 use crate::run::terminal::escape;
 use mcp_iap::config::{ConfigError, Errors};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,9 +16,19 @@ pub enum Fault {
     Failed(String),
     /// The command can't be carried out as it was given; exit code 2.
     Usage(String),
+    /// Nobody reads what is written any more; exit code 0, for who reads has seen enough.
+    Unread,
 }
 
 impl Fault {
+    /// Of what could not be written: who reads may have seen enough, as `head` does.
+    pub fn of_stdout(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::Unread;
+        }
+        Self::Failed(format!("standard output: {error}"))
+    }
+
     /// Says it on standard error.
     pub fn report(self, file: &Path) -> ExitCode {
         match self {
@@ -33,6 +44,7 @@ impl Fault {
                 eprintln!("mcp-iap: {}", shown(&message));
                 ExitCode::from(check::UNUSABLE)
             }
+            Self::Unread => ExitCode::SUCCESS,
         }
     }
 }

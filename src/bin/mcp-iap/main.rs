@@ -3,6 +3,7 @@
 //! Exit codes: 0 all is well; 1 the document is refused, or it did not work; 2 the command can't be
 //! carried out as it was given (usage, a file that can't be read). docs/guide.md has them with examples.
 
+mod audit;
 mod check;
 mod digest;
 mod environment;
@@ -33,8 +34,14 @@ enum Command {
     Check(check::Options),
     /// Says rule by rule what the policy says of a call, from a file of cases or a line of the access log.
     Explain(policy::explain::Options),
+    /// Says what another policy would have decided of the requests in an access log.
+    ///
+    /// Exit code 1 where one would be decided differently for certain, 0 where none would.
+    Replay(policy::replay::Options),
     /// Puts files of cases to the policy and says what differs from what they expect.
     Test(policy::test::Options),
+    /// Says what was asked and how it was decided: searches the access log.
+    Audit(Box<audit::Options>),
     /// Prints the configuration of the proxy that runs the filter, with the document in it.
     Render {
         #[command(subcommand)]
@@ -44,8 +51,8 @@ enum Command {
     Run(Box<run::Run>),
     /// Makes the configuration's entry of an API key, from a key on standard input or a new one.
     HashKey(hash_key::Options),
-    /// Prints the JSON Schema of the configuration.
-    Schema,
+    /// Prints the JSON Schema of the configuration, or of the audit record.
+    Schema(schema::Options),
     /// Becomes Envoy, tethered to the process that is named; `run` starts this.
     #[command(hide = true)]
     RunEnvoy(run::Tethered),
@@ -66,11 +73,13 @@ fn main() -> ExitCode {
         Command::Init(options) => init::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Explain(options) => policy::explain::run(&options),
+        Command::Replay(options) => policy::replay::run(&options),
         Command::Test(options) => policy::test::run(&options),
+        Command::Audit(options) => audit::run(&options),
         Command::Render { target } => render::run(&target),
         Command::Run(options) => run::run(&options),
         Command::HashKey(options) => hash_key::run(&options),
-        Command::Schema => schema::run(),
+        Command::Schema(options) => schema::run(&options),
         Command::RunEnvoy(options) => run::run_envoy(&options),
     }
 }

@@ -1,11 +1,33 @@
-//! `mcp-iap schema`: the JSON Schema of the configuration, made from its types.
+//! `mcp-iap schema`: the JSON Schema of the configuration or of the audit record, made from its types.
 
+use clap::{Args, ValueEnum};
+use mcp_iap::audit::Document;
 use mcp_iap::config::Config;
 use serde_json::Value;
 use std::process::ExitCode;
 
-pub fn run() -> ExitCode {
-    let mut schema = schemars::schema_for!(Config).to_value();
+#[derive(Args)]
+pub struct Options {
+    /// Of what.
+    #[arg(value_enum, default_value_t)]
+    of: Of,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Of {
+    /// The document that the filter is given.
+    #[default]
+    Configuration,
+    /// The record of one request.
+    AuditRecord,
+}
+
+pub fn run(options: &Options) -> ExitCode {
+    let schema = match options.of {
+        Of::Configuration => schemars::schema_for!(Config),
+        Of::AuditRecord => schemars::schema_for!(Document),
+    };
+    let mut schema = schema.to_value();
     without_null(&mut schema);
     match serde_json::to_string_pretty(&schema) {
         Ok(schema) => {
@@ -41,7 +63,9 @@ fn without_null(schema: &mut Value) {
             if members.get("default") == Some(&Value::Null) {
                 members.remove("default");
             }
-            members.values_mut().for_each(without_null);
+            // The values of a map, which may be null where that is said.
+            let others = members.iter_mut().filter(|(name, _)| *name != "additionalProperties");
+            others.for_each(|(_, schema)| without_null(schema));
         }
         Value::Array(elements) => elements.iter_mut().for_each(without_null),
         _ => {}

@@ -115,6 +115,15 @@ impl Outgoing {
         self.target_if_known(operations, arguments).map(|target| Rc::clone(&target.name))
     }
 
+    /// Whether the target of a request depends on an argument that is not among these.
+    #[must_use]
+    pub fn depends_on_others(&self, operations: &[Operation<'_>], arguments: &Arguments<'_>) -> bool {
+        self.exchange().is_some_and(|exchange| {
+            exchange.target_of_tool(operations).is_none()
+                && exchange.argument.as_deref().is_some_and(|name| arguments.get(name).is_none())
+        })
+    }
+
     /// The target of a request with these arguments; `None` where they are not known and it depends on them.
     pub(super) fn target_if_known(
         &self,

@@ -39,6 +39,7 @@ struct Reads {
     now: bool,
     /// What the call is about, by name.
     names: bool,
+    groups: bool,
     claims: Vec<Rc<str>>,
 }
 
@@ -76,13 +77,17 @@ impl When {
 
     /// Whether it holds for a call that asks for just one thing.
     pub(super) fn check(&self, call: &Call<'_>) -> Verdict {
-        let Reads { arguments, headers, source, now, names, claims } = &self.reads;
-        let is_unknown = (!arguments.is_empty() && call.arguments.is_none())
+        let Reads { arguments, headers, source, now, names, groups, claims } = &self.reads;
+        let is_given = |name: &String| {
+            call.arguments.is_some_and(|given| call.known.arguments || given.get(name).is_some())
+        };
+        let is_unknown = !arguments.iter().all(is_given)
             || (*headers && call.head.is_none())
             || (*source && call.sender.is_none())
             || (*now && call.now.is_none())
             || (*names && call.operations.is_empty())
-            || (!claims.is_empty() && !call.has_claims);
+            || (*groups && !call.known.groups)
+            || (!claims.is_empty() && !call.known.claims);
         if is_unknown {
             return Verdict::Unknown;
         }
@@ -90,6 +95,26 @@ impl When {
             Some(holds) => Verdict::of(holds, Reason::ConditionNotMet),
             None => Verdict::Unevaluated(Reason::ConditionError),
         }
+    }
+
+    /// What it reads of a call and is not known there, as a record names it.
+    pub(super) fn unknown(&self, call: &Call<'_>) -> Vec<String> {
+        let Reads { arguments, headers, source, now, names, groups, claims } = &self.reads;
+        let is_given = |name: &String| {
+            call.arguments.is_some_and(|given| call.known.arguments || given.get(name).is_some())
+        };
+        let texts = [
+            (*headers && call.head.is_none(), "headers"),
+            (*source && call.sender.is_none(), "source"),
+            (*now && call.now.is_none(), "time"),
+            (*names && call.operations.is_empty(), "method"),
+            (*groups && !call.known.groups, "caller.groups"),
+        ];
+        let arguments =
+            arguments.iter().filter(|name| !is_given(name)).map(|name| format!("arguments.{name}"));
+        let claims = claims.iter().filter(|_| !call.known.claims).map(|path| format!("claims.{path}"));
+        let texts = texts.into_iter().filter(|(is_unknown, _)| *is_unknown).map(|(_, text)| text.to_owned());
+        arguments.chain(texts).chain(claims).collect()
     }
 
     /// The claims that it reads, by their paths.

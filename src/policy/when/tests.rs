@@ -6,6 +6,7 @@ use crate::identity::Caller;
 use crate::jose::Sender;
 use crate::mcp::{Arguments, Operation};
 use crate::oauth::Scope;
+use crate::policy::Known;
 use crate::time::UnixTime;
 use proptest::prelude::*;
 use serde_json::json;
@@ -278,7 +279,8 @@ fn what_is_undeclared_mistyped_or_without_bound_is_refused() {
 #[test]
 fn what_it_reads_and_nobody_knows_leaves_it_open() {
     let caller = Caller::default();
-    let nothing = Call { has_claims: false, sender: None, now: None, ..Call::of(&caller) };
+    let nothing =
+        Call { known: Known { claims: false, ..Known::ALL }, sender: None, now: None, ..Call::of(&caller) };
     for (text, is_open) in [
         ("args.x == 1", true),
         ("has(args.x)", true),

@@ -7,7 +7,7 @@ use mcp_iap::jose::Sender;
 use mcp_iap::kube::User;
 use mcp_iap::mcp::{Operation, Shape, shape};
 use mcp_iap::oauth::Scope;
-use mcp_iap::policy::parse_instant;
+use mcp_iap::policy::{Known, parse_instant};
 use mcp_iap::spiffe::SpiffeId;
 use mcp_iap::time::UnixTime;
 use serde::Deserialize;
@@ -43,9 +43,12 @@ pub struct Case {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     pub expect: Option<Expected>,
-    /// Whether the claims are those of a record, which has not all of them.
+    /// Whether it is that of a record, which has not everything.
     #[serde(skip)]
     pub is_recorded: bool,
+    /// Of a record, whether the caller is in no other groups than those.
+    #[serde(skip)]
+    pub has_all_groups: bool,
     /// Whether the caller has used up the rates that there are, as a record says; else none.
     #[serde(skip)]
     pub is_spent: bool,
@@ -84,7 +87,7 @@ pub struct What {
     pub prompt: Option<String>,
     pub resource: Option<String>,
     pub task: Option<String>,
-    /// Without them the arguments of a recorded call are not known, those of a case empty.
+    /// Of a recorded call those that are known, and there may be others; else all there are.
     pub arguments: Option<Map<String, Value>>,
 }
 
@@ -149,6 +152,15 @@ impl Cases {
 }
 
 impl Case {
+    /// What is known of it: a record does not say everything.
+    pub fn known(&self) -> Known {
+        if self.is_recorded {
+            Known { claims: false, groups: self.has_all_groups, arguments: false }
+        } else {
+            Known::ALL
+        }
+    }
+
     pub fn now(&self) -> Result<Option<UnixTime>, String> {
         let Some(text) = &self.time else { return Ok(None) };
         let seconds = parse_instant(text).and_then(|seconds| u64::try_from(seconds).ok());

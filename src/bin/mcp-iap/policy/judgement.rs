@@ -20,6 +20,8 @@ pub struct Judgement {
     /// What the caller is told.
     pub message: Option<String>,
     pub rules: Vec<Traced>,
+    /// What is not known and would tell more, as a record names it.
+    pub missing: Vec<String>,
 }
 
 /// The rules that a case is put to.
@@ -74,25 +76,25 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
         case.call.arguments.iter().flatten().map(|(name, value)| (name.clone(), value.to_string())).collect();
     let pairs = written.iter().map(|(name, raw)| (name.as_str(), raw.as_str())).collect();
     let arguments = Arguments::from_pairs(pairs);
-    let has_arguments = case.call.arguments.is_some() || !case.is_recorded;
     let (head, from) = (case.head(), From(case.source));
     let operations = [operation];
+    let is_target_known = !case.is_recorded || !resource.outgoing.depends_on_others(&operations, &arguments);
     let target =
-        if has_arguments { resource.outgoing.target_name(&operations, &arguments) } else { Ok(None) };
+        if is_target_known { resource.outgoing.target_name(&operations, &arguments) } else { Ok(None) };
     let spent: Vec<_> = rules.limited().filter(|_| case.is_spent).cloned().collect();
     let call = Call {
         caller: &caller,
-        has_claims: !case.is_recorded,
+        known: case.known(),
         method,
         operations: &operations,
-        arguments: has_arguments.then_some(&arguments),
+        arguments: Some(&arguments),
         target: target.as_ref().ok().and_then(Option::as_deref),
         head: (!case.is_recorded).then_some(&head),
         sender: case.source.is_some().then_some(&from),
         now: case.now()?,
         spent: &spent,
     };
-    let traced = rules.trace(&call, operation);
+    let (traced, missing) = (rules.trace(&call, operation), rules.missing(&call, operation));
     let judgement = Judgement {
         call: told(method, operation),
         decision: Decision::Undecided,
@@ -101,6 +103,7 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
         argument: None,
         message: None,
         rules: traced,
+        missing,
     };
     // A target that is none is refused before any rule is asked.
     let decision = match target {

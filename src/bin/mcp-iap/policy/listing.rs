@@ -5,7 +5,7 @@ use super::case::{Case, From};
 use super::judgement::Asked;
 use crate::run::terminal::{Colour, Style, escape};
 use mcp_iap::mcp::{Arguments, Entry, Operation, filter};
-use mcp_iap::policy::{Call, PolicySet, Says};
+use mcp_iap::policy::{Call, Known, PolicySet, Says};
 use mcp_iap::reason::Reason;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -43,7 +43,7 @@ impl Listing {
         let caller = asked.caller(case)?;
         let (head, from, none) = (case.head(), From(case.source), Arguments::default());
         let call = Call {
-            has_claims: !case.is_recorded,
+            known: Known { arguments: true, ..case.known() },
             head: (!case.is_recorded).then_some(&head),
             sender: case.source.is_some().then_some(&from),
             now: case.now()?,

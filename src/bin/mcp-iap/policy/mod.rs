@@ -6,6 +6,7 @@ mod judgement;
 mod junit;
 mod listing;
 mod record;
+pub mod replay;
 pub mod test;
 
 use crate::check;

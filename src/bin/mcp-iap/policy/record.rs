@@ -1,40 +1,15 @@
-//! A line of the access log as a case: what a record does not have is not known.
+//! A line of the access log as a case: what a record does not have is not known, and what may have been cut or masked
+//! in it is taken for that.
 
 use super::case::{Case, What, Who};
+use crate::audit::entry::{Entry, Line, read as read_line};
+use mcp_iap::audit::{CallerDocument, Document, MASK, MAX_GROUPS, MAX_NAME, written_length};
 use mcp_iap::reason::Reason;
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Number, Value};
 
-/// A record, as far as rules ask for what stands in it (docs/audit.md).
-#[derive(Deserialize)]
-struct Record {
-    schema: u32,
-    decision: String,
-    outcome: String,
-    reason: String,
-    rule: Option<String>,
-    protected_resource: Option<String>,
-    caller: Option<RecordedCaller>,
-    method: Option<String>,
-    tool: Option<String>,
-    prompt: Option<String>,
-    resource: Option<String>,
-    task: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RecordedCaller {
-    issuer: Option<String>,
-    #[serde(default)]
-    subject: String,
-    kubernetes_user: Option<String>,
-    api_key: Option<String>,
-    spiffe_id: Option<String>,
-    client_id: Option<String>,
-    groups: Vec<String>,
-    #[serde(default)]
-    scope: String,
-}
+/// The longest that a character is written in a record, in bytes: a text that is shorter than the bound by that was
+/// not cut.
+const LONGEST_CHARACTER: usize = 6;
 
 /// What was decided then.
 pub struct Then {
@@ -45,40 +20,61 @@ pub struct Then {
 
 /// Reads a line of the access log, or a record by itself; `None` for what is neither.
 pub fn read(text: &str) -> Option<Result<(Case, Then), String>> {
-    let line: Value = serde_json::from_str(text).ok()?;
-    let record = match &line["mcp_iap"] {
-        Value::Array(records) => records.first().cloned(),
-        Value::Object(_) => Some(line["mcp_iap"].clone()),
-        _ if line.get("schema").is_some() => Some(line.clone()),
-        _ => return None,
-    };
-    let Some(record) = record else { return Some(Err("the line has no record".to_owned())) };
-    Some(of(&line, record))
+    match read_line(text.as_bytes()) {
+        Line::Entry(entry) => Some(case(*entry).map_err(|before| before.to_string())),
+        Line::WithoutRecord(_) => Some(Err("the line has no record".to_owned())),
+        Line::OtherSchema(schema) => Some(Err(format!("has schema {schema}, which is not known here"))),
+        Line::Unknown(_) => None,
+    }
 }
 
-fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
-    let Record {
-        schema,
+/// No rule was asked about a request.
+#[derive(Debug)]
+pub struct Before {
+    decision: String,
+    pub outcome: String,
+    pub reason: String,
+}
+
+impl std::fmt::Display for Before {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { decision, outcome, reason } = self;
+        write!(f, "{decision}: was {outcome} ({reason}) before rules were asked")
+    }
+}
+
+/// A record as a case.
+pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
+    let Entry { around, record } = entry;
+    let Document {
+        schema: _,
         decision,
         outcome,
         reason,
         rule,
+        argument: _,
+        scope: _,
         protected_resource,
         caller,
+        era: _,
+        http_method: _,
         method,
         tool,
         prompt,
         resource,
         task,
-    } = serde_json::from_value(record).map_err(|error| format!("is no record: {error}"))?;
-    if schema != 1 {
-        return Err(format!("has schema {schema}, which is not known here"));
-    }
-    let before = || Err(format!("{decision}: was {outcome} ({reason}) before rules were asked"));
-    if rule.is_none() && precedes_rules(&reason) {
-        return before();
-    }
-    let Some(RecordedCaller {
+        arguments,
+        shadow: _,
+        exchange: _,
+        listed: _,
+        upstream_status: _,
+    } = record;
+    let is_before = rule.is_none() && precedes_rules(&reason);
+    let Some(caller) = caller.filter(|_| !is_before) else {
+        return Err(Before { decision, outcome, reason });
+    };
+    let CallerDocument {
+        kind: _,
         issuer,
         subject,
         kubernetes_user,
@@ -87,37 +83,56 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
         client_id,
         groups,
         scope,
-    }) = caller
-    else {
-        return before();
-    };
-    let time = line["time"].as_str().map(|time| match time.split_once('.') {
+    } = caller;
+    let time = around.time.map(|time| match time.split_once('.') {
         Some((seconds, _)) => format!("{seconds}Z"),
-        None => time.to_owned(),
+        None => time,
     });
     let case = Case {
         name: decision,
         resource: protected_resource,
+        has_all_groups: groups.len() < MAX_GROUPS && !groups.iter().any(|group| may_be_cut(group)),
         caller: Who {
             issuer,
-            subject,
+            subject: subject.unwrap_or_default(),
             client_id,
             groups,
             kubernetes_user,
             api_key,
             spiffe_id,
-            scope,
-            claims: Default::default(),
+            scope: scope.unwrap_or_default(),
+            claims: Map::default(),
         },
-        call: What { method, tool, prompt, resource, task, arguments: None },
+        call: What {
+            method,
+            tool,
+            prompt,
+            resource,
+            task,
+            arguments: Some(arguments.into_iter().filter(|(_, value)| is_certain(value)).collect()),
+        },
         time,
-        source: line["source"].as_str().and_then(|source| source.parse().ok()),
+        source: around.source.and_then(|source| source.parse().ok()),
         headers: Default::default(),
         expect: None,
         is_recorded: true,
         is_spent: reason == Reason::RateLimited.code(),
     };
     Ok((case, Then { outcome, reason, rule }))
+}
+
+/// Whether a name may be longer than what is recorded of it.
+pub fn may_be_cut(name: &str) -> bool {
+    // A name is cut at a character's end, and of no character more than three bytes are lost.
+    name.len().saturating_add(3) >= MAX_NAME
+}
+
+/// Whether an argument was just what is recorded of it: not cut, not masked, and no number that stands there as a text.
+fn is_certain(value: &Value) -> bool {
+    let Value::String(text) = value else { return true };
+    let written: usize = text.chars().map(written_length).sum();
+    let may_be_number = text.parse::<i64>().is_err() && text.parse::<Number>().is_ok();
+    written.saturating_add(LONGEST_CHARACTER) <= MAX_NAME && text != MASK && !may_be_number
 }
 
 /// Whether a request with a known caller is refused so without asking a rule: its message can't be read, or a target

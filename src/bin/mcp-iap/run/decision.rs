@@ -2,79 +2,106 @@
 
 use super::terminal::{Colour, Style, escape};
 use super::words::Words;
-use serde_json::Value;
+use crate::audit::entry::{Around, Line, read};
+use mcp_iap::audit::{CallerDocument, Document};
 
-/// Widths of the columns before the last two, in characters.
-const WIDTHS: [usize; 6] = [8, 8, 3, 18, 20, 24];
+/// Widths of the columns between the first and the last two, in characters.
+const WIDTHS: [usize; 5] = [8, 3, 18, 20, 24];
 
-/// The head of the columns.
-pub fn header() -> String {
-    row(
-        &["TIME", "OUTCOME", "", "CALLER", "METHOD", "TOOL", "RULE OR REASON, MESSAGE"].map(str::to_owned),
-        "",
-        |outcome| outcome,
-    )
+/// How much of a time is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    /// The hour: of what is now.
+    Time,
+    /// The day as well.
+    Date,
 }
 
-/// A decision. A line that is no record is shown as it is.
+impl Clock {
+    fn width(self) -> usize {
+        match self {
+            Self::Time => 8,
+            Self::Date => 19,
+        }
+    }
+
+    /// Of an instant as RFC 3339 writes it.
+    fn show(self, time: &str) -> String {
+        let shown = match self {
+            Self::Time => time.get(11..19),
+            Self::Date => time.get(..19),
+        };
+        escape(&shown.unwrap_or(time).replace('T', " "))
+    }
+}
+
+/// The head of the columns.
+pub fn header(clock: Clock) -> String {
+    let names = ["TIME", "OUTCOME", "", "CALLER", "METHOD", "TOOL", "RULE OR REASON, MESSAGE"];
+    row(&names.map(str::to_owned), "", clock, |outcome| outcome)
+}
+
+/// A line of the access log. One that is none is shown as it is.
 pub fn line(text: &str, words: &Words, style: Style) -> String {
-    let Ok(line) = serde_json::from_str::<Value>(text) else { return escape(text) };
-    let record = &line["mcp_iap"][0];
-    let text = |value: &Value| escape(value.as_str().unwrap_or_default());
-    let outcome = match record["outcome"].as_str() {
-        Some(outcome) => escape(outcome),
-        None => "no record".to_owned(),
-    };
-    let named = ["tool", "prompt", "resource", "task"].iter().find_map(|kind| record[kind].as_str());
-    let method = if record["method"].is_null() { &record["http_method"] } else { &record["method"] };
-    let is_allowed = record["outcome"] == "allowed";
-    let rule = record["rule"].as_str();
-    let why = match rule {
+    match read(text.as_bytes()) {
+        Line::Entry(entry) => decision(&entry.around, Some(&entry.record), words, Clock::Time, style),
+        Line::WithoutRecord(around) => decision(&around, None, words, Clock::Time, style),
+        Line::OtherSchema(_) | Line::Unknown(_) => escape(text),
+    }
+}
+
+/// A decision, and what Envoy says of the request.
+pub fn decision(
+    around: &Around,
+    record: Option<&Document>,
+    words: &Words,
+    clock: Clock,
+    style: Style,
+) -> String {
+    let text = |text: Option<&str>| escape(text.unwrap_or_default());
+    let outcome = record.map(|record| record.outcome.as_str());
+    let (is_allowed, is_refused) = (outcome == Some("allowed"), outcome == Some("refused"));
+    let why = record.map(|record| match &record.rule {
         Some(rule) if is_allowed => escape(rule),
-        Some(rule) => format!("{} ({})", text(&record["reason"]), escape(rule)),
-        None => text(&record["reason"]),
-    };
+        Some(rule) => format!("{} ({})", escape(&record.reason), escape(rule)),
+        None => escape(&record.reason),
+    });
     let columns = [
-        line["time"].as_str().and_then(|time| time.get(11..19)).map(escape).unwrap_or_default(),
-        outcome,
-        line["status"].as_u64().map(|status| status.to_string()).unwrap_or_default(),
-        caller(&record["caller"]),
-        text(method),
-        escape(named.unwrap_or_default()),
-        why,
+        around.time.as_deref().map(|time| clock.show(time)).unwrap_or_default(),
+        outcome.map_or_else(|| "no record".to_owned(), escape),
+        around.status.map(|status| status.to_string()).unwrap_or_default(),
+        caller(record.and_then(|record| record.caller.as_ref())),
+        text(record.and_then(|record| record.method.as_deref().or(record.http_method.as_deref()))),
+        text(record.and_then(|record| Some(record.operand()?.1))),
+        why.unwrap_or_default(),
     ];
-    let colour = match record["outcome"].as_str() {
+    let colour = match outcome {
         Some("allowed") => Colour::Green,
         Some("refused") => Colour::Red,
         Some("answered") => Colour::Cyan,
         _ => Colour::Yellow,
     };
-    let is_refused = record["outcome"] == "refused";
-    let message = message(&line, is_refused.then(|| words.of(record)).flatten());
-    row(&columns, &message, |outcome| style.paint(colour, &outcome))
+    let told = record.filter(|_| is_refused).and_then(|record| words.of(record));
+    let message = message(around, record, told);
+    row(&columns, &message, clock, |outcome| style.paint(colour, &outcome))
 }
 
-fn caller(caller: &Value) -> String {
-    // Who has no subject is told by what he has.
-    let known = ["subject", "kubernetes_user", "api_key", "spiffe_id", "client_id", "kind"]
-        .iter()
-        .find_map(|field| caller[field].as_str());
-    let subject = escape(known.unwrap_or("-"));
-    match caller["client_id"].as_str() {
-        Some(client) if caller["subject"] != client => format!("{subject} by {}", escape(client)),
-        _ => subject,
+fn caller(caller: Option<&CallerDocument>) -> String {
+    let Some(caller) = caller else { return "-".to_owned() };
+    let name = escape(caller.name());
+    match caller.client_id.as_deref() {
+        Some(client) if caller.subject.as_deref() != Some(client) => format!("{name} by {}", escape(client)),
+        _ => name,
     }
 }
 
 /// What else is worth knowing: what the caller was told, how the upstream answered.
-fn message(line: &Value, told: Option<String>) -> String {
-    let record = &line["mcp_iap"][0];
+fn message(around: &Around, record: Option<&Document>, told: Option<String>) -> String {
     let mut parts = Vec::new();
     parts.extend(told.map(|message| escape(&message)));
-    let upstream = record["upstream_status"].as_u64().filter(|status| *status >= 400);
+    let upstream = record.and_then(|record| record.upstream_status).filter(|status| *status >= 400);
     parts.extend(upstream.map(|status| format!("the upstream answered {status}")));
-    let flags = line["flags"].as_str().filter(|flags| !matches!(*flags, "" | "-"));
-    parts.extend(flags.map(|flags| {
+    parts.extend(around.flags.as_deref().map(|flags| {
         let known = FLAGS.iter().find(|(flag, _)| *flag == flags);
         let words = known.map(|(_, words)| format!("{words} ")).unwrap_or_default();
         format!("{words}(Envoy's flags {})", escape(flags))
@@ -95,9 +122,10 @@ const FLAGS: &[(&str, &str)] = &[
     ("DC", "the client left"),
 ];
 
-fn row(columns: &[String; 7], message: &str, paint: impl Fn(String) -> String) -> String {
+fn row(columns: &[String; 7], message: &str, clock: Clock, paint: impl Fn(String) -> String) -> String {
     let mut line = String::new();
-    for (index, (column, width)) in columns.iter().zip(WIDTHS).enumerate() {
+    for (index, (column, width)) in columns.iter().zip([clock.width()].into_iter().chain(WIDTHS)).enumerate()
+    {
         let column = fit(column, width);
         line.push_str(&if index == 1 { paint(column) } else { column });
         line.push_str("  ");
@@ -122,12 +150,19 @@ fn fit(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const PLAIN: Style = Style { coloured: false };
 
     fn record(record: &Value) -> String {
-        json!({"time": "2026-11-21T10:20:11.233Z", "status": 403, "flags": "-", "mcp_iap": [record]})
+        let mut whole = json!({"schema": 1, "decision": "d", "outcome": "aborted", "reason": "r", "caller": {"groups": []}});
+        for (name, value) in record.as_object().unwrap() {
+            match (&mut whole[name], value) {
+                (Value::Object(known), Value::Object(more)) => known.extend(more.clone()),
+                (place, value) => *place = value.clone(),
+            }
+        }
+        json!({"time": "2026-11-21T10:20:11.233Z", "status": 403, "flags": "-", "mcp_iap": [whole]})
             .to_string()
     }
 
@@ -179,7 +214,8 @@ mod tests {
             line(&unreachable, &Words::default(), PLAIN)
                 .ends_with("the upstream can't be reached (Envoy's flags UF)")
         );
-        assert!(line("{}", &Words::default(), PLAIN).contains("no reco"));
+        assert!(line("{\"mcp_iap\":[]}", &Words::default(), PLAIN).contains("no reco"));
+        assert_eq!(line("{}", &Words::default(), PLAIN), "{}");
     }
 
     #[test]
@@ -195,7 +231,7 @@ mod tests {
             ("TOOL", "t "),
             ("RULE OR REASON", "r"),
         ] {
-            let at = header().find(name).unwrap();
+            let at = header(Clock::Time).find(name).unwrap();
             assert!(refused[at..].starts_with(value), "{name}");
         }
     }

@@ -1,13 +1,13 @@
 //! `mcp-iap run FILE --upstream URL`: starts Envoy with what `render` writes, and shows each decision as it
 //! comes. Ends in order at Ctrl-C, and with Envoy.
 
-mod decision;
+pub mod decision;
 mod find;
 mod process;
 mod summary;
 pub mod terminal;
 mod tether;
-mod words;
+pub mod words;
 
 use crate::fault::Fault;
 use crate::render::{self, Plan};
@@ -170,7 +170,7 @@ impl Screen {
     fn begin(&mut self) {
         self.say("ready; Ctrl-C ends it\n");
         if matches!(self.output, Output::Text) {
-            self.write(&format!("\n{}", decision::header()));
+            self.write(&format!("\n{}", decision::header(decision::Clock::Time)));
         }
     }
 

@@ -1,10 +1,10 @@
 //! Why a request was refused, in a sentence: the rule's own words, or what its caller was told. A record has
 //! no argument's value, so what an argument must be is said from the rule.
 
+use mcp_iap::audit::Document;
 use mcp_iap::config::{ArgumentCondition, Rule, Scalar};
 use mcp_iap::gate;
 use mcp_iap::reason::Reason;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The rules by their ids.
@@ -22,14 +22,13 @@ impl Words {
     }
 
     /// For the record of a request that was refused.
-    pub fn of(&self, record: &Value) -> Option<String> {
-        let code = record["reason"].as_str()?;
-        let reason = *Reason::ALL.iter().find(|reason| reason.code() == code)?;
-        let rule = record["rule"].as_str().and_then(|id| self.0.get(id)?.as_ref());
+    pub fn of(&self, record: &Document) -> Option<String> {
+        let reason = *Reason::ALL.iter().find(|reason| reason.code() == record.reason)?;
+        let rule = record.rule.as_deref().and_then(|id| self.0.get(id)?.as_ref());
         if let Some(message) = rule.and_then(|rule| rule.message.clone()) {
             return Some(message);
         }
-        if let Some(name) = record["argument"].as_str() {
+        if let Some(name) = record.argument.as_deref() {
             let wanted = rule.and_then(|rule| rule.arguments.get(name)).map(wanted);
             return Some(format!("{name}: {}", wanted.unwrap_or_else(|| gate::told(reason).to_owned())));
         }
@@ -42,9 +41,8 @@ impl Words {
     }
 }
 
-fn groups(record: &Value) -> String {
-    let groups = record["caller"]["groups"].as_array();
-    let names: Vec<_> = groups.into_iter().flatten().filter_map(Value::as_str).collect();
+fn groups(record: &Document) -> String {
+    let names = record.caller.as_ref().map(|caller| caller.groups.as_slice()).unwrap_or_default();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
@@ -112,9 +110,13 @@ mod tests {
                 "x: an argument has the wrong type",
             ),
         ] {
-            assert_eq!(words.of(&record).as_deref(), Some(wanted), "{record}");
+            assert_eq!(words.of(&as_read(record.clone())).as_deref(), Some(wanted), "{record}");
         }
-        assert_eq!(words.of(&json!({"reason": "of_a_later_version"})), None);
-        assert_eq!(words.of(&json!({})), None);
+        assert_eq!(words.of(&as_read(json!({"reason": "of_a_later_version"}))), None);
+    }
+
+    fn as_read(mut record: serde_json::Value) -> Document {
+        (record["schema"], record["decision"], record["outcome"]) = (1.into(), "d".into(), "refused".into());
+        serde_json::from_value(record).unwrap()
     }
 }

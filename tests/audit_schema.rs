@@ -1,0 +1,180 @@
+//! The audit record's schema: current, and with just the fields that the core writes.
+
+#[path = "support/record_schema.rs"]
+mod record_schema;
+
+use mcp_iap::audit::{Document, Outcome, Record};
+use mcp_iap::identity::Caller;
+use mcp_iap::kube::User;
+use mcp_iap::mcp::{Arguments, Era, Operation};
+use mcp_iap::oauth::Scope;
+use mcp_iap::policy::Denial;
+use mcp_iap::reason::Reason;
+use mcp_iap::spiffe::SpiffeId;
+use record_schema::{faults, shipped};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+const DECISION: &str = "2bc006681efddbe43e032ea76f59a43a";
+
+fn scope(text: &str) -> Scope {
+    Scope::granted(&Value::from(text)).unwrap()
+}
+
+fn token_caller() -> Caller {
+    Caller {
+        issuer: "https://i".into(),
+        subject: "dana".to_owned(),
+        client_id: Some("agent".to_owned()),
+        groups: (0..40).map(|number| format!("g{number}")).collect(),
+        scope: scope("a b"),
+        ..Caller::default()
+    }
+}
+
+/// Everything that a record can have, by the calls by which the gate fills it, and in its bounds.
+fn records() -> Vec<Value> {
+    let long = "é\u{1b}".repeat(300);
+    let callers = [
+        token_caller().through(SpiffeId::parse("spiffe://example.org/agent").unwrap()),
+        Caller::of_kubernetes(User { name: long.clone(), groups: Vec::new() }),
+        Caller::of_api_key("ci", &[]),
+        Caller::of_workload(SpiffeId::parse("spiffe://example.org/agent").unwrap()),
+        Caller::anonymous(),
+    ];
+    let names: Vec<Rc<str>> = ["text", "number", "truth", "none"].map(Rc::from).to_vec();
+    let pairs = vec![("text", "\"\\u001b[2J\""), ("number", "7"), ("truth", "true"), ("none", "null")];
+    let operations =
+        [Operation::Tool(&long), Operation::Prompt("p"), Operation::Resource("r:x"), Operation::Task("t")];
+    let mut records = vec![serde_json::from_str(&Record::new(DECISION.to_owned()).to_json()).unwrap()];
+    for (caller, operation) in callers.into_iter().zip(operations.into_iter().chain([Operation::Open])) {
+        let mut record = Record::new(DECISION.to_owned());
+        record.note_http_method("POST");
+        record.note_protected_resource("https://r/mcp");
+        record.note_caller(Rc::new(caller));
+        record.note_method("tools/call");
+        record.note_era(Era::Modern);
+        record.note_operation(operation);
+        record.note_arguments(&names, &Arguments::from_pairs(pairs.clone()), &|_| false);
+        record.note_shadow(Some(Outcome::Refused), Some(Reason::DeniedByRule), Some("freeze"));
+        record.note_exchange("k8s", false, Duration::from_millis(7), Some("timeout"));
+        record.note_exchange_user(Some("dana"));
+        record.note_listed(1, 2);
+        record.note_denial(&Denial {
+            rule: Some("few".into()),
+            argument: Some("n".into()),
+            scope: scope("w"),
+            ..Reason::InsufficientScope.into()
+        });
+        let mut written = record.write();
+        written.add_upstream_status(502);
+        records.push(serde_json::from_str(written.json()).unwrap());
+    }
+    records
+}
+
+/// The paths of all members, but for those of `arguments`, which callers' tools name.
+fn members(value: &Value, path: &str, into: &mut BTreeSet<String>) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}{name}");
+        if name != "arguments" {
+            members(value, &format!("{path}."), into);
+        }
+        into.insert(path);
+    }
+}
+
+fn properties(schema: &Value, definitions: &Value, path: &str, into: &mut BTreeSet<String>) {
+    let schema = match schema["$ref"].as_str() {
+        Some(reference) => &definitions[reference.strip_prefix("#/$defs/").unwrap()],
+        None => schema,
+    };
+    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}{name}");
+        properties(schema, definitions, &format!("{path}."), into);
+        into.insert(path);
+    }
+}
+
+#[test]
+fn the_schema_is_current() {
+    let seen = Command::new(env!("CARGO_BIN_EXE_mcp-iap")).args(["schema", "audit-record"]).output().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/audit-record.schema.json");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &seen.stdout).unwrap();
+    }
+    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
+    let seen = String::from_utf8(seen.stdout).unwrap();
+    assert_eq!(seen, wanted, "{} is not current; `make golden` writes it", path.display());
+}
+
+#[test]
+fn the_schema_has_just_the_fields_that_are_written_and_documented() {
+    let (mut written, mut known) = (BTreeSet::new(), BTreeSet::new());
+    for record in records() {
+        assert_eq!(faults(&record), Vec::<String>::new(), "{record}");
+        members(&record, "", &mut written);
+    }
+    let schema = shipped();
+    properties(&schema, &schema["$defs"], "", &mut known);
+    assert_eq!(known, written);
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/audit.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    for path in
+        known.iter().filter(|path| !matches!(path.as_str(), "caller" | "exchange" | "listed" | "shadow"))
+    {
+        let is_told = docs
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .any(|row| row.split('|').next().unwrap_or_default().contains(path.as_str()));
+        assert!(is_told, "docs/audit.md has no row for {path}");
+    }
+}
+
+/// What reads records takes them as they are written.
+#[test]
+fn every_record_is_read() {
+    for record in records() {
+        let document: Document = serde_json::from_value(record.clone()).unwrap();
+        assert_eq!(document.decision, DECISION, "{record}");
+    }
+}
+
+#[test]
+fn what_is_no_record_is_refused() {
+    let good = records().remove(1);
+    for (pointer, value) in [
+        ("/schema", json!(2)),
+        ("/decision", json!("2bc0")),
+        ("/outcome", json!("maybe")),
+        ("/reason", json!("because")),
+        ("/tool", json!(7)),
+        ("/caller/kind", json!("token")),
+        ("/caller/groups", json!("sre")),
+        ("/arguments/text", json!(["a"])),
+        ("/arguments/text", json!(1.5)),
+        ("/shadow/outcome", json!("aborted")),
+        ("/upstream_status", json!(42)),
+    ] {
+        let mut record = good.clone();
+        match record.pointer_mut(pointer) {
+            Some(place) => *place = value,
+            None => record["caller"]["kind"] = value,
+        }
+        assert!(!faults(&record).is_empty(), "{pointer}: {record}");
+    }
+    for path in ["", "/caller", "/shadow", "/exchange", "/listed"] {
+        let mut record = good.clone();
+        record.pointer_mut(path).unwrap()["more"] = json!(1);
+        assert!(!faults(&record).is_empty(), "{path}: {record}");
+    }
+    for field in ["schema", "decision", "outcome", "reason"] {
+        let mut record = good.clone();
+        record.as_object_mut().unwrap().remove(field);
+        assert!(!faults(&record).is_empty(), "without {field}");
+    }
+}
