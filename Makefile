@@ -57,7 +57,9 @@ demo-servers: deps-demo ## its MCP server and provider alone, staying up, for yo
 	@$(DEPS)/venv/bin/python demo/demo.py --servers
 
 golden: $(WASM) deps-demo ## writes the golden files anew: read the difference before you commit it
-	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render
+	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render --test istio
+	@scripts/deps.sh mesh
+	@$(if $(ISTIO_CRDS),$(MESH)/python meshcheck/run.py --kubectl $(MESH)/kubectl --crds $(ISTIO_CRDS) --carry)
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --write-golden docs/demo.txt
 
 test: test-unit integration manifests ## everything: native tests, a real Envoy over the shipped files, manifests against schemas

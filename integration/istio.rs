@@ -1,14 +1,15 @@
 //! The filter as a mesh has it: a real Envoy discovers (ECDS) what istiod and istio-agent make of the rendered manifests,
-//! and the table runs through it. The two stand-ins here repeat their steps as Istio's sources have them (1.31 and
-//! master of August 2026: `pilot/pkg/model/extensions.go`, `pkg/wasm/convert.go`); no istiod runs.
+//! and the table runs through it. The two stand-ins here repeat their steps as Istio's sources have them (of August
+//! 2026: `pilot/pkg/model/extensions.go`, `pkg/wasm/convert.go`); no istiod runs.
 
 use crate::certificates::Authority;
 use crate::envoy::{Changes, Envoy, binary, bootstrap, root, scratch};
 use crate::stub::{Reply, Stub};
 use crate::table::run;
 use crate::world::{KEYS, World, call, claims, post, provide};
+use mcp_iap::config::yaml;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 const CLUSTER: &str = "outbound|9400||login.mcp-iap.internal";
@@ -29,7 +30,7 @@ fn manifest(command: &str, folder: &Path) -> Value {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    serde_saphyr::from_str(text.split("---\n").next().unwrap()).unwrap()
+    yaml::read(text.split("---\n").next().unwrap()).unwrap()
 }
 
 /// The list entry below `http_filters` and the extension configuration, as istiod makes them of a WasmPlugin.
@@ -83,7 +84,7 @@ fn fetched(mut extension: Value) -> Value {
 }
 
 /// A gateway whose Envoy discovers this.
-fn world(folder: PathBuf, (mut entry, mut extension): (Value, Value)) -> World {
+fn world(folder: &Path, (mut entry, mut extension): (Value, Value)) -> World {
     let provider = Stub::start(provide);
     let upstream = Stub::start(|_| {
         let body = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
@@ -99,7 +100,7 @@ fn world(folder: PathBuf, (mut entry, mut extension): (Value, Value)) -> World {
     let envoy = Envoy::run(&Changes::default(), |port, admin| {
         let text = bootstrap(&Changes::default(), port, admin, upstream.port, provider.port);
         let text = text.replace("identity_provider", &format!("\"{CLUSTER}\""));
-        let mut text: Value = serde_saphyr::from_str(&text).unwrap();
+        let mut text: Value = yaml::read(&text).unwrap();
         text["node"] = json!({"id": "sidecar", "cluster": "mcp-server.mcp"});
         let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
         *text.pointer_mut(filters).unwrap() = entry;
@@ -112,7 +113,7 @@ fn world(folder: PathBuf, (mut entry, mut extension): (Value, Value)) -> World {
 fn the_table_through_a_wasm_plugin() {
     let folder = scratch();
     let (entry, extension) = of_wasm_plugin(&manifest("istio-wasmplugin", &folder));
-    let world = world(folder, (entry, fetched(extension)));
+    let world = world(&folder, (entry, fetched(extension)));
     run(&world, |row| row.sees_without_flag);
 }
 
@@ -120,7 +121,7 @@ fn the_table_through_a_wasm_plugin() {
 fn the_table_through_an_envoy_filter() {
     let folder = scratch();
     let (entry, extension) = of_envoy_filter(&manifest("istio-envoyfilter", &folder));
-    let world = world(folder, (entry, fetched(extension)));
+    let world = world(&folder, (entry, fetched(extension)));
     run(&world, |row| row.sees);
 }
 
@@ -134,7 +135,7 @@ fn without_the_module_everything_is_denied() {
         let (entry, mut extension) = of(&manifest);
         extension["typed_config"] = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC", "rules": {}});
-        let world = world(folder, (entry, extension));
+        let world = world(&folder, (entry, extension));
         let token = KEYS.es256(&claims(&["dev"]));
         assert_eq!(
             post(&token, call("get_pods", &json!({}))).send(world.envoy.port).status,
@@ -149,7 +150,7 @@ fn without_the_module_everything_is_denied() {
 #[test]
 fn the_bootstrap_of_the_pods_is_merged_into_the_meshs() {
     let manifests = std::fs::read_to_string(root().join("istio/sidecar-envoyfilter.yaml")).unwrap();
-    let map: Value = serde_saphyr::from_str(manifests.rsplit("---\n").next().unwrap()).unwrap();
+    let map: Value = yaml::read(manifests.rsplit("---\n").next().unwrap()).unwrap();
     let custom = map["data"]["custom_bootstrap.json"].as_str().unwrap();
     let mesh = json!({
         "node": {"id": "sidecar", "cluster": "mcp-server.mcp"},

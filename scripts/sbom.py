@@ -9,12 +9,12 @@ against CycloneDX' own schema.
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import uuid
 from pathlib import Path
 
-import tomllib
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
@@ -28,8 +28,7 @@ def main():
         sys.exit(__doc__.splitlines()[0])
     folder = Path(sys.argv[1])
     folder.mkdir(exist_ok=True)
-    lock = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
-    checksums = {(one["name"], one["version"]): one.get("checksum") for one in lock}
+    checksums = locked((ROOT / "Cargo.lock").read_text())
     for name, target in PARTS.items():
         text = json.dumps(bill(name, target, checksums), indent=1, sort_keys=True) + "\n"
         fault = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
@@ -38,6 +37,12 @@ def main():
         file = folder / f"{name}.cdx.json"
         file.write_text(text)
         print(f"{file}: {text.count('pkg:cargo/')} references, valid CycloneDX 1.6")
+
+
+def locked(text):
+    """The checksums of a lock file, by name and version."""
+    packages = (dict(re.findall(r'^(\w+) = "([^"]*)"$', block, re.M)) for block in text.split("[[package]]")[1:])
+    return {(one["name"], one["version"]): one.get("checksum") for one in packages}
 
 
 def bill(name, target, checksums):

@@ -3,6 +3,7 @@
 //!
 //! `UPDATE_GOLDEN=1` writes the shipped manifests anew: read the difference before you commit it.
 
+use mcp_iap::config::yaml;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -44,7 +45,7 @@ fn refused(command: &str, file: &str, options: &[&str]) -> (Option<i32>, String)
 }
 
 fn manifests(text: &str) -> Vec<Value> {
-    text.split("\n---\n").map(|text| serde_saphyr::from_str(text).unwrap()).collect()
+    text.split("\n---\n").map(|text| yaml::read(text).unwrap()).collect()
 }
 
 fn of_kind<'a>(manifests: &'a [Value], kind: &str) -> &'a Value {
@@ -103,7 +104,7 @@ fn the_mesh_writes_the_same_line_as_the_shipped_envoy() {
         text.lines().map(str::trim).find(|line| line.starts_with("{\"time\"")).map(str::to_owned).unwrap()
     };
     assert_eq!(line(&read("istio/mesh.yaml")), line(&read("envoy/envoy.yaml")));
-    let mesh: Value = serde_saphyr::from_str(&read("istio/mesh.yaml")).unwrap();
+    let mesh: Value = yaml::read(&read("istio/mesh.yaml")).unwrap();
     let provider = mesh.pointer("/spec/meshConfig/extensionProviders/0").unwrap();
     let named = manifests(&rendered(FILTER, "examples/mesh.yaml", &OPTIONS));
     let telemetry = of_kind(&named, "Telemetry");

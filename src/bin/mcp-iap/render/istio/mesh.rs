@@ -4,6 +4,7 @@
 use super::super::filter::stats_tags;
 use super::super::yaml::{indent, literal, scalar};
 use super::options::{Options, Place};
+use mcp_iap::config::yaml;
 use serde_json::{Value, json};
 
 /// The provider of access logs that `istio/mesh.yaml` defines.
@@ -78,7 +79,7 @@ spec:
 
 /// The part of the bootstrap that makes tags of the counters' names.
 pub fn counters(options: &Options) -> String {
-    let tags: Value = serde_saphyr::from_str(stats_tags()).unwrap_or_default();
+    let tags: Value = yaml::read(stats_tags()).unwrap_or_default();
     let bootstrap = format!("{:#}\n", json!({ "stats_config": tags }));
     let name = format!("{}-bootstrap", options.name);
     format!(

@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::{command, read};
 use crate::fault::Fault;
 use clap::Args;
+use mcp_iap::config::yaml;
 use options::{Options, Place};
 use serde_json::Value;
 use std::path::Path;
@@ -81,7 +82,7 @@ fn manifests(
     let mut texts = vec![filter, mesh::only_mutual_tls(options), mesh::only_the_mesh(options)];
     texts.extend(reach::manifests(options, plan)?);
     texts.extend([mesh::records(options), mesh::counters(options)]);
-    let read: Result<Vec<Value>, _> = texts.iter().map(|text| serde_saphyr::from_str(text)).collect();
+    let read: Result<Vec<Value>, _> = texts.iter().map(|text| yaml::read(text)).collect();
     if !read.is_ok_and(|read| read.iter().all(is_manifest) && read.first().is_some_and(holds)) {
         let message = "the document can't stand in a manifest as it is written";
         return Err(Fault::Failed(message.to_owned()));

@@ -5,7 +5,7 @@ use super::super::plan::Plan;
 use super::super::yaml::{block, indent, scalar};
 use super::options::{Options, Place};
 use crate::fault::Fault;
-use mcp_iap::config::{self, ConfigError};
+use mcp_iap::config::{ConfigError, yaml};
 use serde_json::Value;
 
 /// Up to here every integer is itself in binary64 (RFC 8259 section 6).
@@ -23,15 +23,9 @@ pub fn config(plan: &Plan) -> Result<Value, Fault> {
                    render `istio-envoyfilter`";
         return Err(ConfigError::new("allow_on_headers_stop_iteration", reason, fix).into());
     }
-    let config: Value = serde_saphyr::from_str(&plan.document)
-        .map_err(|error| Fault::Failed(format!("the document is no pluginConfig: {error}")))?;
+    let config = yaml::read(&plan.document)
+        .map_err(|fault| Fault::Failed(format!("the document is no pluginConfig: {fault}")))?;
     check_numbers("", &config)?;
-    // What is a text where a text is wanted may be a number in JSON (`1.10`): both must be read alike.
-    let handed_over = config::load(config.to_string().as_bytes())?;
-    if format!("{handed_over:?}") != format!("{:?}", config::load(plan.document.as_bytes())?) {
-        let message = "the document means something else as JSON, as which istiod hands it over: put its texts in quotes";
-        return Err(Fault::Failed(message.to_owned()));
-    }
     Ok(config)
 }
 
