@@ -36,7 +36,7 @@ READY_WITHIN = 20  # seconds
 
 
 class Registry:
-    """docker-registry on a port of its own, in memory of the file system that goes away."""
+    """docker-registry on a port of its own, with its images in a folder that goes away."""
 
     def __init__(self, binary, folder):
         with socket.socket() as probe:
