@@ -19,8 +19,13 @@ DEFAULT_ENVOY := $(DEPS)/envoy-$(ENVOY_VERSION)/envoy/_bin/envoy
 OLDEST_ENVOY := $(DEPS)/envoy-$(ENVOY_OLDEST)/envoy/_bin/envoy
 # Yours, if you name it: ENVOY=/usr/local/bin/envoy make demo
 ENVOY ?= $(DEFAULT_ENVOY)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+# Istio's own schemas (kubernetes/customresourcedefinitions.gen.yaml of istio/api), where they are at hand; else the part
+# that is carried along.
+ISTIO_CRDS ?= $(firstword $(wildcard ../shared/data/istio-crds.yaml ../../shared/data/istio-crds.yaml))
+MESH := $(DEPS)/mesh-venv/bin
 
-.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro test-lists test-audit test-report
+.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro test-lists test-audit test-report test-istio manifests oci wasm reproducible supply-chain sbom
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,11 +34,14 @@ build: $(WASM) ## builds the filter into dist/ and the command line
 	@cargo build --quiet --release --bin mcp-iap
 	@cp $(WASM) $(TARGET)/release/mcp_iap.wasm
 
+wasm: $(WASM) ## the module alone, and its checksum
+	@sha256sum $(WASM)
+
 # The optimizer takes a minute: it runs where the compiler's module is another than the one it was given last.
 $(WASM): FORCE
 	@scripts/deps.sh rust-target
 	@[ -e $(COMPILED) ] || echo "compiling the filter, the first time some minutes"
-	@cargo build --quiet --release --target wasm32-wasip1 --lib
+	@scripts/wasm.sh
 	@[ -e $@ ] && cmp -s $(COMPILED) $(COMPILED).optimized-from || { \
 	  mkdir -p dist && \
 	  node "$$(scripts/deps.sh wasm-opt)" -O2 $(WASM_FEATURES) $(COMPILED) -o $@.part && \
@@ -51,10 +59,12 @@ demo-servers: deps-demo ## its MCP server and provider alone, staying up, for yo
 	@$(DEPS)/venv/bin/python demo/demo.py --servers
 
 golden: $(WASM) deps-demo ## writes the golden files anew: read the difference before you commit it
-	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render --test audit_schema
+	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render --test audit_schema --test istio
+	@scripts/deps.sh mesh
+	@$(if $(ISTIO_CRDS),$(MESH)/python meshcheck/run.py --kubectl $(MESH)/kubectl --crds $(ISTIO_CRDS) --carry)
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --write-golden docs/demo.txt
 
-test: test-unit integration ## everything: native tests, then a real Envoy over the shipped files
+test: test-unit integration manifests ## everything: native tests, a real Envoy over the shipped files, manifests against schemas
 
 test-unit: $(WASM) ## native tests, in seconds
 	@cargo test --quiet
@@ -101,6 +111,31 @@ test-exchange: $(WASM) deps-envoy ## tokens for the upstream: natively, with a r
 	@scripts/deps.sh node
 	@cargo test --quiet --test exchange --test separation
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- exchange:: --test-threads 2
+
+test-istio: $(WASM) deps-envoy manifests ## Istio: manifests against its schemas with mutants, and the table as a WasmPlugin and an EnvoyFilter have the filter
+	@cargo test --quiet --test istio
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- istio:: table:: --test-threads 2
+
+manifests: ## istio/ and kubernetes/ against the schemas of Istio and Kubernetes, and mutants of them
+	@scripts/deps.sh mesh
+	@$(MESH)/python meshcheck/run.py --kubectl $(MESH)/kubectl $(if $(ISTIO_CRDS),--crds $(ISTIO_CRDS))
+
+oci: $(WASM) sbom ## the module as an image in dist/oci: pushed to a registry on this machine, pulled back, signed
+	@scripts/deps.sh mesh
+	@scripts/deps.sh registry
+	@scripts/oci.py $(WASM) dist/oci $(VERSION)
+	@$(MESH)/python meshcheck/image.py --module $(WASM) --layout dist/oci --bill $(WASM).cdx.json --tools $(DEPS)/registry
+
+reproducible: $(WASM) ## compiles the module in another folder: it must be the same, byte by byte
+	@scripts/reproducible.sh $(WASM)
+
+supply-chain: sbom ## licences, sources and bans of the dependencies (cargo-deny), and advisories where their database is
+	@scripts/deps.sh cargo-deny
+	@scripts/deny.sh $(DEPS)/cargo-deny/bin/cargo-deny
+
+sbom: ## what the module and the command line are made of, as CycloneDX in dist/
+	@scripts/deps.sh mesh
+	@$(MESH)/python scripts/sbom.py dist
 
 soak: $(WASM) deps-envoy ## memory under a flood of TOKENS (40000) unique tokens, each used once
 	@ENVOY="$(ENVOY)" TOKENS=$(or $(TOKENS),40000) cargo test --quiet --test integration -- soak:: --nocapture

@@ -52,6 +52,7 @@ pub struct Envoy {
     admin: u16,
     process: Child,
     folder: PathBuf,
+    configuration: PathBuf,
 }
 
 pub fn root() -> PathBuf {
@@ -144,7 +145,8 @@ impl Envoy {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut envoy = Self { port, admin, process, folder };
+        let configuration = folder.join("envoy.yaml");
+        let mut envoy = Self { port, admin, process, folder, configuration };
         // It compiles the module first, on a machine that may do other things too.
         let deadline = Instant::now() + Duration::from_secs(90);
         while envoy.admin("/ready").is_none_or(|answer| !answer.contains("LIVE")) {
@@ -227,9 +229,15 @@ impl Envoy {
         fs::read_to_string(self.folder.join("envoy.log")).unwrap_or_default()
     }
 
-    /// The file that it runs.
+    /// The file in which the document stands.
     pub fn configuration(&self) -> PathBuf {
-        self.folder.join("envoy.yaml")
+        self.configuration.clone()
+    }
+
+    /// The same, with the document in another file than the one that it runs.
+    pub fn with_configuration(mut self, file: PathBuf) -> Self {
+        self.configuration = file;
+        self
     }
 
     /// The access log as text so far.

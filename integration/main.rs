@@ -18,6 +18,7 @@ mod front;
 mod http2;
 mod init;
 mod introspection;
+mod istio;
 mod jose;
 mod keys;
 mod kube;

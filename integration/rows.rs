@@ -20,18 +20,19 @@ pub struct Row {
     /// The reason code; of an allowed request in its record only.
     pub reason: &'static str,
     pub sees: Sees,
-    /// What the upstream may see where the flag is not set; `None`: the row runs with the flag only.
-    pub sees_without_flag: Option<Sees>,
+    /// What the upstream may see where `allow_on_headers_stop_iteration` is not set.
+    pub sees_without_flag: Sees,
 }
 
 fn row(name: &'static str, request: Request, status: u16, reason: &'static str) -> Row {
     let sees = if reason == "allowed" { Sees::All } else { Sees::Nothing };
-    Row { name, request, status, reason, sees, sees_without_flag: None }
+    Row { name, request, status, reason, sees, sees_without_flag: sees }
 }
 
 impl Row {
-    fn also_without_flag(mut self, sees: Sees) -> Self {
-        self.sees_without_flag = Some(sees);
+    /// It is decided by the body, for which without the flag the head must go on first.
+    fn decided_by_body(mut self) -> Self {
+        self.sees_without_flag = Sees::HeadAtMost;
         self
     }
 }
@@ -67,19 +68,16 @@ pub fn rows() -> Vec<Row> {
         request
     };
     vec![
-        row("an allowed call", post(&dev, read.clone()), 200, "allowed").also_without_flag(Sees::All),
+        row("an allowed call", post(&dev, read.clone()), 200, "allowed"),
         row("an allowed call with ES256", post(&sre, read.clone()), 200, "allowed"),
         row(
             "an allowed modern call",
             modern(post(&dev, modern_call("get_pods", &json!({}))), "get_pods"),
             200,
             "allowed",
-        )
-        .also_without_flag(Sees::All),
-        row("an allowed call in many chunks", post(&dev, read.clone()).chunked(7), 200, "allowed")
-            .also_without_flag(Sees::All),
-        row("an argument in its bounds", post(&sre, scale(json!(10))), 200, "allowed")
-            .also_without_flag(Sees::All),
+        ),
+        row("an allowed call in many chunks", post(&dev, read.clone()).chunked(7), 200, "allowed"),
+        row("an argument in its bounds", post(&sre, scale(json!(10))), 200, "allowed"),
         row("a list", raw(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#), 200, "allowed"),
         row(
             "a notification",
@@ -112,7 +110,7 @@ pub fn rows() -> Vec<Row> {
             200,
             "allowed",
         ),
-        row("no token", anonymous(), 401, "missing_token").also_without_flag(Sees::Nothing),
+        row("no token", anonymous(), 401, "missing_token"),
         row("no token on a stream", Request::new("GET", "/mcp"), 401, "missing_token"),
         row("no token on DELETE", Request::new("DELETE", "/mcp"), 401, "missing_token"),
         row(
@@ -150,8 +148,7 @@ pub fn rows() -> Vec<Row> {
             "token_repeated",
         ),
         row("a token that is none", post("not-a-token", read.clone()), 401, "malformed_token"),
-        row("a tampered token", post(&tampered, read.clone()), 401, "bad_signature")
-            .also_without_flag(Sees::Nothing),
+        row("a tampered token", post(&tampered, read.clone()), 401, "bad_signature"),
         row(
             "a stranger's token",
             post(&STRANGER.rs256(&claims(&["dev"])), read.clone()),
@@ -181,8 +178,7 @@ pub fn rows() -> Vec<Row> {
             "sender_constraint_unsupported",
         ),
         row("no subject", token(with("sub", json!(null))), 401, "invalid_claim"),
-        row("a tool that no rule allows", post(&dev, drop.clone()), 403, "no_rule_allows")
-            .also_without_flag(Sees::HeadAtMost),
+        row("a tool that no rule allows", post(&dev, drop.clone()), 403, "no_rule_allows").decided_by_body(),
         row(
             "a modern call that no rule allows",
             modern(
@@ -191,33 +187,32 @@ pub fn rows() -> Vec<Row> {
             ),
             403,
             "no_rule_allows",
-        )
-        .also_without_flag(Sees::Nothing),
+        ),
         row("a refused call in many chunks", post(&dev, drop.clone()).chunked(7), 403, "no_rule_allows")
-            .also_without_flag(Sees::HeadAtMost),
-        row("a tool of another group", post(&dev, scale(json!(1))), 403, "no_rule_allows"),
+            .decided_by_body(),
+        row("a tool of another group", post(&dev, scale(json!(1))), 403, "no_rule_allows").decided_by_body(),
         row("an argument out of bounds", post(&sre, scale(json!(50))), 403, "argument_out_of_range")
-            .also_without_flag(Sees::HeadAtMost),
-        row("an argument of another type", post(&sre, scale(json!("5"))), 403, "argument_type"),
+            .decided_by_body(),
+        row("an argument of another type", post(&sre, scale(json!("5"))), 403, "argument_type").decided_by_body(),
         row(
             "an argument that is absent",
             post(&sre, call("scale_deployment", &json!({"replicas": 5}))),
             403,
             "argument_missing",
-        ),
+        ).decided_by_body(),
         row(
             "an argument not in its list",
             post(&sre, call("scale_deployment", &json!({"namespace": "kube-system", "replicas": 5}))),
             403,
             "argument_not_in_list",
-        ),
+        ).decided_by_body(),
         row(
             "an unknown method",
             raw(r#"{"jsonrpc":"2.0","id":1,"method":"admin/exec"}"#),
             200,
             "unknown_method",
-        ),
-        row("a batch", raw(&format!("[{drop}]")), 400, "batch"),
+        ).decided_by_body(),
+        row("a batch", raw(&format!("[{drop}]")), 400, "batch").decided_by_body(),
         row(
             "a duplicate key",
             raw(
@@ -225,23 +220,23 @@ pub fn rows() -> Vec<Row> {
             ),
             400,
             "duplicate_key",
-        ),
+        ).decided_by_body(),
         row(
             "a key in another case",
             raw(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","Method":"tools/call"}"#),
             400,
             "duplicate_key",
-        ),
-        row("half a body", raw(r#"{"jsonrpc":"2.0","id":1,"#), 400, "invalid_json"),
-        row("no body", raw(""), 400, "invalid_json"),
-        row("a byte order mark", raw(&format!("\u{feff}{read}")), 400, "invalid_json"),
+        ).decided_by_body(),
+        row("half a body", raw(r#"{"jsonrpc":"2.0","id":1,"#), 400, "invalid_json").decided_by_body(),
+        row("no body", raw(""), 400, "invalid_json").decided_by_body(),
+        row("a byte order mark", raw(&format!("\u{feff}{read}")), 400, "invalid_json").decided_by_body(),
         row(
             "a body that is no UTF-8",
             post(&dev, b"{\"jsonrpc\":\"2.0\",\"id\":\"\xff\"}".to_vec()),
             400,
             "invalid_json",
-        ),
-        row("a body that nests deep", raw(&"[".repeat(100_000)), 400, "batch"),
+        ).decided_by_body(),
+        row("a body that nests deep", raw(&"[".repeat(100_000)), 400, "batch").decided_by_body(),
         row(
             "params that nest deep",
             raw(&format!(
@@ -250,7 +245,7 @@ pub fn rows() -> Vec<Row> {
             )),
             400,
             "too_deep",
-        ),
+        ).decided_by_body(),
         row(
             "an encoded body",
             post(&dev, read.clone()).header("content-encoding", "gzip"),
@@ -277,25 +272,25 @@ pub fn rows() -> Vec<Row> {
             400,
             "header_mismatch",
         )
-        .also_without_flag(Sees::HeadAtMost),
+        .decided_by_body(),
         row(
             "a modern call without its headers",
             post(&dev, modern_call("get_pods", &json!({}))),
             400,
             "header_mismatch",
-        ),
+        ).decided_by_body(),
         row(
             "modern headers without _meta",
             modern(post(&dev, read.clone()), "get_pods"),
             400,
             "missing_meta",
-        ),
+        ).decided_by_body(),
         row(
             "a version that nobody knows",
             post(&dev, read.clone()).header("mcp-protocol-version", "1999-01-01"),
             400,
             "unsupported_protocol_version",
-        ),
+        ).decided_by_body(),
         row(
             "a body on GET",
             Request::new("GET", "/mcp")
@@ -306,14 +301,13 @@ pub fn rows() -> Vec<Row> {
             "unexpected_body",
         ),
         row("too long a body", raw(&"x".repeat(1_000_001)), 413, "body_too_large"),
-        row("too long a body in chunks", raw(&"x".repeat(1_000_001)).chunked(1000), 413, "body_too_large"),
+        row("too long a body in chunks", raw(&"x".repeat(1_000_001)).chunked(1000), 413, "body_too_large").decided_by_body(),
         row(
             "another path",
             Request::new("GET", "/").header("authorization", format!("Bearer {dev}")),
             404,
             "unknown_path",
-        )
-        .also_without_flag(Sees::Nothing),
+        ),
         row(
             "the path with a slash",
             {
@@ -349,8 +343,7 @@ pub fn rows() -> Vec<Row> {
             Request::new("GET", "/.well-known/oauth-protected-resource/mcp"),
             200,
             "metadata",
-        )
-        .also_without_flag(Sees::Nothing),
+        ),
         row(
             "the metadata at the root",
             Request::new("GET", "/.well-known/oauth-protected-resource"),
@@ -430,7 +423,7 @@ pub fn rows() -> Vec<Row> {
                 .header("mcp-method", "tools/call"),
             400,
             "header_mismatch",
-        ),
+        ).decided_by_body(),
         row(
             "a custom header of a tool",
             modern(post(&dev, modern_call("get_pods", &json!({}))), "get_pods")
@@ -457,13 +450,13 @@ pub fn rows() -> Vec<Row> {
                 .header("mcp-protocol-version", "2025-11-25"),
             400,
             "header_mismatch",
-        ),
+        ).decided_by_body(),
         row(
             "a legacy call that no rule allows",
             post(&dev, drop.clone()).header("mcp-protocol-version", "2025-03-26"),
             403,
             "no_rule_allows",
-        ),
+        ).decided_by_body(),
         row(
             "initialize",
             raw(
@@ -473,13 +466,13 @@ pub fn rows() -> Vec<Row> {
             "allowed",
         ),
         row("server/discover", raw(r#"{"jsonrpc":"2.0","id":0,"method":"server/discover"}"#), 200, "allowed"),
-        row("a batch behind white space", raw(&format!(" \r\n\t[{read}]")), 400, "batch"),
+        row("a batch behind white space", raw(&format!(" \r\n\t[{read}]")), 400, "batch").decided_by_body(),
         row(
             "UTF-16",
             post(&dev, read.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()),
             400,
             "invalid_json",
-        ),
+        ).decided_by_body(),
         row(
             "NaN",
             raw(
@@ -487,9 +480,9 @@ pub fn rows() -> Vec<Row> {
             ),
             400,
             "invalid_json",
-        ),
-        row("data behind", raw(&format!("{read}{drop}")), 400, "invalid_json"),
-        row("a NUL behind", raw(&format!("{read}\0")), 400, "invalid_json"),
+        ).decided_by_body(),
+        row("data behind", raw(&format!("{read}{drop}")), 400, "invalid_json").decided_by_body(),
+        row("a NUL behind", raw(&format!("{read}\0")), 400, "invalid_json").decided_by_body(),
         row(
             "a huge number",
             raw(&format!(
@@ -507,7 +500,7 @@ pub fn rows() -> Vec<Row> {
             ),
             403,
             "no_rule_allows",
-        ),
+        ).decided_by_body(),
         row(
             "an escape in a duplicate key",
             raw(
@@ -515,13 +508,13 @@ pub fn rows() -> Vec<Row> {
             ),
             400,
             "duplicate_key",
-        ),
+        ).decided_by_body(),
         row(
             "a key with a long s",
             raw(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","paramſ":{"name":"delete_namespace"}}"#),
             400,
             "key_variant",
-        ),
+        ).decided_by_body(),
         row(
             "a key with a NUL",
             raw(
@@ -529,7 +522,7 @@ pub fn rows() -> Vec<Row> {
             ),
             400,
             "key_variant",
-        ),
+        ).decided_by_body(),
         row("no content type", post(&dev, read.clone()).without("content-type"), 415, "content_type"),
         row(
             "two content types",
@@ -557,8 +550,7 @@ pub fn rows() -> Vec<Row> {
             post(&dev, read.clone()).header("Mcp_Name", "delete_namespace"),
             400,
             "malformed_head",
-        )
-        .also_without_flag(Sees::Nothing),
+        ),
         row(
             "a method override with an underscore",
             post(&dev, read.clone()).header("x_http_method-override", "DELETE"),
@@ -592,14 +584,13 @@ pub fn rows() -> Vec<Row> {
             post(&dev, read.clone()).header("connection", "authorization"),
             401,
             "missing_token",
-        )
-        .also_without_flag(Sees::Nothing),
+        ),
         row(
             "a header of MCP's named in Connection",
             modern(post(&dev, modern_call("get_pods", &json!({}))), "get_pods")
                 .header("connection", "mcp-name"),
             400,
             "header_mismatch",
-        ),
+        ).decided_by_body(),
     ]
 }

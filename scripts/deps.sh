@@ -7,6 +7,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 deps=${MCP_IAP_DEPS:-$root/.deps}
+CARGO_DENY=0.20.2
 
 usage() {
   cat <<'EOF'
@@ -20,6 +21,9 @@ usage: scripts/deps.sh COMMAND
   browser          Playwright of report/package-lock.json; prints where it is, and names Chromium where it is missing
   containers       a Debian and packages for images that can't be pulled (compose/images.py); needs root
   kube             a Kubernetes API server, built from Debian's source package, and etcd: about ten minutes, once
+  mesh             what validates manifests, of meshcheck/requirements.txt
+  registry         a registry for container images and a client for it, of Debian's packages (scripts/registry.sh)
+  cargo-deny       the checker of dependencies, compiled from crates.io: some minutes, once
   clients          the MCP clients of clients/package-lock.json and clients/requirements.txt, with their Node.js
 EOF
   exit 2
@@ -232,6 +236,38 @@ install_kube() {
   stamp kube "$sum"
 }
 
+# An environment of its own: what the demo and the clients need stays as their locks say.
+install_mesh() {
+  local lock=$root/meshcheck/requirements.txt sum
+  sum=$(checksum "$lock")
+  open_deps
+  make_venv mesh-venv mesh
+  if is_current mesh "$sum"; then return; fi
+  say "installing what validates manifests"
+  install_wheels mesh-venv -r "$lock"
+  stamp mesh "$sum"
+}
+
+install_registry() {
+  local sum
+  sum=$(checksum "$root/scripts/registry.sh")
+  open_deps
+  if is_current registry "$sum"; then return; fi
+  "$root/scripts/registry.sh" "$deps/registry"
+  stamp registry "$sum"
+}
+
+install_cargo_deny() {
+  open_deps
+  if is_current cargo-deny "$CARGO_DENY"; then return; fi
+  say "compiling cargo-deny $CARGO_DENY, some minutes"
+  cd "$root" # so that rust-toolchain.toml counts
+  # Unoptimised: it runs a second, and compiles in a third of the time.
+  CARGO_TARGET_DIR=$deps/cargo-deny/target cargo install --quiet --locked --debug --root "$deps/cargo-deny" "cargo-deny@$CARGO_DENY"
+  rm -rf "$deps/cargo-deny/target"
+  stamp cargo-deny "$CARGO_DENY"
+}
+
 case "${1-} $#" in
   "rust-target 1") add_rust_target ;;
   "wasm-opt 1") install_wasm_opt ;;
@@ -243,5 +279,8 @@ case "${1-} $#" in
   "containers 1") install_containers ;;
   "clients 1") install_clients ;;
   "kube 1") install_kube ;;
+  "mesh 1") install_mesh ;;
+  "registry 1") install_registry ;;
+  "cargo-deny 1") install_cargo_deny ;;
   *) usage >&2 ;;
 esac

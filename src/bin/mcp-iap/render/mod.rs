@@ -1,5 +1,5 @@
 //! `mcp-iap render envoy FILE`: a complete Envoy bootstrap around the user's document, which stands in it
-//! to the letter; or the same in files that Envoy reads anew when they change.
+//! to the letter; or the same in files that Envoy reads anew when they change. `istio/` has what Istio takes.
 //!
 //! Nothing that a user gives can change the shape of what is written: texts are quoted, and the result is
 //! read back before it is given out.
@@ -7,6 +7,7 @@
 mod address;
 mod cluster;
 mod filter;
+mod istio;
 mod listener;
 mod options;
 mod plan;
@@ -21,6 +22,8 @@ use crate::check;
 use crate::environment::Environment;
 use crate::fault::Fault;
 use clap::{Args, Subcommand};
+use options::{Credential, ForResource};
+use std::path::Path;
 use std::process::ExitCode;
 use xds::XdsDir;
 use yaml::indent;
@@ -32,6 +35,10 @@ pub const WASM: &str = "dist/mcp_iap.wasm";
 pub enum Target {
     /// A bootstrap for Envoy 1.36 or later, to standard output.
     Envoy(Envoy),
+    /// Manifests for Istio around a WasmPlugin: the upstream may see the head of a call that is refused.
+    IstioWasmplugin(istio::WasmPlugin),
+    /// Manifests for Istio around an EnvoyFilter, with which the upstream sees nothing of a refused call.
+    IstioEnvoyfilter(istio::EnvoyFilter),
 }
 
 #[derive(Args)]
@@ -49,23 +56,31 @@ pub struct Envoy {
 }
 
 pub fn run(target: &Target) -> ExitCode {
-    let Target::Envoy(envoy) = target;
-    match render(envoy) {
+    let (rendered, file) = match target {
+        Target::Envoy(envoy) => (render(envoy), envoy.options.file.as_path()),
+        Target::IstioWasmplugin(plugin) => (plugin.render(), plugin.file()),
+        Target::IstioEnvoyfilter(filter) => (filter.render(), filter.file()),
+    };
+    match rendered {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
         }
-        Err(fault) => fault.report(&envoy.options.file),
+        Err(fault) => fault.report(file),
     }
+}
+
+/// What is needed for the document in this file.
+fn read(file: &Path, upstreams: &[ForResource], credentials: &[Credential]) -> Result<Plan, Fault> {
+    let text = check::read(file).map_err(|error| Fault::Usage(format!("{}: {error}", file.display())))?;
+    // What is rendered holds no secret: Envoy gives it to the filter.
+    let environment = Environment::default();
+    Plan::new(&text, upstreams, credentials, &|name| environment.get(name))
 }
 
 /// What goes to standard output.
 fn render(Envoy { options, filter, xds_dir }: &Envoy) -> Result<String, Fault> {
-    let text = check::read(&options.file)
-        .map_err(|error| Fault::Usage(format!("{}: {error}", options.file.display())))?;
-    // What is rendered holds no secret: Envoy gives it to the filter.
-    let environment = Environment::default();
-    let plan = Plan::new(&text, options, &|name| environment.get(name))?;
+    let plan = read(&options.file, &options.upstream, &options.credential)?;
     let wasm = options.wasm.as_deref().unwrap_or(WASM);
     match xds_dir {
         Some(folder) => folder.write(&plan, options, wasm, &command()),

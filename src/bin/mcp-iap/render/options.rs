@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Where a distribution keeps the certificates that it trusts (Debian, Ubuntu, Alpine, Arch).
-const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// The document, and what Envoy needs beside it.
 #[derive(Clone, Debug, Args)]

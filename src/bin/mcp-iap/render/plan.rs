@@ -2,7 +2,7 @@
 //! fit together is refused here.
 
 use super::address::{Endpoint, Upstream};
-use super::options::{ForResource, Options};
+use super::options::{Credential, ForResource};
 use super::yaml;
 use crate::fault::Fault;
 use mcp_iap::callout;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// The smallest buffer: Envoy's own default.
-const MIN_BUFFER: usize = 1024 * 1024;
+pub const MIN_BUFFER: usize = 1024 * 1024;
 const BUFFER_STEP: usize = 64 * 1024;
 
 /// Everything that is rendered.
@@ -62,16 +62,21 @@ pub struct Cluster {
 }
 
 impl Plan {
-    /// Reads the document, with the secrets of this environment, and fits the options to it.
+    /// Reads the document, with the secrets of this environment, and fits upstreams and credentials to it.
     ///
     /// # Errors
-    /// The document's faults, or what of the options does not fit it.
-    pub fn new(text: &[u8], options: &Options, environment: Environment<'_>) -> Result<Self, Fault> {
+    /// The document's faults, or what does not fit it.
+    pub fn new(
+        text: &[u8],
+        upstreams: &[ForResource],
+        credentials: &[Credential],
+        environment: Environment<'_>,
+    ) -> Result<Self, Fault> {
         let settings = Settings::load_in(text, environment)?;
         // `load` has read it as text.
         let document = yaml::lines(&String::from_utf8_lossy(text));
         let mut issuers = issuer_clusters(&settings)?;
-        for credential in &options.credential {
+        for credential in credentials {
             let cluster = issuers.iter_mut().find(|cluster| cluster.name == credential.cluster);
             let Some(cluster) = cluster else {
                 let names: Vec<_> = issuers.iter().map(|cluster| cluster.name.as_str()).collect();
@@ -83,7 +88,7 @@ impl Plan {
             };
             cluster.credential = Some(credential.file.clone());
         }
-        let resources = resources(&settings, &options.upstream)?;
+        let resources = resources(&settings, upstreams)?;
         let (resources, upstreams) = upstream_clusters(resources, &issuers);
         Ok(Self {
             environment: names(&document),

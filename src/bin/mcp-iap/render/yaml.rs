@@ -55,6 +55,34 @@ fn is_word(text: &str) -> bool {
     WORDS.contains(&text.to_ascii_lowercase().as_str())
 }
 
+/// JSON as YAML's block style, in which only what is plain stands without quotes: YAML 1.1 reads it alike. Ends with a
+/// line end.
+pub fn block(value: &Value) -> String {
+    let within = |value: &Value| match value {
+        Value::Object(members) if !members.is_empty() => Some(block(value)),
+        Value::Array(elements) if !elements.is_empty() => Some(block(value)),
+        _ => None,
+    };
+    match value {
+        Value::Object(members) if !members.is_empty() => members
+            .iter()
+            .map(|(name, value)| match within(value) {
+                Some(inner) => format!("{}:\n{}", scalar(name), indent(&inner, 2)),
+                None => format!("{}: {}", scalar(name), block(value)),
+            })
+            .collect(),
+        Value::Array(elements) if !elements.is_empty() => elements
+            .iter()
+            .map(|element| {
+                let text = indent(&block(element), 2);
+                format!("- {}", text.get(2..).unwrap_or_default())
+            })
+            .collect(),
+        Value::String(text) => scalar(text) + "\n",
+        value => format!("{value}\n"),
+    }
+}
+
 /// Lines moved to the right; empty ones stay empty.
 pub fn indent(text: &str, by: usize) -> String {
     text.split_inclusive('\n')
@@ -172,6 +200,22 @@ mod tests {
             let text = lines(text);
             let around = format!("before: 1\nin:\n{}after: 2\n", indent(&literal("value", &text), 4));
             assert_eq!(read(&around), json!({"before": 1, "in": {"value": text}, "after": 2}), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_read_as_the_value() {
+        for value in [
+            json!({}),
+            json!([]),
+            json!("a"),
+            json!({"a": {}, "b": [], "c": null, "d": true, "e": -1, "f": 0.5}),
+            json!([[1, [2, {"a": [[]]}]], {"b": {"c": [{"d": 1, "e": 2}, "x"]}}]),
+            json!({"on": "yes", "1": "2", "a b": "c: d", "": "\n---\nkind: Secret\n", "22:00": "22:00"}),
+        ] {
+            let text = block(&value);
+            assert_eq!(read(&text), value, "{text}");
+            assert!(!text.lines().any(|line| line.starts_with("---")), "{text}");
         }
     }
 

@@ -77,7 +77,7 @@ mod tests {
     fn told(document: &str) -> String {
         let typed = ["run", "mcp-iap.yaml", "--upstream", "http://127.0.0.1:8000"];
         let Typed { options } = Typed::parse_from(typed);
-        let plan = Plan::new(document.as_bytes(), &options, &|_| {
+        let plan = Plan::new(document.as_bytes(), &options.upstream, &options.credential, &|_| {
             Some("0123456789abcdef0123456789abcdef".to_owned())
         });
         summary(&plan.unwrap(), &[], &options, Path::new("envoy"))

@@ -1,0 +1,118 @@
+//! `mcp-iap render istio-wasmplugin` and `istio-envoyfilter`: the filter in a sidecar or a gateway, and what must stand
+//! around it: who may reach the server, how issuers are reached, where records and counters go.
+//!
+//! Nothing that a user gives changes the shape of what is written, and the result is read back before it is given out.
+
+mod filter;
+mod mesh;
+mod options;
+mod plugin;
+mod reach;
+
+use super::plan::Plan;
+use super::{command, read};
+use crate::fault::Fault;
+use clap::Args;
+use mcp_iap::config::yaml;
+use options::{Options, Place};
+use serde_json::Value;
+use std::path::Path;
+
+#[derive(Args)]
+pub struct WasmPlugin {
+    #[command(flatten)]
+    options: Options,
+    /// The Secret with which the image is pulled, in the namespace of the workload.
+    #[arg(long, value_name = "NAME", value_parser = options::name)]
+    pull_secret: Option<String>,
+}
+
+#[derive(Args)]
+pub struct EnvoyFilter {
+    #[command(flatten)]
+    options: Options,
+}
+
+impl WasmPlugin {
+    pub fn file(&self) -> &Path {
+        &self.options.file
+    }
+
+    /// What goes to standard output.
+    ///
+    /// # Errors
+    /// The document's faults, what of the options does not fit it, and what a WasmPlugin can't do.
+    pub fn render(&self) -> Result<String, Fault> {
+        let plan = read(&self.options.file, &[], &[])?;
+        let config = plugin::config(&plan)?;
+        let manifest = plugin::manifest(&self.options, &plan, self.pull_secret.as_deref(), &config);
+        manifests(&self.options, &plan, manifest, |manifest| manifest["spec"]["pluginConfig"] == config)
+    }
+}
+
+impl EnvoyFilter {
+    pub fn file(&self) -> &Path {
+        &self.options.file
+    }
+
+    /// What goes to standard output.
+    ///
+    /// # Errors
+    /// The document's faults, or what of the options does not fit it.
+    pub fn render(&self) -> Result<String, Fault> {
+        let plan = read(&self.options.file, &[], &[])?;
+        let manifest = filter::manifest(&self.options, &plan);
+        manifests(&self.options, &plan, manifest, |manifest| {
+            let patches = manifest["spec"]["configPatches"].as_array().into_iter().flatten();
+            let document = "/patch/value/typed_config/config/configuration/value";
+            let mut documents = patches.filter_map(|patch| patch.pointer(document));
+            documents.next().is_some_and(|text| *text == plan.document) && documents.next().is_none()
+        })
+    }
+}
+
+/// All manifests, the filter's first; `holds` tells whether the document stands in that one.
+fn manifests(
+    options: &Options,
+    plan: &Plan,
+    filter: String,
+    holds: impl Fn(&Value) -> bool,
+) -> Result<String, Fault> {
+    options.check()?;
+    let mut texts = vec![filter, mesh::only_mutual_tls(options), mesh::only_the_mesh(options)];
+    texts.extend(reach::manifests(options, plan)?);
+    texts.extend([mesh::records(options), mesh::counters(options)]);
+    let read: Result<Vec<Value>, _> = texts.iter().map(|text| yaml::read(text)).collect();
+    if !read.is_ok_and(|read| read.iter().all(is_manifest) && read.first().is_some_and(holds)) {
+        let message = "the document can't stand in a manifest as it is written";
+        return Err(Fault::Failed(message.to_owned()));
+    }
+    Ok(head(options, plan) + &texts.join("---\n"))
+}
+
+fn is_manifest(manifest: &Value) -> bool {
+    let is_text = |pointer: &str| manifest.pointer(pointer).is_some_and(Value::is_string);
+    ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"].into_iter().all(is_text)
+}
+
+fn head(options: &Options, plan: &Plan) -> String {
+    let guarded: Vec<_> =
+        plan.settings.resources.iter().map(|one| one.protected.identifier().to_owned()).collect();
+    let place = match options.at {
+        Place::Sidecar => "the sidecar of an MCP server",
+        Place::Gateway => "a gateway in front of an MCP server",
+    };
+    format!(
+        "# mcp-iap in {place}, for Istio 1.28 or later. It guards
+#   {}
+#
+# Written by
+#   {}
+#
+# Apply istio/mesh.yaml before: it tells the mesh what a record is. docs/istio.md goes through all of it.
+
+",
+        guarded.join("\n#   "),
+        command(),
+    )
+}

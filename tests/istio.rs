@@ -1,0 +1,312 @@
+//! `mcp-iap render istio-wasmplugin` and `istio-envoyfilter`: the shipped manifests are what they write, and what a mesh
+//! could not carry is refused. Against Istio's schemas they are held by `make test-istio`.
+//!
+//! `UPDATE_GOLDEN=1` writes the shipped manifests anew: read the difference before you commit it.
+
+use mcp_iap::config::yaml;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const SHA256: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const OPTIONS: [&str; 8] = [
+    "--image",
+    "oci://registry.example.com/mcp-iap:1",
+    "--sha256",
+    SHA256,
+    "--namespace",
+    "mcp",
+    "--workload",
+    "app=mcp-server",
+];
+const PLUGIN: &str = "istio-wasmplugin";
+const FILTER: &str = "istio-envoyfilter";
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn render(command: &str, file: &str, options: &[&str]) -> Output {
+    let mut render = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
+    render.args(["render", command, file]).args(options).current_dir(root()).output().unwrap()
+}
+
+fn rendered(command: &str, file: &str, options: &[&str]) -> String {
+    let output = render(command, file, options);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Exit code and what is said of a command that must not print anything.
+fn refused(command: &str, file: &str, options: &[&str]) -> (Option<i32>, String) {
+    let output = render(command, file, options);
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn manifests(text: &str) -> Vec<Value> {
+    text.split("\n---\n").map(|text| yaml::read(text).unwrap()).collect()
+}
+
+fn of_kind<'a>(manifests: &'a [Value], kind: &str) -> &'a Value {
+    manifests.iter().find(|manifest| manifest["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))
+}
+
+/// A document in a file of its own.
+fn document(name: &str, text: &str) -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("istio");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join(name);
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// A document without the flag, with these lines as well.
+fn plugin_document(name: &str, more: &str) -> String {
+    document(
+        name,
+        &format!(
+            "resource: https://r/mcp\nallow_on_headers_stop_iteration: false\nissuers: [{{issuer: 'https://i.example.com', cluster: 'outbound|443||i.example.com'}}]\n{more}"
+        ),
+    )
+}
+
+#[test]
+fn the_shipped_manifests_are_what_render_writes() {
+    let is_update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut count = 0;
+    for place in ["sidecar", "gateway"] {
+        for (command, name) in [(PLUGIN, "wasmplugin"), (FILTER, "envoyfilter")] {
+            let path = root().join(format!("istio/{place}-{name}.yaml"));
+            let shipped = std::fs::read_to_string(&path).unwrap();
+            let start = format!("#   mcp-iap render {command} ");
+            let line = shipped.lines().find_map(|line| line.strip_prefix(&start)).unwrap();
+            let words: Vec<_> = line.split_whitespace().collect();
+            let now = rendered(command, words[0], &words[1..]);
+            if is_update {
+                std::fs::write(&path, &now).unwrap();
+            }
+            let shipped = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(shipped, now, "{} is not current; `make golden` writes it", path.display());
+            count += 1;
+        }
+    }
+    let shipped = std::fs::read_dir(root().join("istio")).unwrap();
+    let names = shipped.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.ends_with(".yaml")).count(), count + 1, "and mesh.yaml");
+}
+
+/// A record has one form, whoever writes it into a log.
+#[test]
+fn the_mesh_writes_the_same_line_as_the_shipped_envoy() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let line = |text: &str| {
+        text.lines().map(str::trim).find(|line| line.starts_with("{\"time\"")).map(str::to_owned).unwrap()
+    };
+    assert_eq!(line(&read("istio/mesh.yaml")), line(&read("envoy/envoy.yaml")));
+    let mesh: Value = yaml::read(&read("istio/mesh.yaml")).unwrap();
+    let provider = mesh.pointer("/spec/meshConfig/extensionProviders/0").unwrap();
+    let named = manifests(&rendered(FILTER, "examples/mesh.yaml", &OPTIONS));
+    let telemetry = of_kind(&named, "Telemetry");
+    assert_eq!(telemetry.pointer("/spec/accessLogging/0/providers/0/name"), Some(&provider["name"]));
+    assert_eq!(provider.pointer("/envoyFileAccessLog/omitEmptyValues"), Some(&json!(true)));
+}
+
+#[test]
+fn the_server_is_reached_by_the_filters_proxy_alone() {
+    let sidecar = manifests(&rendered(FILTER, "examples/mesh.yaml", &OPTIONS));
+    let gateway = [
+        OPTIONS.as_slice(),
+        &[
+            "--at",
+            "gateway",
+            "--server-namespace",
+            "tools",
+            "--server",
+            "app=tools",
+            "--service-account",
+            "edge",
+        ],
+        &["--trust-domain", "example.org"],
+    ]
+    .concat();
+    let gateway = manifests(&rendered(FILTER, "examples/mesh.yaml", &gateway));
+    for (manifests, namespace, app, principal) in
+        [(&sidecar, "mcp", "mcp-server", "*"), (&gateway, "tools", "tools", "example.org/ns/mcp/sa/edge")]
+    {
+        for kind in ["PeerAuthentication", "AuthorizationPolicy"] {
+            let manifest = of_kind(manifests, kind);
+            assert_eq!(manifest["metadata"]["namespace"], namespace);
+            assert_eq!(manifest["spec"]["selector"]["matchLabels"], json!({"app": app}));
+        }
+        assert_eq!(of_kind(manifests, "PeerAuthentication")["spec"]["mtls"]["mode"], "STRICT");
+        let policy = &of_kind(manifests, "AuthorizationPolicy")["spec"];
+        assert_eq!(policy["action"], "ALLOW");
+        assert_eq!(policy["rules"], json!([{"from": [{"source": {"principals": [principal]}}]}]));
+        for kind in ["EnvoyFilter", "ServiceEntry", "DestinationRule", "Telemetry", "ConfigMap"] {
+            assert_eq!(of_kind(manifests, kind)["metadata"]["namespace"], "mcp", "beside the filter: {kind}");
+        }
+    }
+}
+
+#[test]
+fn who_is_asked_is_reached_by_tls_under_its_own_name() {
+    let text = "resource: https://r/mcp
+issuers:
+- { issuer: 'https://a.example.com', cluster: 'outbound|443||a.example.com' }
+- { issuer: 'https://b.example.com', jwks_uri: 'https://b.example.com:8443/k', cluster: 'outbound|15443||keys.internal' }
+- { issuer: 'http://c.example.com', insecure_http: true, cluster: 'outbound|80||c.example.com' }
+rules: []
+";
+    let manifests = manifests(&rendered(FILTER, &document("reach.yaml", text), &OPTIONS));
+    let of = |kind: &str, host: &str| {
+        let name = format!("mcp-iap-{host}");
+        let is_it = |manifest: &&Value| manifest["kind"] == kind && manifest["metadata"]["name"] == name;
+        manifests.iter().find(is_it).unwrap()["spec"].clone()
+    };
+    let tls = |host: &str, port: u16| {
+        let rule = of("DestinationRule", host);
+        assert_eq!((&rule["host"], &rule["exportTo"]), (&json!(host), &json!(["."])));
+        let settings = &rule["trafficPolicy"]["portLevelSettings"][0];
+        assert_eq!(settings["port"]["number"], port);
+        settings["tls"].clone()
+    };
+    let simple = |name: &str| {
+        json!({"mode": "SIMPLE", "sni": name, "subjectAltNames": [name],
+            "caCertificates": "/etc/ssl/certs/ca-certificates.crt"})
+    };
+    assert_eq!(tls("a.example.com", 443), simple("a.example.com"));
+    assert_eq!(
+        of("ServiceEntry", "a.example.com")["ports"],
+        json!([{"number": 443, "name": "tls", "protocol": "TLS"}])
+    );
+    // A name of one's own: the workload's own connections to the issuer stay as they are.
+    assert_eq!(tls("keys.internal", 15443), simple("b.example.com"));
+    let entry = of("ServiceEntry", "keys.internal");
+    assert_eq!(
+        entry["ports"][0],
+        json!({"number": 15443, "name": "tls", "protocol": "TLS", "targetPort": 8443})
+    );
+    assert_eq!(entry["endpoints"], json!([{"address": "b.example.com"}]));
+    assert_eq!(tls("c.example.com", 80), json!({"mode": "DISABLE"}));
+}
+
+#[test]
+fn a_plugin_that_would_do_something_else_is_refused() {
+    let (code, said) = refused(PLUGIN, "examples/mesh.yaml", &OPTIONS);
+    assert!(
+        code == Some(1) && said.starts_with("examples/mesh.yaml: allow_on_headers_stop_iteration\n"),
+        "{said}"
+    );
+    for (name, more, wanted) in [
+        (
+            "big.yaml",
+            "rules: [{id: a, allow: {tools: [t]}, arguments: {n: {integer: {max: 9007199254740993}}}}]\n",
+            "rules[0].arguments.n.integer.max\n",
+        ),
+        (
+            "exchange.yaml",
+            "rules: []\ntoken_exchange: {token_endpoint: 'https://i.example.com/token', cluster: 'outbound|443||i.example.com', audience: a}\n",
+            "token_exchange\n",
+        ),
+        ("passthrough.yaml", "rules: []\ntoken_passthrough: true\n", "token_passthrough\n"),
+        ("several.yaml", "rules: [{id: a, allow: {tools: [t]}, typo: 1}]\n", "typo"),
+    ] {
+        let (code, said) = refused(PLUGIN, &plugin_document(name, more), &OPTIONS);
+        assert!(code == Some(1) && said.contains(wanted), "{name}: {said}");
+    }
+}
+
+/// Kubernetes reads YAML 1.1, and whatever stands in a document stays in its place.
+#[test]
+fn a_plugins_document_stays_what_it_is() {
+    let more = r#"rules:
+- id: words
+  allow: { tools: ["on", "yes", "0x1f", "22:00", "1e3", "a: b", "é"] }
+  message: "--- # { kind: Secret }"
+  to: { groups: ["no", "~", "012"] }
+"#;
+    let text = rendered(PLUGIN, &plugin_document("words.yaml", more), &OPTIONS);
+    let manifests = manifests(&text);
+    let rule = &manifests[0]["spec"]["pluginConfig"]["rules"][0];
+    assert_eq!(rule["allow"]["tools"], json!(["on", "yes", "0x1f", "22:00", "1e3", "a: b", "é"]));
+    assert_eq!(rule["to"]["groups"], json!(["no", "~", "012"]));
+    for word in ["on", "yes", "no", "0x1f", "22:00", "1e3", "012"] {
+        assert!(text.contains(&format!("\"{word}\"")), "{word} stands without quotes");
+    }
+    assert_eq!(rule["message"], "--- # { kind: Secret }");
+}
+
+#[test]
+fn what_a_plugin_needs_beside_its_document_is_written() {
+    let more = format!(
+        "rules: []\napi_keys: {{ pepper: '${{PEPPER}}', keys: [{{ name: ci, hash: {} }}] }}\n",
+        "ab".repeat(32)
+    );
+    let options = [OPTIONS.as_slice(), &["--port", "8000", "--pull-secret", "registry"]].concat();
+    let text = rendered(PLUGIN, &plugin_document("pepper.yaml", &more), &options);
+    let spec = &manifests(&text)[0]["spec"];
+    assert_eq!(spec["vmConfig"]["env"], json!([{"name": "PEPPER", "valueFrom": "HOST"}]));
+    assert_eq!(spec["match"], json!([{"mode": "SERVER", "ports": [{"number": 8000}]}]));
+    assert_eq!(spec["imagePullSecret"], "registry");
+    assert_eq!((&spec["failStrategy"], &spec["phase"]), (&json!("FAIL_RELOAD"), &json!("AUTHN")));
+    assert!(text.contains(&format!("sha256: \"{SHA256}\"")), "digits alone are a number without quotes");
+}
+
+#[test]
+fn a_filter_has_what_a_plugin_can_not_set() {
+    let text = "resource: https://r/mcp\nissuers: [{issuer: 'https://i.example.com', cluster: 'outbound|443||i.example.com'}]\nrules: []\nlimits: {body_bytes: 3000000}\n";
+    let file = document("filter.yaml", text);
+    let manifests = manifests(&rendered(FILTER, &file, &[OPTIONS.as_slice(), &["--port", "8000"]].concat()));
+    let patches = manifests[0]["spec"]["configPatches"].as_array().unwrap();
+    let kinds: Vec<_> = patches.iter().map(|patch| patch["applyTo"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["HTTP_FILTER", "LISTENER", "EXTENSION_CONFIG"]);
+    assert!(patches.iter().all(|patch| patch["match"]["context"] == "SIDECAR_INBOUND"));
+    assert_eq!(patches[0]["match"]["listener"]["portNumber"], 8000);
+    assert_eq!(patches[0]["patch"]["operation"], "INSERT_FIRST");
+    assert_eq!(patches[1]["patch"]["value"], json!({"per_connection_buffer_limit_bytes": 3_014_656}));
+    let config = &patches[2]["patch"]["value"]["typed_config"]["config"];
+    assert_eq!(config["allow_on_headers_stop_iteration"], true);
+    assert_eq!(
+        (&config["failure_policy"], &config["vm_config"]["vm_id"]),
+        (&json!("FAIL_RELOAD"), &json!("mcp_iap"))
+    );
+    assert_eq!(config["configuration"]["value"], text);
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused() {
+    let gateway = ["--at", "gateway"];
+    let server = ["--server-namespace", "a", "--server", "a=b"];
+    for (command, more) in [
+        (FILTER, [OPTIONS.as_slice(), &gateway].concat()),
+        (FILTER, [OPTIONS.as_slice(), &gateway, &server].concat()),
+        (FILTER, [OPTIONS.as_slice(), &gateway, &["--service-account", "a"]].concat()),
+        (
+            FILTER,
+            [OPTIONS.as_slice(), &gateway, &server, &["--service-account", "a", "--port", "1"]].concat(),
+        ),
+        (FILTER, [OPTIONS.as_slice(), &server].concat()),
+        (FILTER, [OPTIONS.as_slice(), &["--service-account", "a"]].concat()),
+        (FILTER, [OPTIONS.as_slice(), &["--pull-secret", "a"]].concat()),
+        (FILTER, [OPTIONS.as_slice(), &["--port", "0"]].concat()),
+        (FILTER, OPTIONS[..6].to_vec()),
+        (FILTER, OPTIONS[2..].to_vec()),
+        (PLUGIN, [&OPTIONS[..2], &OPTIONS[4..]].concat()),
+        (PLUGIN, [OPTIONS.as_slice(), &["--name", "a\nb"]].concat()),
+    ] {
+        let file = if command == PLUGIN { "examples/mesh-wasmplugin.yaml" } else { "examples/mesh.yaml" };
+        let (code, said) = refused(command, file, &more);
+        assert_eq!(code, Some(2), "{more:?}: {said}");
+    }
+}
+
+#[test]
+fn a_cluster_that_istio_would_not_have_is_refused_with_the_one_to_write() {
+    let (code, said) = refused(FILTER, "examples/smallest.yaml", &OPTIONS);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("write `cluster: outbound|443||login.example.com`"), "{said}");
+    let twice = "resource: https://r/mcp\nissuers:\n- { issuer: 'https://a.example.com', cluster: 'outbound|443||k.internal' }\n- { issuer: 'https://b.example.com', cluster: 'outbound|444||k.internal' }\nrules: []\n";
+    let (code, said) = refused(FILTER, &document("twice.yaml", twice), &OPTIONS);
+    assert!(code == Some(1) && said.contains("host of another"), "{said}");
+}
