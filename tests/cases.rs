@@ -94,6 +94,60 @@ cases:
     assert_eq!((&json[0]["ok"], &json[1]["ok"]), (&Value::Bool(true), &Value::Bool(false)));
 }
 
+/// A rule that names the target of the exchange: what is said for both, and a case can expect the target.
+#[test]
+fn a_target_that_a_rule_names_is_explained_and_expected() {
+    let policy = file(
+        "by-rule.yaml",
+        "resource: https://mcp.example.com/mcp
+issuers: [{ issuer: https://login.example.com }]
+token_exchange:
+  target: { argument: cluster, default: staging }
+  targets: [{ name: staging, audience: a }, { name: prod, audience: b }]
+rules:
+  - { id: reads, allow: { tools: ['get_*'] }, exchange: prod }
+  - { id: rest, allow: { tools: ['*'] } }
+  - { id: closed, deny: { tools: ['get_secret'], target: [prod] } }
+",
+    );
+    let case = |tool: &str, expect: &str| {
+        file(
+            &format!("by-rule-{tool}.cases.yaml"),
+            &format!(
+                "policy: {policy}\ncases: [{{ name: it, call: {{ tool: {tool} }}, expect: {{ {expect} }} }}]"
+            ),
+        )
+    };
+    for (tool, expect, told) in [
+        ("get_x", "decision: allow, rule: reads, target: prod", "1 passed, 0 failed"),
+        ("scale", "decision: allow, rule: rest, target: staging", "1 passed, 0 failed"),
+        ("get_secret", "decision: deny, rule: closed, target: prod", "1 passed, 0 failed"),
+        ("get_y", "decision: allow, target: staging", "target: expected staging, is prod"),
+    ] {
+        let seen = text(&mcp_iap(&["test", &case(tool, expect)]).stdout);
+        assert!(seen.contains(told), "{tool}: {seen}");
+    }
+    let calls = case("get_secret", "decision: deny");
+    assert_eq!(
+        text(&mcp_iap(&["explain", &policy, &calls]).stdout),
+        "it:  calls tools/call get_secret
+  allow reads   matches
+  allow rest    matches
+  deny  closed  fails at `target` (no_rule_allows)
+  with a token for prod, for which rules must allow it as well:
+  allow reads   matches
+  allow rest    matches
+  deny  closed  matches
+refused by closed: denied_by_rule; the caller is told \"a rule denies this\"
+"
+    );
+    let json = json_lines(&mcp_iap(&["explain", "-o", "json", &policy, &calls]));
+    assert_eq!(
+        (&json[0]["target"], &json[0]["rules_for_target"][2]["says"]),
+        (&"prod".into(), &"matches".into())
+    );
+}
+
 #[test]
 fn what_is_no_case_is_told_with_its_place() {
     for (name, content, part) in [

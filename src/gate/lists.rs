@@ -254,6 +254,7 @@ impl Viewer {
             operations: &[] as &[Operation<'_>],
             arguments,
             target: target.as_deref().map(super::outgoing::Target::name),
+            is_exchanged: false,
             head: Some(&self.head),
             sender: Some(self.shared.sender()),
             now: Some(self.shared.now().unix()),

@@ -329,6 +329,7 @@ impl Request {
             operations,
             arguments,
             target: None,
+            is_exchanged: false,
             head: Some(&self.head),
             sender: Some(self.sender()),
             now: Some(self.now()),

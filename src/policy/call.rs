@@ -22,6 +22,8 @@ pub struct Call<'a> {
     pub arguments: Option<&'a Arguments<'a>>,
     /// The target of `token_exchange` that the call is for.
     pub target: Option<&'a str>,
+    /// Whether the target is one that a rule names for the exchange: then the others that name one name this.
+    pub is_exchanged: bool,
     /// The request's head, for headers that Envoy sets.
     pub head: Option<&'a Head>,
     /// The client's connection, which knows its address.
@@ -46,6 +48,7 @@ impl<'a> Call<'a> {
             operations: NOTHING,
             arguments: None,
             target: None,
+            is_exchanged: false,
             head: None,
             sender: Some(&Unproven),
             now: Some(UnixTime(0)),

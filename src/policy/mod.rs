@@ -74,6 +74,8 @@ struct Rule {
     when: Option<When>,
     /// None in deny rules.
     rate: Option<Rate>,
+    /// Of `token_exchange` the target whose token the upstream gets; none in deny rules.
+    exchange: Option<Rc<str>>,
     message: Option<Rc<str>>,
 }
 

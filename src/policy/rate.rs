@@ -72,6 +72,10 @@ impl<'r> Limited<'r> {
         }
     }
 
+    pub(super) fn extend(&mut self, more: Self) {
+        more.0.into_iter().for_each(|(rule, _)| self.add(rule));
+    }
+
     /// One call from each, or none from any.
     pub(super) fn take(&self, caller: &Caller, limiter: &dyn Limiter) -> Result<(), (&'r Rule, NotTaken)> {
         for (place, (rule, rate)) in self.0.iter().enumerate() {

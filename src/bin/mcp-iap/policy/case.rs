@@ -94,6 +94,8 @@ pub struct Expected {
     pub rule: Option<String>,
     pub reason: Option<String>,
     pub argument: Option<String>,
+    /// The target of `token_exchange` whose token the upstream gets, or would have got.
+    pub target: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]

@@ -19,6 +19,10 @@ pub struct Judgement {
     /// What the caller is told.
     pub message: Option<String>,
     pub rules: Vec<Traced>,
+    /// The target that the call is for, or that the rule which allows it names.
+    pub target: Option<String>,
+    /// Where a rule names it, what each rule says for that one.
+    pub rules_for_target: Vec<Traced>,
 }
 
 /// Puts a case to the resource that it is for.
@@ -63,12 +67,15 @@ pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Ju
         operations: &operations,
         arguments: has_arguments.then_some(&arguments),
         target: target.as_ref().ok().and_then(Option::as_deref),
+        is_exchanged: false,
         head: (!case.is_recorded).then_some(&head),
         sender: case.source.is_some().then_some(&from),
         now: case.now()?,
         spent: &spent,
     };
     let traced = rules.trace(&call, operation);
+    let named = rules.exchange(&call).filter(|_| target.is_ok());
+    let for_target = named.as_deref().map(|named| Call { target: Some(named), is_exchanged: true, ..call });
     let judgement = Judgement {
         call: told(method, operation),
         decision: Decision::Undecided,
@@ -77,6 +84,8 @@ pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Ju
         argument: None,
         message: None,
         rules: traced,
+        target: for_target.as_ref().unwrap_or(&call).target.map(str::to_owned),
+        rules_for_target: for_target.map(|call| rules.trace(&call, operation)).unwrap_or_default(),
     };
     // A target that is none is refused before any rule is asked.
     let decision = match target {
@@ -89,7 +98,8 @@ pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Ju
         let denial = decision.as_ref().err().and_then(|denial| denial.rule.as_ref());
         denial.is_some_and(|rule| judgement.rules.iter().any(|traced| traced.allows && traced.rule == *rule))
     });
-    let is_vague = is_of_nearest && judgement.rules.iter().any(is_vague);
+    let all = judgement.rules.iter().chain(&judgement.rules_for_target);
+    let is_vague = is_of_nearest && all.clone().any(is_vague);
     Ok(match decision {
         None => judgement,
         Some(Err(_)) if is_vague => Judgement { decision: Decision::Deny, ..judgement },
@@ -124,7 +134,7 @@ fn told(method: &str, operation: Operation<'_>) -> String {
 impl Judgement {
     /// What differs from what is expected: field, expected, seen.
     pub fn differences(&self, expected: &Expected) -> Vec<(&'static str, String, String)> {
-        let Expected { decision, rule, reason, argument } = expected;
+        let Expected { decision, rule, reason, argument, target } = expected;
         let mut differences = Vec::new();
         if *decision != self.decision {
             differences.push(("decision", decision.name().to_owned(), self.decision.name().to_owned()));
@@ -133,6 +143,7 @@ impl Judgement {
             ("rule", rule.as_deref(), self.rule.as_deref()),
             ("reason", reason.as_deref(), self.reason),
             ("argument", argument.as_deref(), self.argument.as_deref()),
+            ("target", target.as_deref(), self.target.as_deref()),
         ];
         for (field, expected, seen) in texts {
             if expected.is_some() && expected != seen {
@@ -144,7 +155,7 @@ impl Judgement {
     }
 
     pub fn to_json(&self) -> Value {
-        let rules = self.rules.iter().map(|Traced { rule, allows, says, rate }| {
+        let rule_to_json = |Traced { rule, allows, says, rate }: &Traced| {
             let (says, clause, reason) = match says {
                 Says::Nothing => ("nothing", None, None),
                 Says::Matches(clause) => ("matches", clause.as_deref(), None),
@@ -155,8 +166,11 @@ impl Judgement {
             json!({"rule": **rule, "effect": if *allows { "allow" } else { "deny" }, "says": says,
                 "clause": clause, "reason": reason,
                 "rate": rate.as_ref().map(|rate| json!({"calls": rate.calls, "per": *rate.per}))})
-        });
+        };
+        let [rules, rules_for_target] = [&self.rules, &self.rules_for_target]
+            .map(|rules| rules.iter().map(rule_to_json).collect::<Vec<_>>());
         json!({"call": self.call, "decision": self.decision.name(), "reason": self.reason, "rule": self.rule,
-            "argument": self.argument, "message": self.message, "rules": rules.collect::<Vec<_>>()})
+            "argument": self.argument, "message": self.message, "rules": rules, "target": self.target,
+            "rules_for_target": rules_for_target})
     }
 }
