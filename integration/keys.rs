@@ -8,6 +8,7 @@ use crate::failures::eventually;
 use crate::stub::{Reply, Seen, Stub};
 use crate::support::issuer::Issuer;
 use crate::world::{ISSUER, KEYS, RESOURCE, World, call, claims, post, provide};
+use mcp_iap::config::yaml;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -228,7 +229,7 @@ fn a_provider_that_goes_down_leaves_known_keys_for_a_bounded_time() {
 
 /// An Envoy whose listener stands in a file that it reads anew.
 fn listener_in_a_file(text: &str, file: &Path) -> String {
-    let mut bootstrap: Value = serde_saphyr::from_str(text).unwrap();
+    let mut bootstrap: Value = yaml::read(text).unwrap();
     let mut listener = bootstrap["static_resources"]["listeners"][0].take();
     listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
     bootstrap["static_resources"].as_object_mut().unwrap().remove("listeners");

@@ -11,7 +11,7 @@ fn read(path: &str) -> String {
 
 #[test]
 fn the_compose_file_fits_the_rest() {
-    let file: Value = serde_saphyr::from_str(&read("docker-compose.yaml")).unwrap();
+    let file: Value = mcp_iap::config::yaml::read(&read("docker-compose.yaml")).unwrap();
     let makefile = read("Makefile");
     let version = makefile.lines().find_map(|line| line.strip_prefix("ENVOY_VERSION := ")).unwrap();
     let services = &file["services"];

@@ -593,7 +593,7 @@ fn the_examples_are_accepted() {
 #[test]
 fn the_shipped_envoy_file_holds_an_accepted_configuration() {
     let text = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
-    let bootstrap: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let bootstrap: serde_json::Value = mcp_iap::config::yaml::read(&text).unwrap();
     let filters = bootstrap
         .pointer("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters")
         .unwrap();

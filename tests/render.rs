@@ -30,7 +30,7 @@ fn rendered(file: &str, arguments: &[&str]) -> String {
 }
 
 fn read(text: &str) -> Value {
-    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    mcp_iap::config::yaml::read(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 /// A new folder.

@@ -2,8 +2,7 @@
 
 use super::document::Config;
 use super::error::{ConfigError, Errors};
-use super::faults;
-use serde_json::Value;
+use super::{faults, yaml};
 
 /// Larger documents are refused unread.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -31,15 +30,9 @@ pub fn load(text: &[u8]) -> Result<Config, Errors> {
             .into());
         }
     };
-    // `no`, `on` and their like are texts, as YAML 1.2 has it.
-    let options = serde_saphyr::options! { strict_booleans: true };
-    let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let error = error.to_string();
-        let first = error.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        // The library's advice on its own options is not for the document's author.
-        let first = first.split(", set ").next().unwrap_or_default();
-        let first = first.split("; use from_").next().unwrap_or_default();
-        ConfigError::new("", format!("is no YAML or JSON: {first}"), mend_syntax(first))
+    let value = yaml::read(text).map_err(|fault| {
+        let fault = fault.to_string();
+        ConfigError::new("", format!("is no YAML or JSON: {fault}"), mend_syntax(&fault))
     })?;
     if value.is_null() {
         return Err(nothing().into());
@@ -52,10 +45,15 @@ fn nothing() -> ConfigError {
     ConfigError::new("", "there is no configuration", fix)
 }
 
-/// What to do about a fault of YAML's syntax, by the library's words for it.
+/// What to do about a fault of YAML's syntax, by the words for it.
 fn mend_syntax(message: &str) -> &'static str {
     const FIXES: &[(&str, &str)] = &[
         ("alias", "put a text that begins with `*` or `&` into quotes, like `\"*\"`"),
+        ("unknown anchor", "put a text that begins with `*` or `&` into quotes, like `\"*\"`"),
+        ("may be read as", "put a text into quotes, and write a number as JSON has it"),
+        ("multiple YAML documents", "give one of them"),
+        ("tags", "leave the tag away, and put a text into quotes"),
+        ("merge keys", "write the fields out"),
         ("tabs", "indent with spaces"),
         ("flow mapping", "close each `{`; within `{ }` put `${NAME}` into quotes, like `\"${NAME}\"`"),
         ("mapping values", "put a text with a colon in it into quotes"),

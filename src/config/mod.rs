@@ -13,6 +13,7 @@ mod load;
 mod nearest;
 mod node;
 mod token_exchange;
+pub mod yaml;
 
 pub use document::{
     Answers, ApiKey, ApiKeys, ArgumentCondition, Audit, Catalogue, Config, ForwardedClientCert, IntegerRange,

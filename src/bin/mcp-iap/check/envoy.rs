@@ -2,7 +2,7 @@
 
 use super::Findings;
 use super::around::is_on;
-use mcp_iap::config::ConfigError;
+use mcp_iap::config::{ConfigError, yaml};
 use mcp_iap::gate::Settings;
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
             _ => {}
         }
     }
-    let document: Value = serde_saphyr::from_str(std::str::from_utf8(text).ok()?).ok()?;
+    let document: Value = yaml::read(std::str::from_utf8(text).ok()?).ok()?;
     let document = snake_case(document);
     let mut found = Vec::new();
     walk(&document, &mut found);
@@ -104,7 +104,7 @@ pub fn is_part(envoy: &Value) -> bool {
 /// none of our documents.
 pub fn is_ours(config: &Value) -> bool {
     let text = config["configuration"]["value"].as_str().unwrap_or_default();
-    let document: Value = serde_saphyr::from_str(text).unwrap_or_default();
+    let document: Value = yaml::read(text).unwrap_or_default();
     let is_named = |field: &str| config[field] == "mcp_iap";
     let code = config["vm_config"]["code"].to_string();
     let fields = ["issuers", "token_review", "api_keys", "mesh_identity", "require_auth"];

@@ -1,5 +1,6 @@
 //! A case: a call as data, and what is expected of it.
 
+use mcp_iap::config::yaml;
 use mcp_iap::head::Head;
 use mcp_iap::identity::Caller;
 use mcp_iap::jose::Sender;
@@ -133,10 +134,7 @@ impl Sender for From {
 impl Cases {
     /// Reads a file of cases.
     pub fn read(text: &str) -> Result<Self, String> {
-        let options = serde_saphyr::options! { strict_booleans: true };
-        let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            format!("is no YAML or JSON: {}", error.to_string().lines().next().unwrap_or_default())
-        })?;
+        let value = yaml::read(text).map_err(|fault| format!("is no YAML or JSON: {fault}"))?;
         let mut unknown = None;
         let cases: Self = serde_path_to_error::deserialize(&value)
             .map_err(|error| format!("`{}`: {}", error.path(), error.inner()))?;

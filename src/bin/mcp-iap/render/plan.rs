@@ -241,7 +241,7 @@ fn names(document: &str) -> BTreeSet<String> {
     }
     let mut names = BTreeSet::new();
     // It was read before; what can't be read has no names.
-    walk(&serde_saphyr::from_str(document).unwrap_or_default(), &mut names);
+    walk(&mcp_iap::config::yaml::read(document).unwrap_or_default(), &mut names);
     names
 }
 

@@ -128,7 +128,7 @@ mod tests {
             resource("c", "/mcp", Some(&["c.example.com", "c.example.com:443"]), "http://127.0.0.1:3"),
         ];
         let text = by_host(&resources, &["/healthz".to_owned()]).unwrap();
-        let hosts: Value = serde_saphyr::from_str(&text).unwrap();
+        let hosts: Value = mcp_iap::config::yaml::read(&text).unwrap();
         let shown: Vec<_> = hosts
             .as_array()
             .unwrap()

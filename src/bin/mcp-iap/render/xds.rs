@@ -5,6 +5,7 @@
 use super::yaml::{indent, scalar};
 use super::{Options, Plan, around, check_fit, cluster, filter, listener, node, read_back};
 use crate::fault::Fault;
+use mcp_iap::config::yaml;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
@@ -156,7 +157,7 @@ fn resources(about: &str, kind: &str, entries: impl IntoIterator<Item = String>)
 /// The clusters of the file `before` that the file `after` does not have, as further entries of it.
 fn leaving(before: &str, after: &str) -> String {
     let entries = |text: &str| -> Vec<Value> {
-        let file: Value = serde_saphyr::from_str(text).unwrap_or_default();
+        let file: Value = yaml::read(text).unwrap_or_default();
         file["resources"].as_array().cloned().unwrap_or_default()
     };
     let staying = entries(after);
@@ -173,7 +174,7 @@ mod tests {
     fn what_leaves_stays_for_a_while() {
         let before = "resources:\n- {name: a, x: 1}\n- {name: \"b c\", x: [2]}\n";
         let after = "resources:\n# A comment.\n- name: a\n  x: 3\n";
-        let meanwhile: Value = serde_saphyr::from_str(&format!("{after}{}", leaving(before, after))).unwrap();
+        let meanwhile: Value = yaml::read(&format!("{after}{}", leaving(before, after))).unwrap();
         assert_eq!(
             meanwhile,
             serde_json::json!({"resources": [{"name": "a", "x": 3}, {"name": "b c", "x": [2]}]})

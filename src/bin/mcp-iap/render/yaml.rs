@@ -85,7 +85,7 @@ mod tests {
     use serde_json::json;
 
     fn read(text: &str) -> Value {
-        serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+        mcp_iap::config::yaml::read(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
     #[test]
