@@ -207,6 +207,10 @@ fn of_several_operations_all_are_for_one_target() {
 struct Counted(RefCell<Vec<String>>);
 
 impl Limiter for Counted {
+    fn look(&self, _: &str, _: &Rate, _: &Caller) -> Result<(), NotTaken> {
+        Ok(())
+    }
+
     fn take(&self, rule: &str, _: &Rate, _: &Caller) -> Result<(), NotTaken> {
         self.0.borrow_mut().push(rule.to_owned());
         Ok(())
@@ -260,8 +264,12 @@ fn lists_hide_what_is_denied_for_the_target_that_a_rule_names() {
     const RULES: &str =
         "  - { id: reads, allow: { tools: ['get_*'], resources: ['docs://*'] }, exchange: prod }\n";
     const BEFORE: &str = "  - { id: of-vault, allow: { tools: ['get_*'], target: [vault] } }\n";
+    const ASKED: &str =
+        "  - { id: asked, allow: { tools: ['get_*'] }, arguments: { x: { present: true } } }\n";
     for (rules, is_seen) in [
         (RULES.to_owned(), true),
+        // With the argument the first decides, and names no target.
+        (format!("{ASKED}{RULES}{CLOSED}"), true),
         (format!("{RULES}{CLOSED}"), false),
         // Of a call for the vault the first decides, and names no target.
         (format!("{BEFORE}{RULES}{CLOSED}"), true),
@@ -273,7 +281,7 @@ fn lists_hide_what_is_denied_for_the_target_that_a_rule_names() {
         let target = (!rules.contains("of-vault")).then_some("staging");
         let call = Call { arguments: None, target, ..Call::of(&caller) };
         assert_eq!(policies.could_allow(&call, Entry::Tool("get_x")), is_seen, "{rules}");
-        if target.is_some() {
+        if target.is_some() && !rules.contains("asked") {
             for entry in [Entry::Resource("docs://a"), Entry::Template("docs://{x}")] {
                 assert_eq!(policies.could_allow(&call, entry), is_seen, "{rules}");
             }

@@ -19,9 +19,9 @@ use std::time::Duration;
 pub const SCHEMA: u32 = 1;
 
 /// How much of a name that a caller chose is kept, in bytes.
-const MAX_NAME: usize = 256;
+pub const MAX_NAME: usize = 256;
 /// How many of the caller's groups are kept.
-const MAX_GROUPS: usize = 32;
+pub const MAX_GROUPS: usize = 32;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::head::{Head, One};
 use crate::identity::Caller;
 use crate::mcp::headers::{self, METHOD};
 use crate::mcp::{Arguments, Entry, Era, Events, Operation, Verdict, filter, is_list};
-use crate::policy::Call;
+use crate::policy::{Call, Unspent};
 use crate::reason::Reason;
 use std::rc::Rc;
 
@@ -250,6 +250,7 @@ impl Viewer {
         let call = Call {
             caller: &self.caller,
             has_claims: true,
+            has_groups: true,
             method: "",
             operations: &[] as &[Operation<'_>],
             arguments,
@@ -258,7 +259,7 @@ impl Viewer {
             head: Some(&self.head),
             sender: Some(self.shared.sender()),
             now: Some(self.shared.now().unix()),
-            spent: &[],
+            spent: &Unspent,
         };
         self.resource.policies.could_allow(&call, entry)
     }

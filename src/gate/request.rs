@@ -21,7 +21,7 @@ use crate::head::Head;
 use crate::identity::Caller;
 use crate::jose::{HostCrypto, KeySet, Sender, Unproven};
 use crate::mcp::{Arguments, Era, Message, Operation};
-use crate::policy::{Call, Denial, Permit};
+use crate::policy::{Call, Denial, Permit, Unspent};
 use crate::reason::Reason;
 use crate::time::{Timestamp, UnixTime};
 use crate::upstream::UpstreamCredential;
@@ -325,6 +325,7 @@ impl Request {
         Call {
             caller,
             has_claims: true,
+            has_groups: true,
             method,
             operations,
             arguments,
@@ -333,7 +334,7 @@ impl Request {
             head: Some(&self.head),
             sender: Some(self.sender()),
             now: Some(self.now()),
-            spent: &[],
+            spent: &Unspent,
         }
     }
 

@@ -1,11 +1,11 @@
 //! What is decided on: who calls, what for, from where and when.
 
+use super::rate::{Spent, Unspent};
 use crate::head::Head;
 use crate::identity::Caller;
 use crate::jose::{Sender, Unproven};
 use crate::mcp::{Arguments, Operation};
 use crate::time::UnixTime;
-use std::rc::Rc;
 
 /// One request as rules see it. What is `None` is not known: a decision that depends on it can't be made.
 #[derive(Clone, Copy)]
@@ -14,6 +14,8 @@ pub struct Call<'a> {
     pub caller: &'a Caller,
     /// Whether the caller's claims are known beyond what a record has.
     pub has_claims: bool,
+    /// Whether all of the caller's groups are known: a record has the first of them.
+    pub has_groups: bool,
     /// The JSON-RPC method; empty where there is none.
     pub method: &'a str,
     /// What is asked for; each one must be allowed.
@@ -30,8 +32,8 @@ pub struct Call<'a> {
     pub sender: Option<&'a dyn Sender>,
     /// The time.
     pub now: Option<UnixTime>,
-    /// The rules whose rate the caller has used up, by their ids.
-    pub spent: &'a [Rc<str>],
+    /// The rules whose rate the caller has used up.
+    pub spent: &'a dyn Spent,
 }
 
 /// Nothing is asked for.
@@ -44,6 +46,7 @@ impl<'a> Call<'a> {
         Self {
             caller,
             has_claims: true,
+            has_groups: true,
             method: "",
             operations: NOTHING,
             arguments: None,
@@ -52,7 +55,7 @@ impl<'a> Call<'a> {
             head: None,
             sender: Some(&Unproven),
             now: Some(UnixTime(0)),
-            spent: &[],
+            spent: &Unspent,
         }
     }
 

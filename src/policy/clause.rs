@@ -193,7 +193,11 @@ impl Rule {
         if let Some(when) = &self.when {
             visit(Clause::When, when.check(call))?;
         }
-        if self.rate.is_some() && call.spent.contains(&self.id) {
+        // Who lacks the scope takes nothing.
+        if let Some(rate) = &self.rate
+            && call.caller.scope.covers(&self.scope)
+            && call.spent.has(&self.id, rate, call.caller)
+        {
             visit(Clause::Rate, Verdict::Fails(Reason::RateLimited))?;
         }
         ControlFlow::Continue(())

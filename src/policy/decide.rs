@@ -4,7 +4,7 @@
 use super::call::Call;
 use super::clause::{Clause, State};
 use super::index::Merged;
-use super::rate::{Limited, Limiter, NobodyCounts, NotTaken};
+use super::rate::{Asked, Limited, Limiter, NobodyCounts, NotTaken};
 use super::{Effect, PolicySet, Rule};
 use crate::mcp::Operation;
 use crate::oauth::Scope;
@@ -100,23 +100,20 @@ impl PolicySet {
     /// that lacks one, with the scope that all of them need. [`Reason::Internal`] where it depends on what the
     /// call leaves unknown, [`Reason::Overloaded`] where calls can't be counted.
     pub fn decide_within(&self, call: &Call<'_>, limiter: &dyn Limiter) -> Result<Permit, Denial> {
-        let (mut spent, mut retry_after): (Vec<Rc<str>>, Option<Duration>) = (Vec::new(), None);
-        // Each time around another rule has nothing left.
+        let spent = Asked::new(limiter);
+        // Again only where between the look and the taking another took the last one.
         loop {
             let (permit, limited) = match self.judge(&Call { spent: &spent, ..*call }) {
                 Judgement::Allowed(permit, limited) => (permit, limited),
                 Judgement::Denied(denial) if denial.reason == Reason::RateLimited => {
-                    return Err(Denial { retry_after, ..denial });
+                    return Err(Denial { retry_after: spent.wait(), ..denial });
                 }
                 Judgement::Denied(denial) => return Err(denial),
                 Judgement::Undecided => return Err(Reason::Internal.into()),
             };
             match limited.take(call.caller, limiter) {
                 Ok(()) => return Ok(permit),
-                Err((rule, NotTaken::UsedUp(wait))) => {
-                    retry_after = Some(retry_after.map_or(wait, |known| known.min(wait)));
-                    spent.push(Rc::clone(&rule.id));
-                }
+                Err((rule, NotTaken::UsedUp(wait))) => spent.note(&rule.id, wait),
                 Err((rule, NotTaken::Unknown)) => {
                     return Err(Denial { rule: Some(Rc::clone(&rule.id)), ..Reason::Overloaded.into() });
                 }

@@ -24,7 +24,7 @@ mod window;
 pub use call::Call;
 pub use clause::{Clause, State, Verdict};
 pub use decide::{Denial, HeadPermit, Permit};
-pub use rate::{Limiter, NotTaken, Rate};
+pub use rate::{Limiter, NotTaken, Rate, Spent, Unspent};
 pub use trace::{Says, Traced};
 pub use window::{parse_instant, utc_offset};
 

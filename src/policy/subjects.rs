@@ -62,7 +62,7 @@ impl Subjects {
         }
         if let Some(groups) = groups {
             let holds = groups.iter().any(|group| caller.groups.contains(group));
-            visit(Clause::Groups, who(holds))?;
+            visit(Clause::Groups, if holds || call.has_groups { who(holds) } else { Verdict::Unknown })?;
         }
         let is_named = |list: &[Pattern], name: Option<&str>| {
             name.is_some_and(|name| list.iter().any(|pattern| pattern.matches(name)))

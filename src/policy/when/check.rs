@@ -107,6 +107,7 @@ impl Context<'_> {
                 let found = CALLER.iter().find(|(known, ..)| *known == name);
                 let known = CALLER.iter().map(|(name, ..)| *name).chain(["claims"]);
                 let (_, variable, kind) = found.ok_or_else(|| undeclared(ast.at, name, known))?;
+                self.reads.groups |= *variable == Variable::Groups;
                 Ok((Node::Variable(*variable), *kind))
             }
             Kind::Name(root) if root == "source" => {

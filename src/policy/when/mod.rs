@@ -36,6 +36,7 @@ struct Reads {
     arguments: Vec<String>,
     headers: bool,
     source: bool,
+    groups: bool,
     now: bool,
     /// What the call is about, by name.
     names: bool,
@@ -76,10 +77,11 @@ impl When {
 
     /// Whether it holds for a call that asks for just one thing.
     pub(super) fn check(&self, call: &Call<'_>) -> Verdict {
-        let Reads { arguments, headers, source, now, names, claims } = &self.reads;
+        let Reads { arguments, headers, source, groups, now, names, claims } = &self.reads;
         let is_unknown = (!arguments.is_empty() && call.arguments.is_none())
             || (*headers && call.head.is_none())
             || (*source && call.sender.is_none())
+            || (*groups && !call.has_groups)
             || (*now && call.now.is_none())
             || (*names && call.operations.is_empty())
             || (!claims.is_empty() && !call.has_claims);

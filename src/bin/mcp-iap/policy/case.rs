@@ -3,7 +3,7 @@
 use mcp_iap::config::yaml;
 use mcp_iap::head::Head;
 use mcp_iap::identity::Caller;
-use mcp_iap::jose::Sender;
+use mcp_iap::jose::{Sender, claim_at};
 use mcp_iap::kube::User;
 use mcp_iap::mcp::{Operation, Shape, shape};
 use mcp_iap::oauth::Scope;
@@ -46,6 +46,9 @@ pub struct Case {
     /// Whether the claims are those of a record, which has not all of them.
     #[serde(skip)]
     pub is_recorded: bool,
+    /// Whether a record may have more of the caller's groups than it shows.
+    #[serde(skip)]
+    pub has_more_groups: bool,
     /// Whether the caller has used up the rates that there are, as a record says; else none.
     #[serde(skip)]
     pub is_spent: bool,
@@ -197,13 +200,7 @@ impl Case {
     pub fn caller(&self, first_issuer: &str, paths: &[std::rc::Rc<str>]) -> Result<Caller, String> {
         let Who { issuer, subject, client_id, groups, kubernetes_user, api_key, spiffe_id, scope, claims } =
             &self.caller;
-        let claim = |path: &str| {
-            claims.get(path).cloned().or_else(|| {
-                let mut names = path.split('.');
-                let first = claims.get(names.next()?)?;
-                names.try_fold(first, |value, name| value.get(name)).cloned()
-            })
-        };
+        let claim = |path: &str| claim_at(claims, path).cloned();
         let has_token = kubernetes_user.is_none()
             && api_key.is_none()
             && (spiffe_id.is_none() || !subject.is_empty())

@@ -73,6 +73,7 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
             Output::Json => {
                 let mut line = judgement.to_json();
                 line["name"] = json!(case.name);
+                line["has_more_groups"] = json!(case.has_more_groups);
                 if let Some(Then { outcome, reason, rule }) = &then {
                     line["recorded"] = json!({"outcome": outcome, "reason": reason, "rule": rule});
                 }
@@ -94,6 +95,9 @@ fn to_text(case: &Case, judgement: &Judgement, then: Option<&Then>, style: Style
         escape(&case.caller.subject),
         escape(&judgement.call)
     );
+    if case.has_more_groups {
+        text.push_str("  the record may not have all of the caller's groups\n");
+    }
     rules_to_text(&mut text, &judgement.rules, style);
     if let (Some(target), false) = (&judgement.target, judgement.rules_for_target.is_empty()) {
         let _ =

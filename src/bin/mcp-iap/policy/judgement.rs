@@ -1,9 +1,11 @@
 //! A case put to a policy: the decision, and what each rule says.
 
 use super::case::{Case, Decision, Expected, From};
-use mcp_iap::gate::Settings;
+use mcp_iap::config::nearest;
+use mcp_iap::gate::{ResourceSettings, Settings};
 use mcp_iap::mcp::{Arguments, Operation};
 use mcp_iap::policy::{Call, Says, Traced};
+use mcp_iap::reason::Reason;
 use serde_json::{Value, json};
 
 /// What was decided.
@@ -47,6 +49,7 @@ pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Ju
         (None, true) => return Err("there are no `shadow_rules`".to_owned()),
         (_, false) => &resource.policies,
     };
+    known(case, settings, resource)?;
     let first_issuer = settings.issuers.first().map(|issuer| &*issuer.identifier).unwrap_or_default();
     let caller = case.caller(first_issuer, &settings.claim_paths)?;
     let (method, operation) = case.operation()?;
@@ -63,6 +66,7 @@ pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Ju
     let call = Call {
         caller: &caller,
         has_claims: !case.is_recorded,
+        has_groups: !case.has_more_groups,
         method,
         operations: &operations,
         arguments: has_arguments.then_some(&arguments),
@@ -118,6 +122,34 @@ pub fn judge(case: &Case, policies: &[Settings], asks_shadow: bool) -> Result<Ju
             ..judgement
         },
     })
+}
+
+/// What a case names that expects something must be there, or it shows something else than it says: the issuer, trusted
+/// headers, rule and reason.
+fn known(case: &Case, settings: &Settings, resource: &ResourceSettings) -> Result<(), String> {
+    let Some(Expected { rule, reason, .. }) = &case.expect else { return Ok(()) };
+    let unknown = |what: &str, name: &str, known: &mut dyn Iterator<Item = &str>| {
+        let known: Vec<&str> = known.collect();
+        if known.contains(&name) {
+            return Ok(());
+        }
+        let near = nearest(name, known).map(|near| format!("; did you mean `{near}`?"));
+        Err(format!("there is no {what} `{name}`{}", near.unwrap_or_default()))
+    };
+    if let Some(issuer) = &case.caller.issuer {
+        unknown("issuer", issuer, &mut settings.issuers.iter().map(|issuer| &*issuer.identifier))?;
+    }
+    for name in case.headers.keys() {
+        unknown("trusted header", name, &mut settings.trusted_headers.iter().map(String::as_str))?;
+    }
+    if let Some(rule) = rule {
+        let sets = resource.shadow.iter().chain([&resource.policies]);
+        unknown("rule", rule, &mut sets.flat_map(|rules| rules.ids()).map(|id| &**id))?;
+    }
+    if let Some(reason) = reason {
+        unknown("reason", reason, &mut Reason::ALL.iter().map(|reason| reason.code()))?;
+    }
+    Ok(())
 }
 
 fn told(method: &str, operation: Operation<'_>) -> String {

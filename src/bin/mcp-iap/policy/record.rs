@@ -1,6 +1,7 @@
 //! A line of the access log as a case: what a record does not have is not known.
 
 use super::case::{Case, What, Who};
+use mcp_iap::audit::{MAX_GROUPS, MAX_NAME};
 use mcp_iap::reason::Reason;
 use serde::Deserialize;
 use serde_json::Value;
@@ -91,6 +92,16 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
     else {
         return before();
     };
+    // A name that is cut is another one, or the beginning of several.
+    let is_cut = |text: &str| text.len() > MAX_NAME.saturating_sub(char::MAX.len_utf8());
+    let names = [&issuer, &Some(subject.clone()), &kubernetes_user, &api_key, &spiffe_id, &client_id];
+    let names = names.into_iter().flatten().chain([&scope]);
+    if names.map(String::as_str).any(is_cut) {
+        return Err(format!(
+            "{decision}: the caller's names or scopes may be cut in the record: who called is not known"
+        ));
+    }
+    let has_more_groups = groups.len() >= MAX_GROUPS || groups.iter().any(|group| is_cut(group));
     let time = line["time"].as_str().map(|time| match time.split_once('.') {
         Some((seconds, _)) => format!("{seconds}Z"),
         None => time.to_owned(),
@@ -115,6 +126,7 @@ fn of(line: &Value, record: Value) -> Result<(Case, Then), String> {
         headers: Default::default(),
         expect: None,
         is_recorded: true,
+        has_more_groups,
         is_spent: reason == Reason::RateLimited.code(),
     };
     Ok((case, Then { outcome, reason, rule }))
