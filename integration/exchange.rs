@@ -94,7 +94,12 @@ token_exchange:
     - { name: staging, resource: 'https://staging.example.com', issued_audience: 'https://staging.example.com' }
     - { name: lost, resource: 'https://lost.example.com' }
 ";
-    let changes = changes(document(&issuer, exchange), &json!({"GATEWAY": "gateway-secret"}));
+    // Rules that name the target themselves, and one that closes it.
+    let by_rule = "  - { id: audits, allow: { tools: ['audit_*'] }, exchange: prod }
+  - { id: no-secrets, deny: { tools: ['*_secrets'], target: [prod] } }
+";
+    let configuration = document(&issuer, exchange) + by_rule;
+    let changes = changes(configuration, &json!({"GATEWAY": "gateway-secret"}));
     let upstream = Stub::start(|_| Reply::new(200, "{}"));
     let envoy = Envoy::start(&Changes { concurrency: Some(1), ..changes }, upstream.port, provider.port);
     let (dana, sam) = (provider.token_of("dana", "mcp:read+mcp:write"), provider.token_of("sam", "mcp:read"));
@@ -109,6 +114,8 @@ token_exchange:
     refused(&send(&dana, "get_pods", &json!({"cluster": "nowhere"})), 403, "unknown_target");
     refused(&send(&dana, "get_pods", &json!({"Cluster": "prod"})), 400, "key_variant");
     refused(&send("a.b.c", "get_pods", &json!({})), 401, "malformed_token");
+    refused(&send(&sam, "audit_secrets", &json!({"cluster": "staging"})), 403, "denied_by_rule");
+    assert_eq!(envoy.access_lines(5)[4]["mcp_iap"][0]["rule"], "no-secrets");
     assert_eq!((provider.seen(GRANT), upstream.seen().len()), (vec![], 0));
 
     // Allowed: for whom, through whom, to whom, and with less than the caller has.
@@ -130,6 +137,13 @@ token_exchange:
     assert_eq!(send(&sam, "get_pods", &json!({"cluster": "prod"})).status, 200);
     let token = payload(&given(&upstream));
     assert_eq!((&token["sub"], &token["aud"]), (&json!("sam"), &json!("https://prod.example.com")));
+    // By the rule, for the same target: the token that is known.
+    assert_eq!(send(&sam, "audit_pods", &json!({"cluster": "staging"})).status, 200);
+    assert_eq!(payload(&given(&upstream)), token);
+    let lines = envoy.access_lines(11);
+    let last = &lines[10]["mcp_iap"][0];
+    let exchange = &last["exchange"];
+    assert!(last["rule"] == "audits" && exchange["target"] == "prod" && exchange["cached"] == true, "{last}");
     let seen = provider.seen(GRANT);
     let events: Vec<_> = seen.iter().map(|line| line["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["issued", "refused", "refused", "issued"]);

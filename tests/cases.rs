@@ -94,6 +94,141 @@ cases:
     assert_eq!((&json[0]["ok"], &json[1]["ok"]), (&Value::Bool(true), &Value::Bool(false)));
 }
 
+/// A rule that names the target of the exchange: what is said for both, and a case can expect the target.
+#[test]
+fn a_target_that_a_rule_names_is_explained_and_expected() {
+    let policy = file(
+        "by-rule.yaml",
+        "resource: https://mcp.example.com/mcp
+issuers: [{ issuer: https://login.example.com }]
+token_exchange:
+  target: { argument: cluster, default: staging }
+  targets: [{ name: staging, audience: a }, { name: prod, audience: b }]
+rules:
+  - { id: reads, allow: { tools: ['get_*'] }, exchange: prod }
+  - { id: rest, allow: { tools: ['*'] } }
+  - { id: closed, deny: { tools: ['get_secret'], target: [prod] } }
+",
+    );
+    let case = |tool: &str, expect: &str| {
+        file(
+            &format!("by-rule-{tool}.cases.yaml"),
+            &format!(
+                "policy: {policy}\ncases: [{{ name: it, call: {{ tool: {tool} }}, expect: {{ {expect} }} }}]"
+            ),
+        )
+    };
+    for (tool, expect, told) in [
+        ("get_x", "decision: allow, rule: reads, target: prod", "1 passed, 0 failed"),
+        ("scale", "decision: allow, rule: rest, target: staging", "1 passed, 0 failed"),
+        ("get_secret", "decision: deny, rule: closed, target: prod", "1 passed, 0 failed"),
+        ("get_y", "decision: allow, target: staging", "target: expected staging, is prod"),
+    ] {
+        let seen = text(&mcp_iap(&["test", &case(tool, expect)]).stdout);
+        assert!(seen.contains(told), "{tool}: {seen}");
+    }
+    let calls = case("get_secret", "decision: deny");
+    assert_eq!(
+        text(&mcp_iap(&["explain", &policy, &calls]).stdout),
+        "it:  calls tools/call get_secret
+  allow reads   matches
+  allow rest    matches
+  deny  closed  fails at `target` (no_rule_allows)
+  with a token for prod, for which rules must allow it as well:
+  allow reads   matches
+  allow rest    matches
+  deny  closed  matches
+refused by closed: denied_by_rule; the caller is told \"a rule denies this\"
+"
+    );
+    let json = json_lines(&mcp_iap(&["explain", "-o", "json", &policy, &calls]));
+    assert_eq!(
+        (&json[0]["target"], &json[0]["rules_for_target"][2]["says"]),
+        (&"prod".into(), &"matches".into())
+    );
+}
+
+/// What a case names that is not there would show something else than it says.
+#[test]
+fn names_that_are_not_known_are_told() {
+    let policy = file(
+        "names.yaml",
+        "resource: https://mcp.example.com/mcp
+issuers: [{ issuer: https://login.example.com }]
+trusted_headers: [x-device-trust]
+rules: [{ id: dev-reads, allow: { tools: ['get_*'] } }]
+shadow_rules: [{ id: shadow-reads, allow: { tools: ['get_*'] } }]
+",
+    );
+    for (number, (more, expect, told)) in [
+        ("", "rule: dev-raeds", "there is no rule `dev-raeds`; did you mean `dev-reads`?"),
+        ("", "reason: no_rule_alows", "there is no reason `no_rule_alows`; did you mean `no_rule_allows`?"),
+        (
+            "headers: { x-device-trsut: a },",
+            "rule: dev-reads",
+            "no trusted header `x-device-trsut`; did you mean",
+        ),
+        (
+            "caller: { issuer: https://elsewhere },",
+            "rule: dev-reads",
+            "there is no issuer `https://elsewhere`",
+        ),
+        ("", "rule: shadow-reads", "rule: expected shadow-reads, is dev-reads"),
+        ("headers: { x-device-trust: a },", "rule: dev-reads", "1 passed"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let cases = format!(
+            "policy: {policy}\ncases: [{{ name: a, {more} call: {{ tool: get_x }}, expect: {{ decision: allow, {expect} }} }}]"
+        );
+        let output = mcp_iap(&["test", &file(&format!("names-{number}.yaml"), &cases)]);
+        let seen = text(&output.stdout) + &text(&output.stderr);
+        assert!(seen.contains(told), "{expect}: {seen}");
+        assert_eq!(output.status.code() == Some(0), told == "1 passed", "{seen}");
+    }
+}
+
+/// A record has the first of many groups: what depends on the others is not known, and told so.
+#[test]
+fn a_record_whose_groups_are_cut_is_undecided() {
+    let policy = file(
+        "groups.yaml",
+        "resource: https://mcp.example.com/mcp
+issuers: [{ issuer: https://login.example.com }]
+rules:
+  - { id: reads, allow: { tools: ['get_*'] }, to: { groups: [g5] } }
+  - { id: scales, allow: { tools: [scale] }, to: { groups: [sre] } }
+  - { id: cel, allow: { tools: [restart] }, when: '\"sre\" in caller.groups' }
+",
+    );
+    let record = |count: usize, tool: &str, subject: &str| {
+        let groups: Vec<String> = (0..count).map(|number| format!("g{number}")).collect();
+        serde_json::json!({"schema": 1, "decision": "d", "outcome": "allowed", "reason": "allowed", "rule": "scales",
+            "caller": {"issuer": "https://login.example.com", "subject": subject, "groups": groups},
+            "method": "tools/call", "tool": tool})
+        .to_string()
+    };
+    for (count, tool, decision) in [
+        (32, "get_x", "allow"),
+        (32, "scale", "undecided"),
+        (32, "restart", "undecided"),
+        (31, "scale", "deny"),
+        (31, "restart", "deny"),
+    ] {
+        let line = file(&format!("groups-{count}-{tool}.jsonl"), &record(count, tool, "dana"));
+        let json = json_lines(&mcp_iap(&["explain", "-o", "json", &policy, &line]));
+        assert_eq!(json[0]["decision"], decision, "{count} {tool}: {}", json[0]);
+        assert_eq!(json[0]["has_more_groups"], count == 32);
+        let told = text(&mcp_iap(&["explain", &policy, &line]).stdout);
+        assert_eq!(told.contains("may not have all of the caller's groups"), count == 32, "{told}");
+        assert_eq!(told.contains("depends on `"), decision == "undecided", "{told}");
+    }
+    let line = file("cut.jsonl", &record(1, "scale", &"é".repeat(128)));
+    let output = mcp_iap(&["explain", &policy, &line]);
+    assert!(text(&output.stderr).contains("may be cut in the record"), "{output:?}");
+}
+
 #[test]
 fn what_is_no_case_is_told_with_its_place() {
     for (name, content, part) in [

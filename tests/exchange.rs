@@ -759,6 +759,16 @@ fn the_tool_names_the_target() {
     for (tool, expected) in [("get_secret", "k8s-prod"), ("get_x", "k8s-staging")] {
         assert_eq!(audience(&alone, tool, &json!({"cluster": "prod"})), expected, "{tool}");
     }
+    // Nor where only rules name others.
+    let by_rule = several_targets()
+        .replace("target: { argument: cluster, default: staging }", "target: { default: staging }")
+        .replace(
+            "  - { id: reads,",
+            "  - { id: prod-reads, exchange: prod, allow: { tools: [get_p] } }\n  - { id: reads,",
+        );
+    for (tool, expected) in [("get_p", "k8s-prod"), ("get_x", "k8s-staging")] {
+        assert_eq!(audience(&worker(&by_rule), tool, &json!({"cluster": "prod"})), expected, "{tool}");
+    }
     let frozen = by_tool(both, "  - { id: freeze, deny: { tools: ['*'], target: [prod] } }\n");
     for (tool, arguments, expected) in [
         ("get_secret", json!({"cluster": "staging"}), "denied_by_rule"),

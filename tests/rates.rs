@@ -321,20 +321,96 @@ fn a_rate_is_asked_once_the_call_is_known() {
     assert!(policies.decide_head(&call).is_ok());
     assert_eq!(policies.decide(&call).unwrap_err().reason.code(), "overloaded");
     assert_eq!(&**policies.foretell(&call).unwrap().unwrap().rule().unwrap(), "reads");
-    struct Nothing(Cell<u32>);
-    impl Limiter for Nothing {
-        fn take(&self, _: &str, _: &Rate, _: &Caller) -> Result<(), NotTaken> {
-            self.0.set(self.0.get() + 1);
-            Err(NotTaken::UsedUp(Duration::from_millis(1)))
-        }
+    let nothing = Nothing::default();
+    let denial = policies.decide_within(&call, &nothing).unwrap_err();
+    assert_eq!(denial.reason.code(), "rate_limited");
+    assert_eq!(*nothing.looks.borrow(), ["reads", "reads-slowly"], "each rule is asked once");
+    assert_eq!(denial.retry_after, Some(Duration::from_millis(1)));
+}
 
-        fn give_back(&self, _: &str, _: &Rate, _: &Caller) {
-            panic!("nothing was taken");
+/// Nothing is left of any rate, as each look and each taking says.
+#[derive(Default)]
+struct Nothing {
+    looks: RefCell<Vec<String>>,
+    /// So many looks say otherwise: others take between look and taking.
+    late: Cell<u32>,
+    takes: Cell<u32>,
+}
+
+impl Limiter for Nothing {
+    fn look(&self, rule: &str, _: &Rate, _: &Caller) -> Result<(), NotTaken> {
+        self.looks.borrow_mut().push(rule.to_owned());
+        match self.late.get().checked_sub(1) {
+            Some(left) => {
+                self.late.set(left);
+                Ok(())
+            }
+            None => Err(NotTaken::UsedUp(Duration::from_millis(1))),
         }
     }
-    let nothing = Nothing(Cell::new(0));
-    let denial = policies.decide_within(&call, &nothing).unwrap_err();
-    assert_eq!((denial.reason.code(), nothing.0.get()), ("rate_limited", 2), "each rule is asked once");
+
+    fn take(&self, _: &str, _: &Rate, _: &Caller) -> Result<(), NotTaken> {
+        self.takes.set(self.takes.get() + 1);
+        Err(NotTaken::UsedUp(Duration::from_millis(1)))
+    }
+
+    fn give_back(&self, _: &str, _: &Rate, _: &Caller) {
+        panic!("nothing was taken");
+    }
+}
+
+/// Who has used up the rates of as many rules as there may be costs one round, whatever he asks for, and one look a rule.
+#[test]
+fn used_up_rates_cost_one_look_each() {
+    let each = |number: u32| {
+        format!(
+            "  - {{ id: r{number}, allow: {{ resources: ['docs://*'] }}, rate: {{ calls: 1, per: 1h }} }}\n"
+        )
+    };
+    let rules: String = (0..64).map(each).collect();
+    let document = format!(
+        "resource: https://mcp.example.com/mcp\nissuers: [{{ issuer: https://login.example.com }}]\nrules:\n{rules}"
+    );
+    let settings = Settings::load(document.as_bytes()).unwrap();
+    let policies = &settings.resources[0].policies;
+    let (caller, arguments) = (Caller::default(), Arguments::default());
+    let operations = vec![Operation::Resource("docs://a"); 100];
+    let call = Call::of(&caller).to(&operations, &arguments);
+    for (late, looks, takes) in [(0, 64, 0), (1, 64, 1), (64, 64, 64)] {
+        let nothing = Nothing { late: Cell::new(late), ..Nothing::default() };
+        let denial = policies.decide_within(&call, &nothing).unwrap_err();
+        assert_eq!((denial.reason.code(), denial.operation), ("rate_limited", 0));
+        assert_eq!((nothing.looks.borrow().len(), nothing.takes.get()), (looks, takes), "{late}");
+    }
+}
+
+/// A look takes nothing, writes nothing, and says what taking would.
+#[test]
+fn a_look_takes_nothing() {
+    let changing = Rc::new(Data::default());
+    let shared: Rc<dyn SharedData> = Rc::<Data>::clone(&changing);
+    let buckets = Buckets::new(shared);
+    let size = Size { calls: 1, interval: 1_000 };
+    assert_eq!(buckets.take(&[b"sam"], size, START), Taken::One);
+    changing.intruders.set(u32::MAX);
+    assert_eq!(buckets.look(&[b"dana"], size, START), Taken::One);
+    assert_eq!(buckets.take(&[b"dana"], size, START), Taken::Unknown);
+    let data: Rc<dyn SharedData> = Rc::new(Data::default());
+    for data in [data, Rc::new(NoSharedData)] {
+        let buckets = Buckets::new(data);
+        let size = Size { calls: 2, interval: 1_000_000_000 };
+        let owner = [b"dana".as_slice()];
+        for expected in [Taken::One, Taken::One, Taken::Not(Duration::from_secs(1))] {
+            for _ in 0..3 {
+                assert_eq!(buckets.look(&owner, size, START), expected);
+            }
+            assert_eq!(buckets.take(&owner, size, START), expected);
+        }
+        // Where the clock is put back, too.
+        let before = Timestamp(START.0 - 60_000);
+        assert_ne!(buckets.look(&owner, size, before), Taken::One);
+        assert_eq!(buckets.look(&owner, size, Timestamp(before.0 + 1_000)), Taken::One);
+    }
 }
 
 const START: Timestamp = Timestamp(NOW * 1_000);

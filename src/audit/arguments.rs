@@ -19,17 +19,23 @@ pub(super) fn clear(
     arguments: &Arguments<'_>,
     is_credential: &dyn Fn(&str) -> bool,
 ) -> Clear {
-    let each = listed.iter().filter_map(|name| {
-        let value = plain(arguments.get(name)?)?;
+    let mut clear = Clear::new();
+    for name in listed {
+        // What a server may take for it stands there as well, as it was spelt; behind a NUL there may be anything.
+        let Some((spelt, raw)) = arguments.spelt(name) else { continue };
+        let spelt = spelt.split_inclusive('\0').next().unwrap_or_default();
+        let Some(value) = plain(raw).filter(|_| !clear.iter().any(|(known, _)| **known == *spelt)) else {
+            continue;
+        };
         let is_masked = value.as_str().is_some_and(|text| has_jwt(text) || is_credential(text));
         let value = match value {
             Value::String(_) if is_masked => Value::from(MASK),
             Value::String(text) => Value::from(cut_as_written(&text)),
             value => value,
         };
-        Some((Rc::clone(name), value))
-    });
-    each.collect()
+        clear.push((if *spelt == **name { Rc::clone(name) } else { Rc::from(spelt) }, value));
+    }
+    clear
 }
 
 /// A value that is no list and no object. A number that is no 64-bit integer is a text, as it was written.
@@ -127,6 +133,30 @@ mod tests {
             masked("own"),
         ];
         assert_eq!(seen, expected);
+    }
+
+    /// A server that takes it for the one that is listed acts on it: the record is not silent.
+    #[test]
+    fn another_spelling_stands_there_as_it_was_spelt() {
+        for (sent, expected) in [
+            (vec![("Namespace", "1")], "Namespace=1"),
+            (vec![("name\u{17f}pace", "1")], "name\u{17f}pace=1"),
+            // Whatever else stands in the name is not what is listed.
+            (vec![("namespace\0eyJ0.eyJ0.s3cret", "1")], "namespace\0=1"),
+            (vec![("namespace", "1"), ("Namespace", "2")], "namespace=1"),
+            (vec![("namespaces", "1"), ("name_space", "1")], ""),
+        ] {
+            let arguments = Arguments::from_pairs(sent);
+            // Listed twice, it stands there once.
+            let listed = ["namespace", "NAMESPACE"].map(Rc::from);
+            let seen = clear(&listed, &arguments, &|_| false);
+            let seen: Vec<String> = seen.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            assert_eq!(seen.join(" "), expected);
+        }
+        let token = "\"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJkYW5hIn0.c2ln\"";
+        let arguments = Arguments::from_pairs(vec![("NOTE", token)]);
+        let seen = clear(&["note".into()], &arguments, &|_| false);
+        assert_eq!(seen, [(Rc::from("NOTE"), Value::from(MASK))]);
     }
 
     /// Else a caller makes the line too long for who collects it.

@@ -71,31 +71,48 @@ impl Buckets {
 
     /// Takes one call from the bucket of this owner, named by all that tells it from others.
     pub fn take(&self, owner: &[&[u8]], size: Size, now: Timestamp) -> Taken {
-        self.change(owner, now, |slot, tag| slot.take(tag, size, now))
+        self.change(owner, now, true, |slot, tag| slot.take(tag, size, now))
+    }
+
+    /// What [`Self::take`] would say; changes nothing.
+    pub fn look(&self, owner: &[&[u8]], size: Size, now: Timestamp) -> Taken {
+        self.change(owner, now, false, |slot, tag| {
+            let taken = slot.take(tag, size, now);
+            if taken == Taken::One {
+                slot.give_back(tag, size);
+            }
+            taken
+        })
     }
 
     /// Puts back what was taken for a request that is refused after all.
     pub fn give_back(&self, owner: &[&[u8]], size: Size, now: Timestamp) {
-        self.change(owner, now, |slot, tag| {
+        self.change(owner, now, true, |slot, tag| {
             slot.give_back(tag, size);
             Taken::One
         });
     }
 
-    fn change(&self, owner: &[&[u8]], now: Timestamp, change: impl Fn(&mut Slot, u64) -> Taken) -> Taken {
+    fn change(
+        &self,
+        owner: &[&[u8]],
+        now: Timestamp,
+        is_kept: bool,
+        change: impl Fn(&mut Slot, u64) -> Taken,
+    ) -> Taken {
         let Some((place, tag)) = self.place(owner) else { return Taken::Unknown };
         let key = format!("mcp_iap.rate.1.{place:04x}");
         for _ in 0..MAX_TRIES {
-            let shared = self.data.get(&key);
-            let (bytes, version) = match &shared {
-                Some((bytes, version)) => (bytes.clone(), Some(*version)),
+            let (bytes, version) = match self.data.get(&key) {
+                Some((bytes, version)) => (bytes, Some(version)),
                 None => (self.own.borrow().get(usize::from(place)).cloned().unwrap_or_default(), None),
             };
             let mut slot = Slot::decode(&bytes).unwrap_or_default();
             let was_put_back = slot.settle(now);
             let taken = change(&mut slot, tag);
-            // Of a refusal nothing remains, but that the clock goes on from here.
-            if taken != Taken::One && !was_put_back {
+            // Of a refusal and of a look nothing remains, but that the clock goes on from here.
+            let is_changed = is_kept && taken == Taken::One;
+            if !is_changed && !was_put_back {
                 return taken;
             }
             let bytes = slot.encode();

@@ -354,6 +354,9 @@ pub struct Rule {
     /// How often each caller may do what this rule allows. A call beyond it is answered 429 with `Retry-After`, unless
     /// another rule allows it. In allow rules only.
     pub rate: Option<RateLimit>,
+    /// The target of `token_exchange` whose token the upstream gets for what this rule allows, in the place of the one
+    /// that the call is for. Rules must allow the call for both. In allow rules only.
+    pub exchange: Option<String>,
     /// What a caller is told whom this rule refuses or does not let through, instead of the text made from the
     /// rule.
     pub message: Option<String>,

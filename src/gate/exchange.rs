@@ -316,7 +316,7 @@ impl Request {
         let (settings, target) = match (&resource.outgoing, target) {
             (Outgoing::Stripped, None) => return Ok(UpstreamCredential::stripped(permit)),
             (Outgoing::Passthrough, None) => return Ok(UpstreamCredential::passthrough(permit, token()?)),
-            (Outgoing::Exchanged(settings), Some(target)) => (settings, target),
+            (Outgoing::Exchanged(settings), Some(own)) => (settings, settings.target_of(permit, own)?),
             _ => return Err(Reason::Internal),
         };
         let token = match target.request.grant {

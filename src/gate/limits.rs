@@ -50,13 +50,21 @@ impl Limits<'_> {
     }
 }
 
+fn told(taken: Taken) -> Result<(), NotTaken> {
+    match taken {
+        Taken::One => Ok(()),
+        Taken::Not(wait) => Err(NotTaken::UsedUp(wait)),
+        Taken::Unknown => Err(NotTaken::Unknown),
+    }
+}
+
 impl Limiter for Limits<'_> {
+    fn look(&self, rule: &str, rate: &Rate, caller: &Caller) -> Result<(), NotTaken> {
+        told(self.of(rule, rate, caller, |owner, size| self.buckets.look(owner, size, self.now)))
+    }
+
     fn take(&self, rule: &str, rate: &Rate, caller: &Caller) -> Result<(), NotTaken> {
-        match self.of(rule, rate, caller, |owner, size| self.buckets.take(owner, size, self.now)) {
-            Taken::One => Ok(()),
-            Taken::Not(wait) => Err(NotTaken::UsedUp(wait)),
-            Taken::Unknown => Err(NotTaken::Unknown),
-        }
+        told(self.of(rule, rate, caller, |owner, size| self.buckets.take(owner, size, self.now)))
     }
 
     fn give_back(&self, rule: &str, rate: &Rate, caller: &Caller) {

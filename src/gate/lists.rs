@@ -17,7 +17,7 @@ use crate::mcp::headers::{self, METHOD};
 use crate::mcp::{
     Arguments, BEGINNING, Beginning, Entry, Era, Events, Operation, Verdict, beginning, filter, is_list,
 };
-use crate::policy::{Call, Known};
+use crate::policy::{Call, Known, Unspent};
 use crate::reason::Reason;
 use std::rc::Rc;
 
@@ -395,10 +395,11 @@ impl Viewer {
             operations: &[] as &[Operation<'_>],
             arguments,
             target: target.as_deref().map(Target::name),
+            is_exchanged: false,
             head: Some(&self.head),
             sender: Some(self.shared.sender()),
             now: Some(self.shared.now().unix()),
-            spent: &[],
+            spent: &Unspent,
         };
         self.resource.policies.could_allow(&call, entry)
     }

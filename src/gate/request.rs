@@ -21,7 +21,7 @@ use crate::head::Head;
 use crate::identity::Caller;
 use crate::jose::{HostCrypto, KeySet, Sender, Unproven};
 use crate::mcp::{Arguments, Era, Message, Operation};
-use crate::policy::{Call, Denial, Known, Permit};
+use crate::policy::{Call, Denial, Known, Permit, Unspent};
 use crate::reason::Reason;
 use crate::time::{Timestamp, UnixTime};
 use crate::upstream::UpstreamCredential;
@@ -332,10 +332,11 @@ impl Request {
             operations,
             arguments,
             target: None,
+            is_exchanged: false,
             head: Some(&self.head),
             sender: Some(self.sender()),
             now: Some(self.now()),
-            spent: &[],
+            spent: &Unspent,
         }
     }
 

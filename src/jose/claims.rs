@@ -38,6 +38,22 @@ pub struct Expected<'a> {
     pub now: UnixTime,
 }
 
+/// The claim at a path, whose dots lead into objects (`realm_access.roles`). Names may have dots themselves
+/// (`https://example.com/app.roles`): of those that are there the longest counts, and no other is looked for.
+#[must_use]
+pub fn claim_at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let (mut members, mut path) = (claims, path);
+    loop {
+        if let Some(value) = members.get(path) {
+            return Some(value);
+        }
+        let before =
+            |(at, _): (usize, &str)| Some((members.get(path.get(..at)?)?, path.get(at..)?.get(1..)?));
+        let (value, rest) = path.rmatch_indices('.').find_map(before)?;
+        (members, path) = (value.as_object()?, rest);
+    }
+}
+
 /// The claims of an access token that its issuer has signed, or answered for when it was asked. Only
 /// [`Self::verify`] and [`Self::introspected`] make one.
 pub struct VerifiedClaims {
@@ -106,15 +122,10 @@ impl VerifiedClaims {
         Ok(Self { claims, validity })
     }
 
-    /// The claim at a dotted path (`realm_access.roles`); a claim whose own name has dots comes first.
+    /// The claim at a path, as [`claim_at`] has it.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Value> {
-        if let Some(value) = self.claims.get(path) {
-            return Some(value);
-        }
-        let mut names = path.split('.');
-        let first = self.claims.get(names.next()?)?;
-        names.try_fold(first, |value, name| value.get(name))
+        claim_at(&self.claims, path)
     }
 
     /// The claim `name` as text.

@@ -17,7 +17,7 @@ mod signature;
 mod validity;
 
 pub use algorithm::{Algorithm, Hash};
-pub use claims::{Expected, Proof, VerifiedClaims, unsigned_validity};
+pub use claims::{Expected, Proof, VerifiedClaims, claim_at, unsigned_validity};
 pub use client_assertion::ClientKey;
 pub use confirmation::{Sender, Unproven};
 pub use jwk::{Key, KeySet};

@@ -61,6 +61,16 @@ impl<'a> Arguments<'a> {
         self.0.iter().find(|(candidate, _)| candidate == name).map(|(_, raw)| *raw)
     }
 
+    /// The argument that some server may take for `name`: itself, or else another spelling, with its value as it is
+    /// written.
+    #[must_use]
+    pub fn spelt(&self, name: &str) -> Option<(&str, &'a [u8])> {
+        let is_name = |(candidate, _): &&(Cow<'a, str>, &'a [u8])| candidate == name;
+        let is_variant = |(candidate, _): &&(Cow<'a, str>, &'a [u8])| same_when_folded(candidate, name);
+        let found = self.0.iter().find(is_name).or_else(|| self.0.iter().find(is_variant));
+        found.map(|(name, raw)| (&**name, *raw))
+    }
+
     /// Whether there is an argument that some server may take for `name`, which it is not to the letter.
     #[must_use]
     pub fn has_variant_of(&self, name: &str) -> bool {

@@ -74,6 +74,8 @@ impl Rule {
         // Once its rate is used up, the next rule decides.
         self.rate.is_none()
             && self.arguments.is_empty()
+            // For the target that the other names it may not hold.
+            && (self.exchange.is_none() || self.exchange == other.exchange)
             && other.scope.covers(&self.scope)
             && covers_tools
             && cover(&self.tools.patterns, &other.tools.patterns)

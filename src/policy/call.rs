@@ -1,11 +1,11 @@
 //! What is decided on: who calls, what for, from where and when.
 
+use super::rate::{Spent, Unspent};
 use crate::head::Head;
 use crate::identity::Caller;
 use crate::jose::{Sender, Unproven};
 use crate::mcp::{Arguments, Operation};
 use crate::time::UnixTime;
-use std::rc::Rc;
 
 /// One request as rules see it. What is `None` is not known: a decision that depends on it can't be made.
 #[derive(Clone, Copy)]
@@ -22,14 +22,16 @@ pub struct Call<'a> {
     pub arguments: Option<&'a Arguments<'a>>,
     /// The target of `token_exchange` that the call is for.
     pub target: Option<&'a str>,
+    /// Whether the target is one that a rule names for the exchange: then the others that name one name this.
+    pub is_exchanged: bool,
     /// The request's head, for headers that Envoy sets.
     pub head: Option<&'a Head>,
     /// The client's connection, which knows its address.
     pub sender: Option<&'a dyn Sender>,
     /// The time.
     pub now: Option<UnixTime>,
-    /// The rules whose rate the caller has used up, by their ids.
-    pub spent: &'a [Rc<str>],
+    /// The rules whose rate the caller has used up.
+    pub spent: &'a dyn Spent,
 }
 
 /// Which parts of a call are known as a whole. Of the others, what is not there is not known: a record may not have it.
@@ -62,10 +64,11 @@ impl<'a> Call<'a> {
             operations: NOTHING,
             arguments: None,
             target: None,
+            is_exchanged: false,
             head: None,
             sender: Some(&Unproven),
             now: Some(UnixTime(0)),
-            spent: &[],
+            spent: &Unspent,
         }
     }
 

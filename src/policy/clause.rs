@@ -36,6 +36,8 @@ pub enum Clause<'r> {
     Header(&'r str),
     /// `target` of the operations.
     Target,
+    /// `exchange`, of a call that is judged for the target which another rule names there.
+    Exchange,
     /// `arguments`, the one with this name.
     Argument(&'r Rc<str>),
     /// `time`
@@ -62,6 +64,7 @@ impl fmt::Display for Clause<'_> {
             Self::Source => f.write_str("to.source"),
             Self::Header(name) => write!(f, "to.headers.{name}"),
             Self::Target => f.write_str("target"),
+            Self::Exchange => f.write_str("exchange"),
             Self::Argument(name) => write!(f, "arguments.{name}"),
             Self::Time => f.write_str("time"),
             Self::When => f.write_str("when"),
@@ -86,10 +89,11 @@ impl Clause<'_> {
             Self::Source => 9,
             Self::Header(_) => 10,
             Self::Target => 11,
-            Self::Argument(_) => 12,
-            Self::Time => 13,
-            Self::When => 14,
-            Self::Rate => 15,
+            Self::Exchange => 12,
+            Self::Argument(_) => 13,
+            Self::Time => 14,
+            Self::When => 15,
+            Self::Rate => 16,
         }
     }
 }
@@ -165,6 +169,9 @@ impl Rule {
             };
             visit(Clause::Target, verdict)?;
         }
+        if let (true, Some(named)) = (call.is_exchanged, &self.exchange) {
+            visit(Clause::Exchange, Verdict::of(call.target == Some(&**named), Reason::NoRuleAllows))?;
+        }
         for (name, condition) in &self.arguments {
             let verdict = match call.arguments {
                 Some(arguments) => match arguments.get(name) {
@@ -187,7 +194,11 @@ impl Rule {
         if let Some(when) = &self.when {
             visit(Clause::When, when.check(call))?;
         }
-        if self.rate.is_some() && call.spent.contains(&self.id) {
+        // Who lacks the scope takes nothing.
+        if let Some(rate) = &self.rate
+            && call.caller.scope.covers(&self.scope)
+            && call.spent.has(&self.id, rate, call.caller)
+        {
             visit(Clause::Rate, Verdict::Fails(Reason::RateLimited))?;
         }
         ControlFlow::Continue(())

@@ -4,7 +4,7 @@
 use super::call::Call;
 use super::clause::{Clause, State};
 use super::index::Merged;
-use super::rate::{Limited, Limiter, NobodyCounts, NotTaken};
+use super::rate::{Asked, Limited, Limiter, NobodyCounts, NotTaken};
 use super::{Effect, PolicySet, Rule};
 use crate::mcp::Operation;
 use crate::oauth::Scope;
@@ -18,6 +18,7 @@ use std::time::Duration;
 pub struct Permit {
     reason: Reason,
     rule: Option<Rc<str>>,
+    exchange: Option<Rc<str>>,
 }
 
 impl Permit {
@@ -31,6 +32,13 @@ impl Permit {
     #[must_use]
     pub fn rule(&self) -> Option<&Rc<str>> {
         self.rule.as_ref()
+    }
+
+    /// The target of `token_exchange` that the rule names, where that is another one than the call is for: the upstream
+    /// gets a token for this one, and it has been allowed too.
+    #[must_use]
+    pub fn exchange(&self) -> Option<&str> {
+        self.exchange.as_deref()
     }
 }
 
@@ -92,23 +100,20 @@ impl PolicySet {
     /// that lacks one, with the scope that all of them need. [`Reason::Internal`] where it depends on what the
     /// call leaves unknown, [`Reason::Overloaded`] where calls can't be counted.
     pub fn decide_within(&self, call: &Call<'_>, limiter: &dyn Limiter) -> Result<Permit, Denial> {
-        let (mut spent, mut retry_after): (Vec<Rc<str>>, Option<Duration>) = (Vec::new(), None);
-        // Each time around another rule has nothing left.
+        let spent = Asked::new(limiter);
+        // Again only where between the look and the taking another took the last one.
         loop {
             let (permit, limited) = match self.judge(&Call { spent: &spent, ..*call }) {
                 Judgement::Allowed(permit, limited) => (permit, limited),
                 Judgement::Denied(denial) if denial.reason == Reason::RateLimited => {
-                    return Err(Denial { retry_after, ..denial });
+                    return Err(Denial { retry_after: spent.wait(), ..denial });
                 }
                 Judgement::Denied(denial) => return Err(denial),
                 Judgement::Undecided => return Err(Reason::Internal.into()),
             };
             match limited.take(call.caller, limiter) {
                 Ok(()) => return Ok(permit),
-                Err((rule, NotTaken::UsedUp(wait))) => {
-                    retry_after = Some(retry_after.map_or(wait, |known| known.min(wait)));
-                    spent.push(Rc::clone(&rule.id));
-                }
+                Err((rule, NotTaken::UsedUp(wait))) => spent.note(&rule.id, wait),
                 Err((rule, NotTaken::Unknown)) => {
                     return Err(Denial { rule: Some(Rc::clone(&rule.id)), ..Reason::Overloaded.into() });
                 }
@@ -139,7 +144,7 @@ impl PolicySet {
     /// The permit of a health path: configured, open to everybody, without a body.
     #[must_use]
     pub fn health() -> Permit {
-        Permit { reason: Reason::Health, rule: None }
+        Permit { reason: Reason::Health, rule: None, exchange: None }
     }
 
     /// Decides by what a head tells (`Mcp-Method`, `Mcp-Name`), where arguments are not known yet: refuses only
@@ -154,15 +159,50 @@ impl PolicySet {
         }
     }
 
+    /// What is said of a call. Where what allows it names a target for the exchange, the call is judged for that target as
+    /// well, which must be allowed too.
+    pub(super) fn judge(&self, call: &Call<'_>) -> Judgement<'_> {
+        let mut scope = Scope::default();
+        let (permit, mut limited, mut lacking) = match self.judge_for_target(call, &mut scope) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Judgement::Undecided,
+            Err(denial) => return Judgement::Denied(denial),
+        };
+        if let Some(named) = permit.exchange() {
+            let call = Call { target: Some(named), is_exchanged: true, ..*call };
+            match self.judge_for_target(&call, &mut scope) {
+                Ok(Some((_, more, also))) => {
+                    limited.extend(more);
+                    lacking = lacking.or(also);
+                }
+                Ok(None) => return Judgement::Undecided,
+                Err(denial) => return Judgement::Denied(denial),
+            }
+        }
+        match lacking {
+            None => Judgement::Allowed(permit, limited),
+            Some((operation, rule)) => Judgement::Denied(Denial { operation, ..rule.lacks(scope) }),
+        }
+    }
+
+    /// The target that what allows a call names for the exchange, where it is another one than the call is for.
+    #[must_use]
+    pub fn exchange(&self, call: &Call<'_>) -> Option<Rc<str>> {
+        let (permit, ..) = self.judge_for_target(call, &mut Scope::default()).ok()??;
+        permit.exchange
+    }
+
+    /// What allows a call for one target, if the caller had the `scope`, to which is added what that takes; and the first
+    /// operation and rule for which the token lacks some. `None` where it depends on what is not known.
     // Asked for at several places, and large.
     #[inline(never)]
-    pub(super) fn judge(&self, call: &Call<'_>) -> Judgement<'_> {
-        let mut permit = Permit { reason: Reason::Allowed, rule: None };
+    fn judge_for_target(&self, call: &Call<'_>, scope: &mut Scope) -> Result<Option<Allowing<'_>>, Denial> {
+        let mut permit = Permit { reason: Reason::Allowed, rule: None, exchange: None };
         let mut limited = Limited::default();
-        let (mut scope, mut lacking, mut is_undecided) = (Scope::default(), None, false);
+        let (mut lacking, mut is_undecided) = (None, false);
         for (place, operation) in call.operations.iter().enumerate() {
             let one = call.operations.get(place..=place).unwrap_or_default();
-            match self.judge_one(&Call { operations: one, ..*call }, *operation, &scope) {
+            match self.judge_one(&Call { operations: one, ..*call }, *operation, scope) {
                 Ok(Some(Found::Open)) => {}
                 Ok(Some(Found::By(rule))) => {
                     scope.extend(&rule.scope);
@@ -171,16 +211,14 @@ impl PolicySet {
                     }
                     limited.add(rule);
                     permit.rule = Some(Rc::clone(&rule.id));
+                    let named = rule.exchange.as_ref().filter(|named| call.target != Some(named));
+                    permit.exchange = permit.exchange.or_else(|| named.cloned());
                 }
                 Ok(None) => is_undecided = true,
-                Err(denial) => return Judgement::Denied(Denial { operation: place, ..denial }),
+                Err(denial) => return Err(Denial { operation: place, ..denial }),
             }
         }
-        match lacking {
-            _ if is_undecided => Judgement::Undecided,
-            None => Judgement::Allowed(permit, limited),
-            Some((operation, rule)) => Judgement::Denied(Denial { operation, ..rule.lacks(scope) }),
-        }
+        Ok((!is_undecided).then_some((permit, limited, lacking)))
     }
 
     /// What allows one operation: of the allow rules that are met but for scopes the one of which the fewest
@@ -206,7 +244,8 @@ impl PolicySet {
         let is_lacking = |name: &&str| !call.caller.scope.contains(name) && !with.contains(name);
         let (mut best, mut nearest): (Option<(usize, &Rule)>, Option<(u8, &Rule, Clause<'_>, Reason)>) =
             (None, None);
-        let mut may_be_allowed = false;
+        // And whether it matters by which rule.
+        let (mut may_be_allowed, mut names_target) = (false, false);
         for rule in self.about(call.method, operation).filter(|rule| rule.effect == Effect::Allow) {
             match rule.state(call) {
                 State::Holds(_) => {
@@ -215,10 +254,14 @@ impl PolicySet {
                         best = Some((lacking, rule));
                     }
                     if lacking == 0 {
+                        names_target |= rule.exchange.is_some();
                         break;
                     }
                 }
-                State::Unknown(_) => may_be_allowed = true,
+                State::Unknown(_) => {
+                    may_be_allowed = true;
+                    names_target |= rule.exchange.is_some();
+                }
                 State::Fails(clause, reason) => {
                     if nearest.is_none_or(|(rank, ..)| clause.rank() > rank) {
                         nearest = Some((clause.rank(), rule, clause, reason));
@@ -227,7 +270,9 @@ impl PolicySet {
             }
         }
         match (best, nearest) {
-            (Some((0, rule)), _) => Ok((!is_undecided).then_some(Found::By(rule))),
+            (Some((0, rule)), _) if !(may_be_allowed && names_target) => {
+                Ok((!is_undecided).then_some(Found::By(rule)))
+            }
             _ if may_be_allowed => Ok(None),
             // To wait is less than to ask for a scope.
             (_, Some((_, rule, clause, reason @ Reason::RateLimited))) => {
@@ -280,6 +325,9 @@ impl PolicySet {
         places.filter_map(|place| self.rules.get(usize::try_from(place).ok()?))
     }
 }
+
+/// What allows a call, but for the scope that a rule asks for an operation.
+type Allowing<'r> = (Permit, Limited<'r>, Option<(usize, &'r Rule)>);
 
 /// What allows an operation.
 enum Found<'a> {

@@ -67,19 +67,24 @@ impl PolicySet {
     /// about one. `every_uri` stands for all of them.
     fn could_expand(&self, call: &Call<'_>, template: &Pattern, every_uri: &str) -> bool {
         let names_method = |rule: &super::Rule| rule.names_method(call.method, Operation::Resource(""));
-        let is_denied = self.rules.iter().any(|rule| {
-            let is_about = || rule.resources.iter().any(|pattern| pattern.covers_template(every_uri));
-            rule.effect == Effect::Deny
-                && (names_method(rule) || is_about())
-                && matches!(rule.state(call), State::Holds(_))
-        });
-        !is_denied
+        let is_denied = |call: &Call<'_>| {
+            self.rules.iter().any(|rule| {
+                let is_about = || rule.resources.iter().any(|pattern| pattern.covers_template(every_uri));
+                rule.effect == Effect::Deny
+                    && (names_method(rule) || is_about())
+                    && matches!(rule.state(call), State::Holds(_))
+            })
+        };
+        !is_denied(call)
             && self.rules.iter().any(|rule| {
                 let is_about = || rule.resources.iter().any(|pattern| pattern.meets_template(template));
                 rule.effect == Effect::Allow
                     && (names_method(rule) || is_about())
                     && (call.caller.scope.covers(&rule.scope) || can_step_up(call.caller))
                     && !matches!(rule.state(call), State::Fails(..))
+                    && rule.exchange.as_deref().is_none_or(|named| {
+                        !is_denied(&Call { target: Some(named), is_exchanged: true, ..*call })
+                    })
             })
     }
 }

@@ -25,7 +25,7 @@ pub use call::{Call, Known};
 pub use clause::{Clause, State, Verdict};
 pub use decide::{Denial, HeadPermit, Permit};
 pub use pattern::Pattern;
-pub use rate::{Limiter, NotTaken, Rate};
+pub use rate::{Limiter, NotTaken, Rate, Spent, Unspent};
 pub use trace::{Says, Traced};
 pub use window::{parse_instant, utc_offset};
 
@@ -74,6 +74,8 @@ struct Rule {
     when: Option<When>,
     /// None in deny rules.
     rate: Option<Rate>,
+    /// Of `token_exchange` the target whose token the upstream gets; none in deny rules.
+    exchange: Option<Rc<str>>,
     message: Option<Rc<str>>,
 }
 

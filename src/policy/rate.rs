@@ -3,6 +3,7 @@
 
 use super::{PolicySet, Rule};
 use crate::identity::Caller;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,6 +39,12 @@ pub enum NotTaken {
 
 /// Who counts the calls that rules with a rate allow.
 pub trait Limiter {
+    /// What [`Self::take`] would say just now; takes nothing.
+    ///
+    /// # Errors
+    /// Nothing is left, or it can't be told.
+    fn look(&self, rule: &str, rate: &Rate, caller: &Caller) -> Result<(), NotTaken>;
+
     /// Takes one call of this caller's from what the rate of the rule leaves.
     ///
     /// # Errors
@@ -52,11 +59,82 @@ pub trait Limiter {
 pub(super) struct NobodyCounts;
 
 impl Limiter for NobodyCounts {
+    fn look(&self, _: &str, _: &Rate, _: &Caller) -> Result<(), NotTaken> {
+        Err(NotTaken::Unknown)
+    }
+
     fn take(&self, _: &str, _: &Rate, _: &Caller) -> Result<(), NotTaken> {
         Err(NotTaken::Unknown)
     }
 
     fn give_back(&self, _: &str, _: &Rate, _: &Caller) {}
+}
+
+/// Of which rules the caller has used up the rate.
+pub trait Spent {
+    /// Whether it is that of this rule.
+    fn has(&self, rule: &Rc<str>, rate: &Rate, caller: &Caller) -> bool;
+}
+
+/// Of these.
+impl Spent for Vec<Rc<str>> {
+    fn has(&self, rule: &Rc<str>, _: &Rate, _: &Caller) -> bool {
+        self.contains(rule)
+    }
+}
+
+/// Of none.
+#[derive(Clone, Copy, Debug)]
+pub struct Unspent;
+
+impl Spent for Unspent {
+    fn has(&self, _: &Rc<str>, _: &Rate, _: &Caller) -> bool {
+        false
+    }
+}
+
+/// Of those of which the limiter says so, each asked once. Who has used up many costs no more than who has one.
+pub(super) struct Asked<'a> {
+    limiter: &'a dyn Limiter,
+    rules: RefCell<Vec<(Rc<str>, bool)>>,
+    /// When there is a call again of the first that has one.
+    wait: Cell<Option<Duration>>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(limiter: &'a dyn Limiter) -> Self {
+        Self { limiter, rules: RefCell::default(), wait: Cell::default() }
+    }
+
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.wait.get()
+    }
+
+    /// The rule has nothing left, for so long.
+    pub(super) fn note(&self, rule: &Rc<str>, wait: Duration) {
+        self.wait.set(Some(self.wait.get().map_or(wait, |known| known.min(wait))));
+        let mut rules = self.rules.borrow_mut();
+        rules.retain(|(known, _)| known != rule);
+        rules.push((Rc::clone(rule), true));
+    }
+}
+
+impl Spent for Asked<'_> {
+    fn has(&self, rule: &Rc<str>, rate: &Rate, caller: &Caller) -> bool {
+        let known =
+            self.rules.borrow().iter().find(|(known, _)| known == rule).map(|(_, is_spent)| *is_spent);
+        known.unwrap_or_else(|| match self.limiter.look(rule, rate, caller) {
+            Err(NotTaken::UsedUp(wait)) => {
+                self.note(rule, wait);
+                true
+            }
+            // What can't be told is told by taking.
+            Ok(()) | Err(NotTaken::Unknown) => {
+                self.rules.borrow_mut().push((Rc::clone(rule), false));
+                false
+            }
+        })
+    }
 }
 
 /// The rules with a rate that allow one request; a request with several operations may need several.
@@ -70,6 +148,10 @@ impl<'r> Limited<'r> {
         {
             self.0.push((rule, rate));
         }
+    }
+
+    pub(super) fn extend(&mut self, more: Self) {
+        more.0.into_iter().for_each(|(rule, _)| self.add(rule));
     }
 
     /// One call from each, or none from any.
@@ -87,6 +169,11 @@ impl<'r> Limited<'r> {
 }
 
 impl PolicySet {
+    /// The ids of all rules.
+    pub fn ids(&self) -> impl Iterator<Item = &Rc<str>> {
+        self.rules.iter().map(|rule| &rule.id)
+    }
+
     /// The ids of the rules with a rate.
     pub fn limited(&self) -> impl Iterator<Item = &Rc<str>> {
         self.rules.iter().filter(|rule| rule.rate.is_some()).map(|rule| &rule.id)

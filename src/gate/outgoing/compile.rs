@@ -46,7 +46,8 @@ pub(in crate::gate) fn compile(
     }
     let Some(exchange) = exchange else { return Outgoing::Passthrough };
     let path = guarded.path(field);
-    match (Compiling { path, written: exchange, environment }).compile(issuers) {
+    let by_rule = guarded.rules.iter().any(|rule| rule.exchange.is_some());
+    match (Compiling { path, written: exchange, by_rule, environment }).compile(issuers) {
         Ok(settings) => Outgoing::Exchanged(Rc::new(settings)),
         Err(error) => {
             errors.push(error);
@@ -59,6 +60,8 @@ pub(in crate::gate) fn compile(
 struct Compiling<'a> {
     path: String,
     written: &'a TokenExchange,
+    /// Whether rules name targets.
+    by_rule: bool,
     environment: Environment<'a>,
 }
 
@@ -216,13 +219,14 @@ impl Compiling<'_> {
             }
             compiled.push(Rc::new(self.target(index, &place, target, &for_all)?));
         }
-        let by_tool = targets.iter().any(|target| target.tools.is_some());
+        let is_named = self.by_rule || targets.iter().any(|target| target.tools.is_some());
         match by.argument.as_deref() {
             Some("") => return Err(self.fault("target.argument", "is empty", "name the argument")),
-            None if !by_tool => {
-                let fix =
-                    "name the argument that says which target a call is for, or the `tools` of each target";
-                return Err(self.fault("target.argument", "is absent, and no target names `tools`", fix));
+            None if !is_named => {
+                let fix = "name the argument that says which target a call is for, or the `tools` of each target, or a \
+                           rule's `exchange`";
+                let reason = "is absent, no target names `tools` and no rule a target";
+                return Err(self.fault("target.argument", reason, fix));
             }
             _ => {}
         }

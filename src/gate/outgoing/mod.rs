@@ -11,7 +11,7 @@ use crate::jose::ClientKey;
 use crate::json::{Kind, Reader};
 use crate::mcp::{Arguments, Operation};
 use crate::oauth::{ClientProof, TokenRequest};
-use crate::policy::{Denial, Pattern};
+use crate::policy::{Denial, Pattern, Permit};
 use crate::reason::Reason;
 use std::rc::Rc;
 use std::time::Duration;
@@ -172,6 +172,15 @@ impl ExchangeSettings {
     /// Who is asked about tokens for its targets.
     pub fn reviews(&self) -> impl Iterator<Item = &ReviewSettings> {
         self.targets.iter().filter_map(|target| target.review.as_deref())
+    }
+
+    /// The target whose token goes upstream: the one that the rule names which allowed the request, else its own.
+    ///
+    /// # Errors
+    /// There is no such target.
+    pub(super) fn target_of(&self, permit: &Permit, own: Rc<Target>) -> Result<Rc<Target>, Reason> {
+        let Some(named) = permit.exchange() else { return Ok(own) };
+        self.targets.iter().find(|target| *target.name == *named).map(Rc::clone).ok_or(Reason::Internal)
     }
 
     /// The target that names the tool which is called.

@@ -94,7 +94,7 @@ fn compile_rule(
     errors: &mut Vec<ConfigError>,
 ) -> Option<Rule> {
     // Every field is named, so that a new one can't be forgotten here.
-    let config::Rule { id, allow, deny, to, scope, arguments, time, when, rate, message } = rule;
+    let config::Rule { id, allow, deny, to, scope, arguments, time, when, rate, exchange, message } = rule;
     let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if id.is_empty() || id.len() > MAX_ID || !plain {
         errors.push(
@@ -185,6 +185,9 @@ fn compile_rule(
         time: compile_time(time.as_ref(), path, errors),
         when,
         rate: compile_rate(rate.as_ref(), effect, path, errors),
+        exchange: exchange.as_deref().and_then(|name| {
+            operations::check_exchange(name, effect, context.targets, path, errors).then(|| Rc::from(name))
+        }),
         message: message.as_deref().map(Rc::from),
     })
 }

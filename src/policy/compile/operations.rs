@@ -84,15 +84,44 @@ pub(super) fn check_targets(names: &[String], targets: &[Target], path: &str, er
         errors.push(ConfigError::new(path, "can't hold: it is empty", fix));
         return;
     }
-    let known = || targets.iter().map(|target| target.name.as_str());
-    for (index, name) in names.iter().enumerate().filter(|(_, name)| !known().any(|known| known == *name)) {
-        let fix = match nearest(name, known()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "use the name of one of them".to_owned(),
-        };
-        let reason = "is none of the `targets` of `token_exchange`";
-        errors.push(ConfigError::new(format!("{path}[{index}]"), reason, fix).value(name.as_str()));
+    for (index, name) in names.iter().enumerate() {
+        errors.extend(unknown_target(name, targets, || format!("{path}[{index}]")));
     }
+}
+
+/// Whether this is a target whose token the upstream may get for what a rule allows.
+pub(super) fn check_exchange(
+    name: &str,
+    effect: Effect,
+    targets: &[Target],
+    path: &str,
+    errors: &mut Vec<ConfigError>,
+) -> bool {
+    let path = || format!("{path}.exchange");
+    let error = if effect == Effect::Deny {
+        let reason = "can't be meant in a deny rule: for what is refused no token is asked for";
+        let fix =
+            "give it to the allow rules that it is for; `deny.target` says for which targets is refused";
+        Some(ConfigError::new(path(), reason, fix).value(name))
+    } else {
+        unknown_target(name, targets, path)
+    };
+    let is_usable = error.is_none();
+    errors.extend(error);
+    is_usable
+}
+
+fn unknown_target(name: &str, targets: &[Target], path: impl Fn() -> String) -> Option<ConfigError> {
+    let known = || targets.iter().map(|target| target.name.as_str());
+    if known().any(|known| known == name) {
+        return None;
+    }
+    let fix = match nearest(name, known()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "use the name of one of them".to_owned(),
+    };
+    let reason = "is none of the `targets` of `token_exchange`";
+    Some(ConfigError::new(path(), reason, fix).value(name))
 }
 
 /// Why a rule can't be about this method.

@@ -3,7 +3,7 @@
 use mcp_iap::config::yaml;
 use mcp_iap::head::Head;
 use mcp_iap::identity::Caller;
-use mcp_iap::jose::Sender;
+use mcp_iap::jose::{Sender, claim_at};
 use mcp_iap::kube::User;
 use mcp_iap::mcp::{Operation, Shape, shape};
 use mcp_iap::oauth::Scope;
@@ -98,6 +98,8 @@ pub struct Expected {
     pub rule: Option<String>,
     pub reason: Option<String>,
     pub argument: Option<String>,
+    /// The target of `token_exchange` whose token the upstream gets, or would have got.
+    pub target: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -152,6 +154,11 @@ impl Cases {
 }
 
 impl Case {
+    /// Whether the caller may be in more groups than a record says.
+    pub fn lacks_groups(&self) -> bool {
+        self.is_recorded && !self.has_all_groups
+    }
+
     /// What is known of it: a record does not say everything.
     pub fn known(&self) -> Known {
         if self.is_recorded {
@@ -207,13 +214,7 @@ impl Case {
     pub fn caller(&self, first_issuer: &str, paths: &[std::rc::Rc<str>]) -> Result<Caller, String> {
         let Who { issuer, subject, client_id, groups, kubernetes_user, api_key, spiffe_id, scope, claims } =
             &self.caller;
-        let claim = |path: &str| {
-            claims.get(path).cloned().or_else(|| {
-                let mut names = path.split('.');
-                let first = claims.get(names.next()?)?;
-                names.try_fold(first, |value, name| value.get(name)).cloned()
-            })
-        };
+        let claim = |path: &str| claim_at(claims, path).cloned();
         let has_token = kubernetes_user.is_none()
             && api_key.is_none()
             && (spiffe_id.is_none() || !subject.is_empty())

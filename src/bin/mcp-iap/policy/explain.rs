@@ -92,6 +92,7 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
             Output::Json => {
                 let mut line = judgement.to_json();
                 line["name"] = json!(case.name);
+                line["has_more_groups"] = json!(case.lacks_groups());
                 if let Some(Then { outcome, reason, rule }) = &then {
                     line["recorded"] = json!({"outcome": outcome, "reason": reason, "rule": rule});
                 }
@@ -112,27 +113,14 @@ fn to_text(case: &Case, judgement: &Judgement, then: Option<&Then>, style: Style
         escape(&case.caller.subject),
         escape(&judgement.call)
     );
-    let width = judgement.rules.iter().map(|traced| traced.rule.len()).max().unwrap_or_default();
-    for Traced { rule, allows, says, rate } in &judgement.rules {
-        let effect = if *allows { "allow" } else { "deny " };
-        let says = match says {
-            Says::Nothing => "is about other operations".to_owned(),
-            Says::Matches(None) => {
-                let often =
-                    rate.as_ref().map(|rate| format!(", at most {} calls per {}", rate.calls, rate.per));
-                style.paint(Colour::Cyan, "matches") + &often.unwrap_or_default()
-            }
-            Says::Matches(Some(clause)) => format!("matches: `{}` can't be evaluated", escape(clause)),
-            Says::LacksScope => "matches but for its `scope`".to_owned(),
-            Says::Fails(clause, reason, unknown) => {
-                let before = unknown
-                    .as_ref()
-                    .map(|clause| format!(", if not before at `{}`, which is not known", escape(clause)));
-                format!("fails at `{}` ({}){}", escape(clause), reason.code(), before.unwrap_or_default())
-            }
-            Says::Unknown(clause) => format!("depends on `{}`, which is not known", escape(clause)),
-        };
-        let _ = writeln!(text, "  {effect} {rule:<width$}  {says}");
+    if case.lacks_groups() {
+        text.push_str("  the record may not have all of the caller's groups\n");
+    }
+    rules_to_text(&mut text, &judgement.rules, style);
+    if let (Some(target), false) = (&judgement.target, judgement.rules_for_target.is_empty()) {
+        let _ =
+            writeln!(text, "  with a token for {}, for which rules must allow it as well:", escape(target));
+        rules_to_text(&mut text, &judgement.rules_for_target, style);
     }
     let rule = judgement.rule.as_deref().map(|rule| format!(" by {rule}")).unwrap_or_default();
     let decision = match judgement.decision {
@@ -156,4 +144,30 @@ fn to_text(case: &Case, judgement: &Judgement, then: Option<&Then>, style: Style
         let _ = writeln!(text, "then it was {}{rule}: {}", escape(outcome), escape(reason));
     }
     text
+}
+
+/// What each rule says, a line each.
+fn rules_to_text(text: &mut String, rules: &[Traced], style: Style) {
+    let width = rules.iter().map(|traced| traced.rule.len()).max().unwrap_or_default();
+    for Traced { rule, allows, says, rate } in rules {
+        let effect = if *allows { "allow" } else { "deny " };
+        let says = match says {
+            Says::Nothing => "is about other operations".to_owned(),
+            Says::Matches(None) => {
+                let often =
+                    rate.as_ref().map(|rate| format!(", at most {} calls per {}", rate.calls, rate.per));
+                style.paint(Colour::Cyan, "matches") + &often.unwrap_or_default()
+            }
+            Says::Matches(Some(clause)) => format!("matches: `{}` can't be evaluated", escape(clause)),
+            Says::LacksScope => "matches but for its `scope`".to_owned(),
+            Says::Fails(clause, reason, unknown) => {
+                let before = unknown
+                    .as_ref()
+                    .map(|clause| format!(", if not before at `{}`, which is not known", escape(clause)));
+                format!("fails at `{}` ({}){}", escape(clause), reason.code(), before.unwrap_or_default())
+            }
+            Says::Unknown(clause) => format!("depends on `{}`, which is not known", escape(clause)),
+        };
+        let _ = writeln!(text, "  {effect} {rule:<width$}  {says}");
+    }
 }

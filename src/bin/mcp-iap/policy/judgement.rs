@@ -1,10 +1,12 @@
 //! A case put to a policy: the decision, and what each rule says.
 
 use super::case::{Case, Decision, Expected, From};
+use mcp_iap::config::nearest;
 use mcp_iap::gate::{ResourceSettings, Settings};
 use mcp_iap::identity::Caller;
 use mcp_iap::mcp::{Arguments, Operation};
 use mcp_iap::policy::{Call, PolicySet, Says, Traced};
+use mcp_iap::reason::Reason;
 use serde_json::{Value, json};
 
 /// What was decided.
@@ -22,6 +24,10 @@ pub struct Judgement {
     pub rules: Vec<Traced>,
     /// What is not known and would tell more, as a record names it.
     pub missing: Vec<String>,
+    /// The target that the call is for, or that the rule which allows it names.
+    pub target: Option<String>,
+    /// Where a rule names it, what each rule says for that one.
+    pub rules_for_target: Vec<Traced>,
 }
 
 /// The rules that a case is put to.
@@ -69,7 +75,8 @@ impl<'a> Asked<'a> {
 
 /// Puts a case to these rules.
 pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
-    let Asked { resource, rules, .. } = asked;
+    let Asked { settings, resource, rules } = asked;
+    known(case, settings, resource)?;
     let caller = asked.caller(case)?;
     let (method, operation) = case.operation()?;
     let written: Vec<(String, String)> =
@@ -89,12 +96,15 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
         operations: &operations,
         arguments: Some(&arguments),
         target: target.as_ref().ok().and_then(Option::as_deref),
+        is_exchanged: false,
         head: (!case.is_recorded).then_some(&head),
         sender: case.source.is_some().then_some(&from),
         now: case.now()?,
         spent: &spent,
     };
     let (traced, missing) = (rules.trace(&call, operation), rules.missing(&call, operation));
+    let named = rules.exchange(&call).filter(|_| target.is_ok());
+    let for_target = named.as_deref().map(|named| Call { target: Some(named), is_exchanged: true, ..call });
     let judgement = Judgement {
         call: told(method, operation),
         decision: Decision::Undecided,
@@ -104,6 +114,8 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
         message: None,
         rules: traced,
         missing,
+        target: for_target.as_ref().unwrap_or(&call).target.map(str::to_owned),
+        rules_for_target: for_target.map(|call| rules.trace(&call, operation)).unwrap_or_default(),
     };
     // A target that is none is refused before any rule is asked.
     let decision = match target {
@@ -116,7 +128,8 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
         let denial = decision.as_ref().err().and_then(|denial| denial.rule.as_ref());
         denial.is_some_and(|rule| judgement.rules.iter().any(|traced| traced.allows && traced.rule == *rule))
     });
-    let is_vague = is_of_nearest && judgement.rules.iter().any(is_vague);
+    let all = judgement.rules.iter().chain(&judgement.rules_for_target);
+    let is_vague = is_of_nearest && all.clone().any(is_vague);
     Ok(match decision {
         None => judgement,
         Some(Err(_)) if is_vague => Judgement { decision: Decision::Deny, ..judgement },
@@ -137,6 +150,34 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
     })
 }
 
+/// What a case names that expects something must be there, or it shows something else than it says: the issuer, trusted
+/// headers, rule and reason.
+fn known(case: &Case, settings: &Settings, resource: &ResourceSettings) -> Result<(), String> {
+    let Some(Expected { rule, reason, .. }) = &case.expect else { return Ok(()) };
+    let unknown = |what: &str, name: &str, known: &mut dyn Iterator<Item = &str>| {
+        let known: Vec<&str> = known.collect();
+        if known.contains(&name) {
+            return Ok(());
+        }
+        let near = nearest(name, known).map(|near| format!("; did you mean `{near}`?"));
+        Err(format!("there is no {what} `{name}`{}", near.unwrap_or_default()))
+    };
+    if let Some(issuer) = &case.caller.issuer {
+        unknown("issuer", issuer, &mut settings.issuers.iter().map(|issuer| &*issuer.identifier))?;
+    }
+    for name in case.headers.keys() {
+        unknown("trusted header", name, &mut settings.trusted_headers.iter().map(String::as_str))?;
+    }
+    if let Some(rule) = rule {
+        let sets = resource.shadow.iter().chain([&resource.policies]);
+        unknown("rule", rule, &mut sets.flat_map(|rules| rules.ids()).map(|id| &**id))?;
+    }
+    if let Some(reason) = reason {
+        unknown("reason", reason, &mut Reason::ALL.iter().map(|reason| reason.code()))?;
+    }
+    Ok(())
+}
+
 fn told(method: &str, operation: Operation<'_>) -> String {
     match operation {
         Operation::Open | Operation::Unknown if method.is_empty() => "no method".to_owned(),
@@ -151,7 +192,7 @@ fn told(method: &str, operation: Operation<'_>) -> String {
 impl Judgement {
     /// What differs from what is expected: field, expected, seen.
     pub fn differences(&self, expected: &Expected) -> Vec<(&'static str, String, String)> {
-        let Expected { decision, rule, reason, argument } = expected;
+        let Expected { decision, rule, reason, argument, target } = expected;
         let mut differences = Vec::new();
         if *decision != self.decision {
             differences.push(("decision", decision.name().to_owned(), self.decision.name().to_owned()));
@@ -160,6 +201,7 @@ impl Judgement {
             ("rule", rule.as_deref(), self.rule.as_deref()),
             ("reason", reason.as_deref(), self.reason),
             ("argument", argument.as_deref(), self.argument.as_deref()),
+            ("target", target.as_deref(), self.target.as_deref()),
         ];
         for (field, expected, seen) in texts {
             if expected.is_some() && expected != seen {
@@ -171,7 +213,7 @@ impl Judgement {
     }
 
     pub fn to_json(&self) -> Value {
-        let rules = self.rules.iter().map(|Traced { rule, allows, says, rate }| {
+        let rule_to_json = |Traced { rule, allows, says, rate }: &Traced| {
             let (says, clause, reason) = match says {
                 Says::Nothing => ("nothing", None, None),
                 Says::Matches(clause) => ("matches", clause.as_deref(), None),
@@ -182,8 +224,11 @@ impl Judgement {
             json!({"rule": **rule, "effect": if *allows { "allow" } else { "deny" }, "says": says,
                 "clause": clause, "reason": reason,
                 "rate": rate.as_ref().map(|rate| json!({"calls": rate.calls, "per": *rate.per}))})
-        });
+        };
+        let [rules, rules_for_target] = [&self.rules, &self.rules_for_target]
+            .map(|rules| rules.iter().map(rule_to_json).collect::<Vec<_>>());
         json!({"call": self.call, "decision": self.decision.name(), "reason": self.reason, "rule": self.rule,
-            "argument": self.argument, "message": self.message, "rules": rules.collect::<Vec<_>>()})
+            "argument": self.argument, "message": self.message, "rules": rules, "target": self.target,
+            "rules_for_target": rules_for_target})
     }
 }

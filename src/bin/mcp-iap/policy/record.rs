@@ -21,7 +21,14 @@ pub struct Then {
 /// Reads a line of the access log, or a record by itself; `None` for what is neither.
 pub fn read(text: &str) -> Option<Result<(Case, Then), String>> {
     match read_line(text.as_bytes()) {
-        Line::Entry(entry) => Some(case(*entry).map_err(|before| before.to_string())),
+        Line::Entry(entry) => {
+            let cut = cut(&entry);
+            let read = case(*entry).map_err(|before| before.to_string());
+            Some(read.and_then(|(case, then)| match cut.as_slice() {
+                [] => Ok((case, then)),
+                cut => Err(format!("{}: may be cut in the record: {}", case.name, cut.join(", "))),
+            }))
+        }
         Line::WithoutRecord(_) => Some(Err("the line has no record".to_owned())),
         Line::OtherSchema(schema) => Some(Err(format!("has schema {schema}, which is not known here"))),
         Line::Unknown(_) => None,
@@ -121,8 +128,33 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
     Ok((case, Then { outcome, reason, rule }))
 }
 
+/// The names in a record that may be longer than what stands there: another rule may be about them.
+pub fn cut(entry: &Entry) -> Vec<String> {
+    let record = &entry.record;
+    let mut names = vec![
+        ("method", record.method.as_deref()),
+        ("tool", record.tool.as_deref()),
+        ("prompt", record.prompt.as_deref()),
+        ("resource", record.resource.as_deref()),
+        ("task", record.task.as_deref()),
+    ];
+    if let Some(caller) = &record.caller {
+        names.extend([
+            ("caller.issuer", caller.issuer.as_deref()),
+            ("caller.subject", caller.subject.as_deref()),
+            ("caller.client_id", caller.client_id.as_deref()),
+            ("caller.kubernetes_user", caller.kubernetes_user.as_deref()),
+            ("caller.api_key", caller.api_key.as_deref()),
+            ("caller.spiffe_id", caller.spiffe_id.as_deref()),
+            ("caller.scope", caller.scope.as_deref()),
+        ]);
+    }
+    let is_cut = |name: &Option<&str>| name.is_some_and(may_be_cut);
+    names.into_iter().filter(|(_, name)| is_cut(name)).map(|(field, _)| field.to_owned()).collect()
+}
+
 /// Whether a name may be longer than what is recorded of it.
-pub fn may_be_cut(name: &str) -> bool {
+fn may_be_cut(name: &str) -> bool {
     // A name is cut at a character's end, and of no character more than three bytes are lost.
     name.len().saturating_add(3) >= MAX_NAME
 }

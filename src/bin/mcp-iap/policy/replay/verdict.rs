@@ -2,7 +2,7 @@
 
 use super::super::case::{Case, Decision, Who};
 use super::super::judgement::{Asked, Judgement, judge};
-use super::super::record::{self, Then, may_be_cut};
+use super::super::record::{self, Then};
 use crate::audit::entry::Entry;
 use mcp_iap::gate::Settings;
 use mcp_iap::mcp::is_removed;
@@ -58,7 +58,7 @@ pub fn replay(entry: Entry, policies: &[Settings]) -> Replayed {
     let reason = entry.record.reason.clone();
     let not_asked = |reason| Replayed { was_allowed: false, reason, would: Would::NotAsked };
     let Some(was_allowed) = was_allowed(&reason) else { return not_asked(reason) };
-    let mut unrecorded = cut(&entry);
+    let mut unrecorded = record::cut(&entry);
     // Refused by its headers: what it was about came with the body.
     if !was_allowed && entry.record.method.is_none() {
         unrecorded.push("method".to_owned());
@@ -76,31 +76,6 @@ pub fn replay(entry: Entry, policies: &[Settings]) -> Replayed {
         Would::Undecidable(unrecorded)
     };
     Replayed { was_allowed, reason, would }
-}
-
-/// The names in a record that may be longer than what stands there: another rule may be about them.
-fn cut(entry: &Entry) -> Vec<String> {
-    let record = &entry.record;
-    let mut names = vec![
-        ("method", record.method.as_deref()),
-        ("tool", record.tool.as_deref()),
-        ("prompt", record.prompt.as_deref()),
-        ("resource", record.resource.as_deref()),
-        ("task", record.task.as_deref()),
-    ];
-    if let Some(caller) = &record.caller {
-        names.extend([
-            ("caller.issuer", caller.issuer.as_deref()),
-            ("caller.subject", caller.subject.as_deref()),
-            ("caller.client_id", caller.client_id.as_deref()),
-            ("caller.kubernetes_user", caller.kubernetes_user.as_deref()),
-            ("caller.api_key", caller.api_key.as_deref()),
-            ("caller.spiffe_id", caller.spiffe_id.as_deref()),
-            ("caller.scope", caller.scope.as_deref()),
-        ]);
-    }
-    let is_cut = |name: &Option<&str>| name.is_some_and(may_be_cut);
-    names.into_iter().filter(|(_, name)| is_cut(name)).map(|(field, _)| field.to_owned()).collect()
 }
 
 fn would(case: &Case, then: &Then, policies: &[Settings], is_listening: bool) -> Would {
