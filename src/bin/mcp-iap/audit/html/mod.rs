@@ -85,10 +85,11 @@ impl Page {
         let mut part = file.clone().into_os_string();
         part.push(".part");
         let part = PathBuf::from(part);
+        // One that an earlier run left may be readable for others.
+        let _ = std::fs::remove_file(&part);
         let written = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&part)
             .and_then(|mut out| out.write_all(self.into_text().as_bytes()))
