@@ -33,7 +33,7 @@ pub(super) fn clear(
 }
 
 /// A value that is no list and no object. A number that is no 64-bit integer is a text, as it was written.
-fn plain(raw: &str) -> Option<Value> {
+fn plain(raw: &[u8]) -> Option<Value> {
     let mut reader = Reader::new(raw);
     Some(match reader.kind().ok()? {
         Kind::String => Value::from(reader.string().ok()?.into_owned()),

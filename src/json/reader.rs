@@ -11,6 +11,9 @@ pub const MAX_DEPTH: u32 = 64;
 /// How many members an object that is visited may have; what is skipped is bounded by its size alone.
 pub const MAX_MEMBERS: usize = 1024;
 
+/// From how many bytes on vectors check faster than the standard library whether they are UTF-8.
+const LONG: usize = 64;
+
 /// Why a text is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -52,10 +55,10 @@ pub enum Kind {
     Null,
 }
 
-/// Walks a JSON text from front to back.
+/// Walks a JSON text from front to back. That it is UTF-8 is checked on the way: outside of strings nothing but ASCII
+/// is JSON.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    text: &'a str,
     bytes: &'a [u8],
     at: usize,
     depth: u32,
@@ -63,16 +66,16 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Starts at the front of `text`.
+    /// Starts at the front of `bytes`.
     #[must_use]
-    pub fn new(text: &'a str) -> Self {
-        Self { text, bytes: text.as_bytes(), at: 0, depth: 0, passes_halves: false }
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, depth: 0, passes_halves: false }
     }
 
     /// The same, of what goes on as it is written: half a surrogate pair in a text that is skipped is no error.
     #[must_use]
-    pub fn of_answer(text: &'a str) -> Self {
-        Self { passes_halves: true, ..Self::new(text) }
+    pub fn of_answer(bytes: &'a [u8]) -> Self {
+        Self { passes_halves: true, ..Self::new(bytes) }
     }
 
     /// What the next value is, without taking it.
@@ -164,9 +167,9 @@ impl<'a> Reader<'a> {
         let mut resolved = String::new();
         let mut plain_from = start;
         loop {
-            match self.end_of_plain()? {
+            match self.end_of_plain() {
                 b'"' => {
-                    let piece = self.text.get(plain_from..self.at).ok_or(Error::Syntax)?;
+                    let piece = self.text_from(plain_from)?;
                     self.forward(1);
                     if plain_from == start {
                         return Ok(Cow::Borrowed(piece));
@@ -175,7 +178,7 @@ impl<'a> Reader<'a> {
                     return Ok(Cow::Owned(resolved));
                 }
                 b'\\' => {
-                    resolved.push_str(self.text.get(plain_from..self.at).ok_or(Error::Syntax)?);
+                    resolved.push_str(self.text_from(plain_from)?);
                     self.forward(1);
                     resolved.push(self.escape()?);
                     plain_from = self.at;
@@ -211,7 +214,7 @@ impl<'a> Reader<'a> {
             }
             self.digits()?;
         }
-        self.text.get(start..self.at).ok_or(Error::Syntax)
+        self.text_from(start)
     }
 
     /// Takes the `true` or `false` that comes next.
@@ -231,11 +234,11 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Where it is no JSON or nests too deep.
-    pub fn raw(&mut self) -> Result<&'a str, Error> {
+    pub fn raw(&mut self) -> Result<&'a [u8], Error> {
         self.skip_space();
         let start = self.at;
         self.skip()?;
-        self.text.get(start..self.at).ok_or(Error::Syntax)
+        self.bytes.get(start..self.at).ok_or(Error::Syntax)
     }
 
     /// Passes over the value that comes next. Recursion is bounded by [`MAX_DEPTH`].
@@ -273,7 +276,7 @@ impl<'a> Reader<'a> {
     fn skip_string(&mut self) -> Result<(), Error> {
         self.take(b'"')?;
         loop {
-            match self.end_of_plain()? {
+            match self.end_of_plain() {
                 b'"' => {
                     self.forward(1);
                     return Ok(());
@@ -287,11 +290,36 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes to the next byte in a string that does not stand for itself, and gives it.
-    fn end_of_plain(&mut self) -> Result<u8, Error> {
-        let rest = self.bytes.get(self.at..).ok_or(Error::Syntax)?;
+    /// Goes to the next byte in a string that does not stand for itself, and gives it; 0, which may stand in none, at
+    /// the end of the text and behind what is no UTF-8.
+    #[inline]
+    fn end_of_plain(&mut self) -> u8 {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        self.forward(leading(rest, |b| (b != b'"') & (b != b'\\') & (b >= 0x20) & b.is_ascii()));
+        match self.peek() {
+            Some(next) if next.is_ascii() => next,
+            Some(_) => self.end_of_plain_beyond_ascii(),
+            None => 0,
+        }
+    }
+
+    #[inline(never)]
+    fn end_of_plain_beyond_ascii(&mut self) -> u8 {
+        let start = self.at;
+        let rest = self.bytes.get(start..).unwrap_or_default();
         self.forward(leading(rest, |b| (b != b'"') & (b != b'\\') & (b >= 0x20)));
-        self.peek().ok_or(Error::Syntax)
+        self.text_from(start).ok().and_then(|_| self.peek()).unwrap_or(0)
+    }
+
+    /// What was taken since `start`, as text.
+    fn text_from(&self, start: usize) -> Result<&'a str, Error> {
+        let bytes = self.bytes.get(start..self.at).ok_or(Error::Syntax)?;
+        let text = if bytes.len() < LONG {
+            std::str::from_utf8(bytes).ok()
+        } else {
+            simdutf8::basic::from_utf8(bytes).ok()
+        };
+        text.ok_or(Error::Syntax)
     }
 
     // Rare, and not to be weighed against what is skipped.

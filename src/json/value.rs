@@ -11,8 +11,7 @@ pub use serde_json::{Map, Value};
 /// # Errors
 /// As [`Reader`].
 pub fn parse(bytes: &[u8]) -> Result<Value, Error> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::Syntax)?;
-    let mut reader = Reader::new(text);
+    let mut reader = Reader::new(bytes);
     let value = value(&mut reader)?;
     reader.end()?;
     Ok(value)
@@ -112,7 +111,7 @@ mod tests {
         };
         assert!(parse(object(1024).as_bytes()).is_ok());
         assert_eq!(parse(object(1025).as_bytes()), Err(Error::TooManyMembers));
-        assert!(Reader::new(&object(10_000)).skip().is_ok());
+        assert!(Reader::new(object(10_000).as_bytes()).skip().is_ok());
     }
 
     #[test]
@@ -120,15 +119,35 @@ mod tests {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse(nested(64).as_bytes()).is_ok());
         assert_eq!(parse(nested(65).as_bytes()), Err(Error::TooDeep));
-        assert!(Reader::new(&nested(64)).skip().is_ok());
-        assert_eq!(Reader::new(&nested(400_000)).skip(), Err(Error::TooDeep));
-        assert_eq!(Reader::new(&"{\"a\":".repeat(65)).skip(), Err(Error::TooDeep));
+        assert!(Reader::new(nested(64).as_bytes()).skip().is_ok());
+        assert_eq!(Reader::new(nested(400_000).as_bytes()).skip(), Err(Error::TooDeep));
+        assert_eq!(Reader::new("{\"a\":".repeat(65).as_bytes()).skip(), Err(Error::TooDeep));
     }
 
     #[test]
     fn resolves_escapes() {
         let value = parse(br#"{"n\u0061me":"\ud83d\ude00\n\/"}"#).unwrap();
         assert_eq!(value, serde_json::json!({"name": "\u{1f600}\n/"}));
+    }
+
+    #[test]
+    fn what_is_skipped_is_utf_8_as_well() {
+        let wrong: [&[u8]; 7] =
+            [b"\xff", b"\xc3", b"\xc3\x28", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80", b"\xe2\x82"];
+        let right: [&[u8]; 3] = ["é".as_bytes(), "\u{1f600}".as_bytes(), b"\\u00e9"];
+        for (piece, is_right) in wrong.map(|piece| (piece, false)).into_iter().chain(right.map(|p| (p, true)))
+        {
+            for length in [0, 1, 15, 16, 63, 64, 65, 130, 300] {
+                for front in [0, length / 2, length] {
+                    let mut text = vec![b'a'; length];
+                    text.splice(front..front, piece.iter().copied());
+                    let text = [b"[\"\\n", &text[..], b"\",{\"", &text[..], b"\":1}]"].concat();
+                    let mut reader = Reader::new(&text);
+                    assert_eq!(reader.skip().is_ok(), is_right, "{piece:?} {length} {front}");
+                    assert_eq!(parse(&text).is_ok(), is_right, "{piece:?} {length} {front}");
+                }
+            }
+        }
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -153,8 +172,8 @@ mod tests {
         fn agrees_with_serde_json_on_valid_texts(value in any_json(), pretty in any::<bool>()) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
             prop_assert_eq!(parse(text.as_bytes()), Ok(serde_json::from_str(&text).unwrap()));
-            let mut reader = Reader::new(&text);
-            prop_assert_eq!(reader.raw(), Ok(text.as_str()));
+            let mut reader = Reader::new(text.as_bytes());
+            prop_assert_eq!(reader.raw(), Ok(text.as_bytes()));
             prop_assert_eq!(reader.end(), Ok(()));
         }
 
@@ -166,13 +185,11 @@ mod tests {
             if parse(&text).is_ok() {
                 prop_assert!(serde_json::from_slice::<Value>(&text).is_ok());
             }
-            if let Ok(text) = std::str::from_utf8(&text) {
-                let mut reader = Reader::new(text);
-                if reader.skip().and_then(|()| reader.end()).is_ok() {
-                    // A number out of range is grammar all the same.
-                    let ok = serde_json::from_str::<Value>(text).map_or_else(|e| e.to_string().contains("out of range"), |_| true);
-                    prop_assert!(ok);
-                }
+            let mut reader = Reader::new(&text);
+            if reader.skip().and_then(|()| reader.end()).is_ok() {
+                // A number out of range is grammar all the same.
+                let ok = serde_json::from_slice::<Value>(&text).map_or_else(|e| e.to_string().contains("out of range"), |_| true);
+                prop_assert!(ok);
             }
         }
 

@@ -65,18 +65,13 @@ pub enum Beginning {
 #[must_use]
 pub fn beginning(message: &[u8]) -> Beginning {
     let known = message.get(..BEGINNING).unwrap_or(message);
-    let text = std::str::from_utf8(known).or_else(|error| {
-        // Cut within a character.
-        std::str::from_utf8(known.get(..error.valid_up_to()).unwrap_or_default())
-    });
-    let text = text.unwrap_or_default();
-    glance(&mut Reader::of_answer(text), text, false)
+    glance(&mut Reader::of_answer(known), known, false)
 }
 
 /// At the object that comes next: the message, or its result.
-fn glance(reader: &mut Reader<'_>, text: &str, is_result: bool) -> Beginning {
+fn glance(reader: &mut Reader<'_>, text: &[u8], is_result: bool) -> Beginning {
     let rest = text.get(reader.position()..).unwrap_or_default();
-    match rest.trim_ascii_start().bytes().next() {
+    match rest.trim_ascii_start().first() {
         Some(b'{') => {}
         Some(_) => return Beginning::Other,
         None => return Beginning::Open,
@@ -114,8 +109,7 @@ pub fn filter(
     has_scope: bool,
     sees: &mut dyn FnMut(Entry<'_>) -> bool,
 ) -> Result<Option<Listed>, Reason> {
-    let text = simdutf8::basic::from_utf8(message).map_err(|_| Reason::InvalidJson)?;
-    let mut reader = Reader::of_answer(text);
+    let mut reader = Reader::of_answer(message);
     let mut edits = Edits::default();
     object(&mut reader)?;
     reader.object(|reader, name| {
@@ -126,7 +120,7 @@ pub fn filter(
         Ok(reader.skip()?)
     })?;
     reader.end()?;
-    Ok(edits.is_list.then(|| edits.apply(text)))
+    Ok(edits.is_list.then(|| edits.apply(message)))
 }
 
 /// What is to be done to a text, from its front to its end.
@@ -215,28 +209,28 @@ impl Edits {
         }
     }
 
-    fn apply(self, text: &str) -> Listed {
-        let mut out = Vec::with_capacity(text.len().saturating_add(32));
+    fn apply(self, message: &[u8]) -> Listed {
+        let mut out = Vec::with_capacity(message.len().saturating_add(32));
         let mut at = 0;
         for (start, end, with) in self.places {
-            out.extend_from_slice(text.as_bytes().get(at..start).unwrap_or_default());
+            out.extend_from_slice(message.get(at..start).unwrap_or_default());
             out.extend_from_slice(with.as_bytes());
             at = end;
         }
-        out.extend_from_slice(text.as_bytes().get(at..).unwrap_or_default());
+        out.extend_from_slice(message.get(at..).unwrap_or_default());
         Listed { text: out, shown: self.shown, hidden: self.hidden }
     }
 }
 
 /// Takes the next value: where it begins, where it ends, and as it is written.
-fn place<'a>(reader: &mut Reader<'a>) -> Result<(usize, usize, &'a str), Reason> {
+fn place<'a>(reader: &mut Reader<'a>) -> Result<(usize, usize, &'a [u8]), Reason> {
     let raw = reader.raw()?;
     let end = reader.position();
     Ok((end.saturating_sub(raw.len()), end, raw))
 }
 
 /// Whether an entry is to be seen. Nobody is asked about what no request could name.
-fn is_seen(raw: &str, list: &str, sees: &mut dyn FnMut(Entry<'_>) -> bool) -> bool {
+fn is_seen(raw: &[u8], list: &str, sees: &mut dyn FnMut(Entry<'_>) -> bool) -> bool {
     let name = |key| member(raw, key).ok().filter(|name| name.len() <= MAX_NAME);
     match list {
         "tools" => name("name").is_some_and(|name| is_usable_name(&name) && sees(Entry::Tool(&name))),
@@ -251,7 +245,7 @@ fn is_seen(raw: &str, list: &str, sees: &mut dyn FnMut(Entry<'_>) -> bool) -> bo
 }
 
 /// The text at `key`, of an object that has no other that may be taken for it.
-fn member<'a>(raw: &'a str, key: &str) -> Result<Cow<'a, str>, Reason> {
+fn member<'a>(raw: &'a [u8], key: &str) -> Result<Cow<'a, str>, Reason> {
     let mut reader = Reader::of_answer(raw);
     let mut found = None;
     object(&mut reader)?;

@@ -52,12 +52,12 @@ pub struct Message<'a> {
 
 /// The members of `params.arguments`, each with its value as it is written.
 #[derive(Debug, Default)]
-pub struct Arguments<'a>(Vec<(Cow<'a, str>, &'a str)>);
+pub struct Arguments<'a>(Vec<(Cow<'a, str>, &'a [u8])>);
 
 impl<'a> Arguments<'a> {
     /// The value of the argument `name` as it is written, `None` where it is absent.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&'a str> {
+    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.0.iter().find(|(candidate, _)| candidate == name).map(|(_, raw)| *raw)
     }
 
@@ -76,7 +76,7 @@ impl<'a> Arguments<'a> {
     /// Arguments from their names and their values as JSON; for tests and the command line.
     #[must_use]
     pub fn from_pairs(pairs: Vec<(&'a str, &'a str)>) -> Self {
-        Self(pairs.into_iter().map(|(name, raw)| (Cow::Borrowed(name), raw)).collect())
+        Self(pairs.into_iter().map(|(name, raw)| (Cow::Borrowed(name), raw.as_bytes())).collect())
     }
 }
 
@@ -98,8 +98,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// The reason for which it can't be read without doubt.
     pub fn parse(body: &'a [u8]) -> Result<Self, Reason> {
-        let text = simdutf8::basic::from_utf8(body).map_err(|_| Reason::InvalidJson)?;
-        let mut reader = Reader::new(text);
+        let mut reader = Reader::new(body);
         match reader.kind()? {
             Kind::Object => {}
             Kind::Array => return Err(Reason::Batch),
@@ -339,7 +338,10 @@ fn id<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Reason> {
         return Err(Reason::InvalidMessage);
     }
     let raw = reader.raw()?;
-    if raw.len() > MAX_ID { Err(Reason::InvalidMessage) } else { Ok(raw) }
+    if raw.len() > MAX_ID {
+        return Err(Reason::InvalidMessage);
+    }
+    std::str::from_utf8(raw).map_err(|_| Reason::InvalidJson)
 }
 
 fn reference<'a>(reader: &mut Reader<'a>) -> Result<Reference<'a>, Reason> {

@@ -23,7 +23,7 @@ pub(super) enum Condition {
 
 impl Condition {
     /// Whether the argument meets the condition.
-    pub(super) fn check(&self, raw: Option<&str>) -> Verdict {
+    pub(super) fn check(&self, raw: Option<&[u8]>) -> Verdict {
         let Some(raw) = raw else {
             return match self {
                 Self::Present(false) => Verdict::Holds,
@@ -52,7 +52,7 @@ impl Condition {
             ),
             // Beyond 64 bits only the side counts, and only if it is bounded.
             (Self::Integer { min, max }, Given::LargeInteger) => {
-                let bound = if raw.starts_with('-') { min } else { max };
+                let bound = if raw.starts_with(b"-") { min } else { max };
                 accepted(bound.is_none(), Reason::ArgumentOutOfRange)
             }
             (Self::Number { min, max }, _) => match number(raw) {
@@ -73,7 +73,7 @@ impl Condition {
     }
 
     /// Why the argument does not meet the condition, for the caller, who sent the value.
-    pub(super) fn say(&self, raw: Option<&str>, reason: Reason) -> String {
+    pub(super) fn say(&self, raw: Option<&[u8]>, reason: Reason) -> String {
         let Some(raw) = raw else {
             return match reason {
                 Reason::KeyVariant => "is there in another spelling".to_owned(),
@@ -83,7 +83,7 @@ impl Condition {
         match (reason, self) {
             (Reason::ArgumentOutOfRange, Self::Integer { min, max }) => {
                 let Given::Integer(number) = Given::read(raw) else {
-                    return match (raw.starts_with('-'), min, max) {
+                    return match (raw.starts_with(b"-"), min, max) {
                         (true, Some(min), _) => format!("is below {min}"),
                         (_, _, Some(max)) => format!("is above {max}"),
                         _ => "is out of range".to_owned(),
@@ -127,7 +127,7 @@ enum Given<'a> {
 
 impl<'a> Given<'a> {
     /// A value as it is written.
-    fn read(raw: &'a str) -> Self {
+    fn read(raw: &'a [u8]) -> Self {
         let mut reader = Reader::new(raw);
         let read = match reader.kind() {
             Ok(Kind::String) => reader.string().map(Self::Text),
@@ -164,7 +164,7 @@ impl<'a> Given<'a> {
 }
 
 /// A number, however it is written, if it is not too large for 64 bits of a float.
-fn number(raw: &str) -> Option<f64> {
+fn number(raw: &[u8]) -> Option<f64> {
     let mut reader = Reader::new(raw);
     if reader.kind() != Ok(Kind::Number) {
         return None;
@@ -176,8 +176,8 @@ fn written(number: f64) -> String {
     serde_json::Number::from_f64(number).map(|number| number.to_string()).unwrap_or_default()
 }
 
-fn shown(raw: &str) -> &str {
-    if raw.len() <= MAX_SHOWN { raw } else { "the value" }
+fn shown(raw: &[u8]) -> &str {
+    std::str::from_utf8(raw).ok().filter(|raw| raw.len() <= MAX_SHOWN).unwrap_or("the value")
 }
 
 #[cfg(test)]
@@ -186,6 +186,7 @@ mod tests {
 
     /// The verdict's reason and what the caller is told; whether a deny rule takes it for met.
     fn check(condition: &Condition, raw: Option<&str>) -> (String, bool) {
+        let raw = raw.map(str::as_bytes);
         match condition.check(raw) {
             Verdict::Holds => (String::new(), true),
             Verdict::Fails(reason) => (format!("{}: {}", reason.code(), condition.say(raw, reason)), false),
@@ -200,7 +201,7 @@ mod tests {
     fn integers_are_integers_as_written() {
         let condition = Condition::Integer { min: Some(0), max: Some(10) };
         for raw in ["0", "10", "-0", "3"] {
-            assert_eq!(condition.check(Some(raw)), Verdict::Holds, "{raw}");
+            assert_eq!(condition.check(Some(raw.as_bytes())), Verdict::Holds, "{raw}");
         }
         const INTEGER: &str = "argument_type: must be an integer, without fraction and exponent";
         for (raw, text) in [
@@ -225,12 +226,16 @@ mod tests {
         let from = Condition::Integer { min: Some(11), max: None };
         let until = Condition::Integer { min: None, max: Some(-1) };
         for raw in ["11", "9223372036854775807", "9223372036854775808", "99999999999999999999"] {
-            assert_eq!(from.check(Some(raw)), Verdict::Holds, "{raw}");
-            assert_eq!(until.check(Some(raw)), Verdict::Fails(Reason::ArgumentOutOfRange), "{raw}");
+            assert_eq!(from.check(Some(raw.as_bytes())), Verdict::Holds, "{raw}");
+            assert_eq!(
+                until.check(Some(raw.as_bytes())),
+                Verdict::Fails(Reason::ArgumentOutOfRange),
+                "{raw}"
+            );
         }
         for raw in ["-1", "-9223372036854775808", "-9223372036854775809"] {
-            assert_eq!(until.check(Some(raw)), Verdict::Holds, "{raw}");
-            assert_eq!(from.check(Some(raw)), Verdict::Fails(Reason::ArgumentOutOfRange), "{raw}");
+            assert_eq!(until.check(Some(raw.as_bytes())), Verdict::Holds, "{raw}");
+            assert_eq!(from.check(Some(raw.as_bytes())), Verdict::Fails(Reason::ArgumentOutOfRange), "{raw}");
         }
     }
 
@@ -238,7 +243,7 @@ mod tests {
     fn values_are_compared_with_their_type() {
         let condition = Condition::OneOf(vec![Scalar::Text("web".into()), Scalar::Integer(7)]);
         for raw in ["\"web\"", "\"w\\u0065b\"", "7"] {
-            assert_eq!(condition.check(Some(raw)), Verdict::Holds, "{raw}");
+            assert_eq!(condition.check(Some(raw.as_bytes())), Verdict::Holds, "{raw}");
         }
         for (raw, verdict) in [
             ("\"Web\"", Verdict::Fails(Reason::ArgumentNotInList)),
@@ -249,7 +254,7 @@ mod tests {
             ("true", Verdict::Unevaluated(Reason::ArgumentType)),
             ("{\"web\":1}", Verdict::Unevaluated(Reason::ArgumentType)),
         ] {
-            assert_eq!(condition.check(Some(raw)), verdict, "{raw}");
+            assert_eq!(condition.check(Some(raw.as_bytes())), verdict, "{raw}");
         }
     }
 

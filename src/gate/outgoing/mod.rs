@@ -192,7 +192,7 @@ impl ExchangeSettings {
 }
 
 /// A JSON text; `None` for every other value.
-fn text(raw: &str) -> Option<String> {
+fn text(raw: &[u8]) -> Option<String> {
     let mut reader = Reader::new(raw);
     match reader.kind().ok()? {
         Kind::String => Some(reader.string().ok()?.into_owned()),

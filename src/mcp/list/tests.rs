@@ -48,7 +48,7 @@ fn a_beginning_tells_what_a_message_is() {
     }
     // Cut within a character.
     assert_eq!(beginning(b"{\"result\":{\"_meta\":\"\xc3"), Open);
-    assert_eq!(beginning(b"\xff{"), Open);
+    assert_eq!(beginning(b"\xff{"), Other);
 }
 
 /// JavaScript writes half a pair as it is told to; what nobody reads here is nobody's business.
@@ -251,9 +251,9 @@ fn lists_and_names_are_bounded() {
 fn cuts_side_by_side_are_one() {
     let mut edits = Edits::default();
     let text = format!(r#"[{{"name":"a"}}{}]"#, ",0".repeat(1_000));
-    edits.entries(&mut Reader::new(&text), "tools", &mut |_| true).unwrap();
+    edits.entries(&mut Reader::new(text.as_bytes()), "tools", &mut |_| true).unwrap();
     assert_eq!(edits.places.len(), 1);
-    assert_eq!(edits.apply(&text).text, br#"[{"name":"a"}]"#);
+    assert_eq!(edits.apply(text.as_bytes()).text, br#"[{"name":"a"}]"#);
 }
 
 proptest! {

@@ -18,8 +18,8 @@ fn reads_a_call_whatever_the_order() {
         assert_eq!(message.role, Role::Request);
         assert_eq!(message.id, Some("\"a\""));
         assert_eq!(message.operations().unwrap(), [Operation::Tool("t")]);
-        assert_eq!(message.arguments.get("n"), Some("1"));
-        assert_eq!(message.arguments.get("o"), Some(r#"{"x":[]}"#));
+        assert_eq!(message.arguments.get("n"), Some(&b"1"[..]));
+        assert_eq!(message.arguments.get("o"), Some(&br#"{"x":[]}"#[..]));
         assert_eq!(message.arguments.get("absent"), None);
     }
 }

@@ -42,7 +42,7 @@ fn evaluate<'a>(node: &'a Node, call: &Call<'a>) -> Option<Value<'a>> {
             if raw.len() > MAX_TEXT {
                 return None;
             }
-            Value::of_owned(json::parse(raw.as_bytes()).ok()?)?
+            Value::of_owned(json::parse(raw).ok()?)?
         }
         Node::Header(name) => Value::text(Cow::Borrowed(call.head?.one(name).text()?))?,
         Node::Member(target, name) => value(target)?.member(name)?,
