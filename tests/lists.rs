@@ -695,6 +695,21 @@ fn what_a_worker_holds_of_lists_is_bounded() {
         drop(first);
         assert!(begin(&ask(), second).push(&more, false).is_empty());
     }
+    // What is no list needs no room.
+    let one = ask();
+    let mut first = begin(&one, JSON);
+    assert!(first.push(&vec![b' '; 64 << 20], false).is_empty());
+    let call = sent_by(&worker, &["dev"], Some("tools/call"), false, &[]);
+    let (out, record) = watched(&call, JSON, &[b"{\"res", b"ult\":{\"content\":[]}}"]);
+    assert_eq!((out.concat().as_str(), record), ("{\"result\":{\"content\":[]}}", Value::Null));
+    let (out, record) = watched(&call, SSE, &[b"data: {\"res", b"ult\":{\"content\":[]}}\n\n"]);
+    assert_eq!((out.concat().as_str(), record), ("data: {\"result\":{\"content\":[]}}\n\n", Value::Null));
+    let list = listed(&format!(r#"{{"name":"drop","x":"{}"}}"#, "y".repeat(300)));
+    let (out, record) = watched(&call, JSON, &[list.as_bytes()]);
+    assert_eq!(
+        (error(out.concat().trim_end()).1, &record["reason"]),
+        (json!("overloaded"), &json!("overloaded"))
+    );
 }
 
 /// A coding would hide what is listed: so none is asked for where lists may come, and everywhere else it is.

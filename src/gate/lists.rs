@@ -6,6 +6,7 @@
 //! last: so all its other answers are watched, which pass unless they begin as a list. What can't be read of a list
 //! becomes an error, never what it was.
 
+use super::framing::{Framing, Taken};
 use super::outgoing::Target;
 use super::refusal::late_error;
 use super::request::{Request, Shared};
@@ -14,9 +15,7 @@ use crate::audit::{Record, Written};
 use crate::head::{Head, One};
 use crate::identity::Caller;
 use crate::mcp::headers::{self, METHOD};
-use crate::mcp::{
-    Arguments, BEGINNING, Beginning, Entry, Era, Events, Operation, Verdict, beginning, filter, is_list,
-};
+use crate::mcp::{Arguments, Beginning, Entry, Era, Operation, Verdict, beginning, filter, is_list};
 use crate::policy::{Call, Known, Unspent};
 use crate::reason::Reason;
 use std::rc::Rc;
@@ -89,9 +88,6 @@ const SESSION: &str = "mcp-session-id";
 /// longer (`limits.list_bytes`).
 const HELD_BY_ALL: usize = 64 << 20;
 
-/// How much of an answer the host may hold, in bytes: no more than the smallest buffer that Envoy's documentation advises.
-const HELD: usize = 32_000;
-
 /// What filters the lists of one answer. It outlives its request, of which it keeps no credential.
 pub struct Lists {
     viewer: Viewer,
@@ -103,80 +99,11 @@ pub struct Lists {
     keeps_length: bool,
 }
 
-/// How the answer is written.
-enum Framing {
-    /// One message.
-    Json(Json),
-    Events(Events),
-    /// It is no list.
-    Passed,
-}
-
-impl Framing {
-    fn held(&self) -> usize {
-        match self {
-            Self::Json(json) => json.body.as_ref().map_or(0, Vec::len),
-            Self::Events(events) => events.held(),
-            Self::Passed => 0,
-        }
-    }
-}
-
-/// A message that is not complete.
-struct Json {
-    /// `None` once it has been answered otherwise.
-    body: Option<Vec<u8>>,
-    limit: usize,
-    has_length: bool,
-    is_watched: bool,
-}
-
-/// What becomes of a piece.
-enum Taken {
-    Held,
-    /// To be looked at; or an error in its place.
-    Whole(Vec<u8>, Option<Reason>),
-    Passes(Vec<u8>),
-}
-
-impl Json {
-    fn push(&mut self, piece: &[u8], room: usize, is_last: bool) -> Taken {
-        let Some(mut body) = self.body.take() else { return Taken::Held };
-        body.extend_from_slice(piece);
-        if self.is_watched {
-            match beginning(&body) {
-                Beginning::List => self.is_watched = false,
-                Beginning::Open if body.len() <= BEGINNING && !is_last => {}
-                _ => return Taken::Passes(body),
-            }
-        }
-        if body.len() > self.limit && !self.is_watched {
-            return Taken::Whole(body, Some(Reason::ListTooLarge));
-        }
-        if body.len() > room {
-            return Taken::Whole(body, Some(Reason::Overloaded));
-        }
-        if is_last {
-            return Taken::Whole(body, None);
-        }
-        self.body = Some(body);
-        Taken::Held
-    }
-}
-
 /// No stream of this worker holds what has gone.
 impl Drop for Lists {
     fn drop(&mut self) {
         self.note_held(0);
     }
-}
-
-const JSON: &str = "application/json";
-const EVENTS: &str = "text/event-stream";
-
-/// A `Content-Type` without its parameters.
-fn essence(value: &str) -> String {
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Who looks.
@@ -222,15 +149,10 @@ impl Lists {
         if answer.all("content-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
             return Err(unreadable);
         }
+        let content_type = answer.one("content-type").text().unwrap_or_default();
+        let has_length = answer.one("content-length") != One::Absent;
         let limit = request.settings.limits.list_bytes;
-        let framing = match answer.one("content-type").text().map(essence).as_deref() {
-            Some(JSON) => {
-                let has_length = answer.one("content-length") != One::Absent;
-                Framing::Json(Json { body: Some(Vec::new()), limit, has_length, is_watched: false })
-            }
-            Some(EVENTS) => Framing::Events(Events::new(limit)),
-            _ => return Err(unreadable),
-        };
+        let framing = Framing::of(content_type, limit, has_length, false).ok_or(unreadable)?;
         Self::new(request, framing, false)
     }
 
@@ -241,13 +163,7 @@ impl Lists {
     /// [`Reason::Internal`]: it did not go on.
     pub fn watched(request: &Request, content_type: &str) -> Result<Option<Self>, Reason> {
         let limit = request.settings.limits.list_bytes;
-        let framing = match essence(content_type).as_str() {
-            JSON => {
-                Framing::Json(Json { body: Some(Vec::new()), limit, has_length: false, is_watched: true })
-            }
-            EVENTS => Framing::Events(Events::watched(limit)),
-            _ => return Ok(None),
-        };
+        let Some(framing) = Framing::of(content_type, limit, false, true) else { return Ok(None) };
         Self::new(request, framing, true).map(Some)
     }
 
@@ -264,6 +180,7 @@ impl Lists {
         let Self { viewer, framing, told, .. } = self;
         let mut out = match framing {
             Framing::Passed => piece.to_vec(),
+            Framing::Answered => Vec::new(),
             Framing::Events(events) => {
                 let mut judge = |data: &[u8], fault: Option<Reason>| match viewer.look(data, fault, told) {
                     None => Verdict::Pass,
@@ -277,7 +194,10 @@ impl Lists {
             }
             Framing::Json(json) => match json.push(piece, room, is_last) {
                 Taken::Held => Vec::new(),
-                Taken::Whole(body, fault) => viewer.look(&body, fault, told).unwrap_or(body),
+                Taken::Whole(body, fault) => {
+                    *framing = Framing::Answered;
+                    viewer.look(&body, fault, told).unwrap_or(body)
+                }
                 Taken::Passes(body) => {
                     *framing = Framing::Passed;
                     body
@@ -312,7 +232,7 @@ impl Lists {
     /// Gives an error in the place of all that is to come.
     pub fn fail(&mut self) -> Vec<u8> {
         let Self { viewer, framing, told, .. } = self;
-        *framing = Framing::Json(Json { body: None, limit: 0, has_length: true, is_watched: false });
+        *framing = Framing::Answered;
         let error = viewer.look(&[], Some(Reason::Internal), told).unwrap_or_default();
         self.note_held(0);
         error
@@ -323,10 +243,7 @@ impl Lists {
     /// hold.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        matches!(
-            &self.framing,
-            Framing::Json(Json { body: Some(body), has_length: false, .. }) if body.len() <= HELD
-        )
+        self.framing.is_for_trailers()
     }
 
     /// What is to be told since it was asked the last time.

@@ -9,6 +9,7 @@ mod api_keys;
 mod cors;
 mod credential;
 mod exchange;
+mod framing;
 mod introspection;
 mod issuer;
 mod judges;

@@ -64,6 +64,9 @@ fn half_a_surrogate_pair_hides_no_more_than_what_it_names() {
         let named = of_tools(&format!(r#"[{{"name":"a","{half}":1}}]"#));
         assert_eq!(filtered(&named), Ok(Some((of_tools("[]"), 0, 1))));
     }
+    // A request goes on to a server that may read it in another way.
+    let call = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"x":{"y":"\ud800"}}}}"#;
+    assert_eq!(crate::mcp::Message::parse(call).err(), Some(Reason::InvalidJson));
     for broken in [r"\ud8", r"\ud80g", r"\x"] {
         assert_eq!(
             filtered(&of_tools(&format!(r#"[{{"name":"a","d":"{broken}"}}]"#))),
