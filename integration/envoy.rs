@@ -178,6 +178,11 @@ impl Envoy {
             .unwrap()
     }
 
+    /// Where the admin interface is.
+    pub fn admin_port(&self) -> u16 {
+        self.admin
+    }
+
     /// An answer of the admin interface; `None` while there is none: it listens before Envoy has loaded the filter,
     /// which takes long on a machine that is busy.
     pub fn admin(&self, path: &str) -> Option<String> {

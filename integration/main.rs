@@ -24,6 +24,7 @@ mod keys;
 mod kube;
 mod lists;
 mod loading;
+mod metrics;
 mod policy;
 mod provider;
 mod proxied;

@@ -23,6 +23,7 @@ usage: scripts/deps.sh COMMAND
   kube             a Kubernetes API server, built from Debian's source package, and etcd: about ten minutes, once
   mesh             what validates manifests, of meshcheck/requirements.txt
   registry         a registry for container images and a client for it, of Debian's packages (scripts/registry.sh)
+  prometheus       Prometheus and promtool, unpacked from Debian's package; prints where they are
   cargo-deny       the checker of dependencies, compiled from crates.io: some minutes, once
   clients          the MCP clients of clients/package-lock.json and clients/requirements.txt, with their Node.js
 EOF
@@ -257,6 +258,24 @@ install_registry() {
   stamp registry "$sum"
 }
 
+# Debian's package has both, and needs no root: it is unpacked, not installed.
+install_prometheus() {
+  open_deps
+  if ! is_current prometheus debian; then
+    command -v apt-get >/dev/null || missing "apt-get" "a Debian, or put prometheus and promtool into $deps/prometheus"
+    say "unpacking Prometheus from Debian's package"
+    rm -rf "$deps/prometheus"
+    mkdir -p "$deps/prometheus/package"
+    (cd "$deps/prometheus/package" && apt-get -qq -o APT::Sandbox::User=root download prometheus) >&2 ||
+      missing "Debian's package prometheus" "apt-get update"
+    dpkg-deb -x "$deps"/prometheus/package/prometheus_*.deb "$deps/prometheus/package"
+    mv "$deps"/prometheus/package/usr/bin/{prometheus,promtool} "$deps/prometheus"
+    rm -rf "$deps/prometheus/package"
+    stamp prometheus debian
+  fi
+  echo "$deps/prometheus"
+}
+
 install_cargo_deny() {
   open_deps
   if is_current cargo-deny "$CARGO_DENY"; then return; fi
@@ -281,6 +300,7 @@ case "${1-} $#" in
   "kube 1") install_kube ;;
   "mesh 1") install_mesh ;;
   "registry 1") install_registry ;;
+  "prometheus 1") install_prometheus ;;
   "cargo-deny 1") install_cargo_deny ;;
   *) usage >&2 ;;
 esac

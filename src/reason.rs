@@ -220,6 +220,37 @@ reasons! {
     Internal = "internal",
 }
 
+impl Reason {
+    /// Whether a credential was shown that does not hold, which is what a threshold of failed authentications counts.
+    /// That none was shown, or one whose time is over, happens to every client.
+    #[must_use]
+    pub const fn is_failed_authentication(self) -> bool {
+        matches!(
+            self,
+            Self::MalformedAuthorization
+                | Self::MalformedToken
+                | Self::AlgorithmNotAccepted
+                | Self::NotAnAccessToken
+                | Self::UnknownIssuer
+                | Self::UnknownKey
+                | Self::BadSignature
+                | Self::TokenNotYetValid
+                | Self::WrongAudience
+                | Self::InvalidClaim
+                | Self::SenderConstraintUnsupported
+                | Self::ClientCertificateMissing
+                | Self::ClientCertificateMismatch
+                | Self::TokenInactive
+                | Self::TokenReviewDenied
+                | Self::MalformedApiKey
+                | Self::UnknownApiKey
+                | Self::ApiKeyExpired
+                | Self::ApiKeyNotYetValid
+                | Self::MeshIdentityNotAccepted
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ enum Name {
     TokenExchanges(&'static str),
     Shadow(Difference),
     ListEntries(&'static str),
+    Remembered(&'static str),
 }
 
 /// The metrics that were defined, with the host's number for each.
@@ -80,6 +81,13 @@ impl Metrics {
         }
     }
 
+    /// Counts answers about tokens that were remembered since the last call.
+    pub(super) fn count_remembered(&self, shared: &Shared) {
+        for (of, count) in shared.remembered.take() {
+            self.add(Name::Remembered(of), count);
+        }
+    }
+
     fn add(&self, name: Name, count: u64) {
         if let Some(counter) = self.defined(name) {
             let _ = host::increment(counter, count);
@@ -118,6 +126,7 @@ impl Name {
             Self::ListEntries(result) => {
                 host::define_counter(&format!("mcp_iap_list_entries.result.{result}"))
             }
+            Self::Remembered(of) => host::define_counter(&format!("mcp_iap_remembered.of.{of}")),
             Self::KeyAge(issuer) => host::define_gauge(&format!("mcp_iap_key_age_seconds.issuer.{issuer}")),
         }
     }

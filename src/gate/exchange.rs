@@ -334,6 +334,7 @@ impl Request {
             Err(_) => (Some("not_asked"), false),
         };
         self.note(|record| record.note_exchange(&target.name, is_cached, took, answer));
+        self.shared().remembered.count("token_exchanges", is_cached);
         let found = found.map_err(|unanswered| match unanswered {
             Unanswered::Full => Reason::Overloaded,
             Unanswered::Lost => Reason::Internal,

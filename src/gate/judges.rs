@@ -206,6 +206,7 @@ async fn ask(
         times.fresh(verdict, bytes)
     };
     let found = reviews.find(&shared.callouts, key, request.stream(), task).await;
+    shared.remembered.count(TOKEN_REVIEWS, found.as_ref().is_ok_and(|found| found.is_cached));
     told(found, Reason::TokenReviewUnavailable)
 }
 
@@ -241,6 +242,7 @@ pub(super) async fn told_of(
         times.fresh(verdict, bytes)
     };
     let found = shared.judges.introspections.find(&shared.callouts, key, request.stream(), task).await;
+    shared.remembered.count(INTROSPECTIONS, found.as_ref().is_ok_and(|found| found.is_cached));
     told(found, Reason::IntrospectionUnavailable)
 }
 

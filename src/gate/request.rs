@@ -9,6 +9,7 @@ use super::keys::KeyStore;
 use super::lists::Answered;
 use super::random::Random;
 use super::refusal::Answer;
+use super::remembered::Remembered;
 use super::resource::{self, ResourceSettings};
 use super::settings::Settings;
 use super::shadow::Differences;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub exchange: Rc<Exchange>,
     /// What others said of tokens.
     pub judges: Judges,
+    /// Answers that were remembered.
+    pub remembered: Remembered,
     pub(super) buckets: Buckets,
     /// How much of lists is held, in bytes.
     pub(super) held_lists: Cell<usize>,
@@ -69,6 +72,7 @@ impl Shared {
             buckets: Buckets::new(Rc::clone(data)),
             held_lists: Cell::default(),
             differences: Differences::default(),
+            remembered: Remembered::default(),
             keys: Rc::new(KeyStore::new(&settings.issuers, data, Rc::clone(&clock))),
             exchange: Rc::new(Exchange::new(Rc::clone(&clock))),
             clock,

@@ -74,6 +74,7 @@ stats_tags:
 - { tag_name: result, regex: "^wasmcustom\\.mcp_iap_(?:key_fetches|token_exchanges|token_reviews|introspections|list_entries)(\\.result\\.(\\w+))" }
 - { tag_name: issuer, regex: "^wasmcustom\\.mcp_iap_key_(?:age_seconds|fetches\\.result\\.\\w+)(\\.issuer\\.(.+))$" }
 - { tag_name: reason, regex: "^wasmcustom\\.mcp_iap_requests\\.outcome\\.\\w+(\\.reason\\.(\\w+))" }
+- { tag_name: of, regex: "^wasmcustom\\.mcp_iap_remembered(\\.of\\.(\\w+))" }
 - { tag_name: difference, regex: "^wasmcustom\\.mcp_iap_shadow(\\.difference\\.(\\w+))" }
 "#
 }
