@@ -4,6 +4,7 @@
 //!
 //! Run by `make integration`, which builds the filter and brings the Envoys.
 
+mod answers;
 mod bound;
 mod certificates;
 mod client;

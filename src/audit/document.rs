@@ -62,6 +62,9 @@ pub struct Document {
     /// Id of a task, in the same way.
     #[schemars(extend("maxLength" = MAX_NAME))]
     pub task: Option<String>,
+    /// The trace that the request belongs to (W3C Trace Context), by its header or `_meta.traceparent`.
+    #[schemars(extend("pattern" = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"))]
+    pub traceparent: Option<String>,
     /// Values of arguments, of those that `audit.clear_arguments` lists: texts, integers, truth values and `null`.
     #[serde(default)]
     #[schemars(extend("maxProperties" = MAX_ARGUMENTS,
@@ -73,9 +76,13 @@ pub struct Document {
     pub exchange: Option<ExchangeDocument>,
     /// The entries of lists in the answer.
     pub listed: Option<ListedDocument>,
+    /// How long services were waited for on the way to the decision, in milliseconds, where it was a millisecond.
+    pub waited_ms: Option<WaitedDocument>,
     /// Status with which the upstream refused, or answered too early.
     #[schemars(range(min = 100, max = 599))]
     pub upstream_status: Option<u16>,
+    /// How the upstream answered, where `audit.read_answers` is set and it was no success.
+    pub answer: Option<AnswerDocument>,
 }
 
 /// Who calls.
@@ -151,6 +158,30 @@ pub struct ListedDocument {
     pub shown: u64,
     /// How many he did not.
     pub hidden: u64,
+}
+
+/// How long services were waited for, in milliseconds.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct WaitedDocument {
+    /// Issuers, for their keys.
+    pub keys: Option<u64>,
+    /// Issuers, about opaque tokens.
+    pub introspection: Option<u64>,
+    /// API servers, about callers' tokens and about issued ones.
+    pub token_review: Option<u64>,
+}
+
+/// How the upstream answered; one of these.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct AnswerDocument {
+    /// Code of JSON-RPC's error.
+    pub error: Option<i64>,
+    /// The tool says that it failed (`isError`).
+    pub is_error: Option<bool>,
+    /// It can't be told: too long, cut off, encoded, or no answer of JSON-RPC.
+    pub unread: Option<bool>,
 }
 
 fn codes() -> Vec<&'static str> {

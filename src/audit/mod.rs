@@ -9,10 +9,13 @@ mod document;
 mod line;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use document::{CallerDocument, Document, ExchangeDocument, ListedDocument, ShadowDocument};
+pub use document::{
+    AnswerDocument, CallerDocument, Document, ExchangeDocument, ListedDocument, ShadowDocument,
+    WaitedDocument,
+};
 
 use crate::identity::{Caller, CallerKind};
-use crate::mcp::{Arguments, Era, Operation};
+use crate::mcp::{Arguments, Era, Operation, Told, traceparent};
 use crate::policy::Denial;
 use crate::reason::Reason;
 pub use arguments::MASK;
@@ -85,6 +88,8 @@ pub struct Record {
     prompt: Option<String>,
     resource: Option<String>,
     task: Option<String>,
+    /// The trace that it belongs to.
+    traceparent: Option<String>,
     /// Values of arguments, of those that are listed.
     arguments: arguments::Clear,
     /// What shadow rules would have decided, where it differs.
@@ -92,6 +97,8 @@ pub struct Record {
     /// The token that the upstream gets, or why there is none.
     exchange: Option<ExchangeRecord>,
     listed: Option<ListedRecord>,
+    /// How long services were waited for, in milliseconds.
+    waits: Vec<(&'static str, u64)>,
     /// The status with which the upstream refused, or answered too early; absent where it did neither.
     pub upstream_status: Option<u16>,
 }
@@ -177,10 +184,12 @@ impl Record {
             prompt: None,
             resource: None,
             task: None,
+            traceparent: None,
             arguments: Vec::new(),
             shadow: None,
             exchange: None,
             listed: None,
+            waits: Vec::new(),
             upstream_status: None,
         }
     }
@@ -236,6 +245,23 @@ impl Record {
             Operation::Prompt(prompt) => self.prompt = name(prompt),
             Operation::Resource(uri) => self.resource = name(uri),
             Operation::Task(id) => self.task = name(id),
+        }
+    }
+
+    /// Notes the trace that it belongs to (W3C Trace Context); the first that is one counts.
+    pub fn note_trace(&mut self, text: Option<&str>) {
+        if self.traceparent.is_none() {
+            self.traceparent = text.and_then(traceparent).map(str::to_owned);
+        }
+    }
+
+    /// Notes that a service of this kind was waited for.
+    pub fn note_wait(&mut self, what: &'static str, took: Duration) {
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match self.waits.iter_mut().find(|(known, _)| *known == what) {
+            _ if took == 0 => {}
+            Some((_, so_far)) => *so_far = so_far.saturating_add(took),
+            None => self.waits.push((what, took)),
         }
     }
 
@@ -323,6 +349,7 @@ impl Record {
             ("prompt", self.prompt.as_deref()),
             ("resource", self.resource.as_deref()),
             ("task", self.task.as_deref()),
+            ("traceparent", self.traceparent.as_deref()),
         ];
         for (name, text) in names {
             line.known_text(name, text);
@@ -349,6 +376,13 @@ impl Record {
                 }
             });
         }
+        if !self.waits.is_empty() {
+            line.object("waited_ms", |line| {
+                for (what, took) in &self.waits {
+                    line.plain(what, took);
+                }
+            });
+        }
         line.known_number("upstream_status", self.upstream_status.map(u64::from));
         line.end()
     }
@@ -356,7 +390,12 @@ impl Record {
     /// The record as it is written when the request leaves the gate.
     #[must_use]
     pub fn write(&self) -> Written {
-        Written { json: self.to_json(), outcome: self.outcome, reason: self.reason }
+        Written {
+            json: self.to_json(),
+            decision: self.decision.clone(),
+            outcome: self.outcome,
+            reason: self.reason,
+        }
     }
 }
 
@@ -364,6 +403,8 @@ impl Record {
 #[derive(Debug)]
 pub struct Written {
     json: String,
+    /// Names this decision.
+    pub decision: String,
     /// How the request ended.
     pub outcome: Outcome,
     /// Why.
@@ -379,8 +420,23 @@ impl Written {
 
     /// Adds the upstream's status, as the last member.
     pub fn add_upstream_status(&mut self, status: u16) {
+        self.add(format_args!("\"upstream_status\":{status}"));
+    }
+
+    /// Adds how the upstream answered, as the last member; whether there is something to be told.
+    pub fn add_answer(&mut self, told: Told) -> bool {
+        match told {
+            Told::Good => return false,
+            Told::Error(code) => self.add(format_args!("\"answer\":{{\"error\":{code}}}")),
+            Told::ToolError => self.add(format_args!("\"answer\":{{\"is_error\":true}}")),
+            Told::Unread => self.add(format_args!("\"answer\":{{\"unread\":true}}")),
+        }
+        true
+    }
+
+    fn add(&mut self, member: std::fmt::Arguments<'_>) {
         if self.json.pop() == Some('}') {
-            let _ = write!(self.json, ",\"upstream_status\":{status}}}");
+            let _ = write!(self.json, ",{member}}}");
         }
     }
 }

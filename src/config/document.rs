@@ -542,6 +542,12 @@ pub struct Audit {
     /// The arguments of tools and prompts, by their names, whose values stand in the record: texts, cut to 256 bytes,
     /// numbers, truth values and `null`. At most 32. Default: none.
     pub clear_arguments: Vec<String>,
+    /// Whether answers to requests are read as they pass, up to 16 KiB of each, for errors of JSON-RPC and of tools
+    /// (`isError`), which then stand in the record. Default: false.
+    pub read_answers: bool,
+    /// Whether answers of the upstream carry the id of the decision in the header `mcp-iap-decision`. Refusals always do.
+    /// Default: false.
+    pub decision_header: bool,
 }
 
 /// Bounds on what is read from a request.

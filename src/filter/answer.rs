@@ -5,6 +5,7 @@ use super::root::Worker;
 use super::stream::{Action, give};
 use crate::audit::Written;
 use crate::gate::{Answer, Cors, Lists, Request};
+use crate::mcp::Answering;
 use crate::reason::Reason;
 
 /// What filters the lists of an answer whose head is here, where there may be some; or what is answered in its place.
@@ -35,6 +36,15 @@ pub(super) fn lists_of(
     // It will have another length.
     host::remove_response_header("content-length").map_err(|_| refuse(Reason::Internal))?;
     Ok(Some(Box::new(lists)))
+}
+
+/// What reads an answer whose head is here for errors; `None` where there is nothing to be read, as of what Envoy
+/// itself answers, or where the upstream's answer has another form than MCP's.
+pub(super) fn reading(is_complete: bool) -> Option<Answering> {
+    if is_complete || !host::is_of_the_upstream() {
+        return None;
+    }
+    Answering::of(&host::content_type()?)
 }
 
 /// A piece of an answer in which lists may be. All of it is taken from the host, and what goes on given back.

@@ -8,7 +8,8 @@ use super::root::Worker;
 use super::{answer, host};
 use crate::audit::Written;
 use crate::callout::StreamId;
-use crate::gate::{Answer, Cors, Exit, Lists, Request};
+use crate::gate::{Answer, Cors, DECISION, Exit, Lists, Request};
+use crate::mcp::{Answering, Told};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
 use std::cell::RefCell;
@@ -47,6 +48,16 @@ struct State {
     head_released: bool,
 }
 
+/// Whether an answer is read for errors.
+enum Reading {
+    /// It is not, or has been.
+    Not,
+    /// Its head is to come.
+    Due,
+    /// It is being read.
+    Begun(Answering),
+}
+
 /// How far a stream is.
 #[derive(Default)]
 enum Phase {
@@ -60,6 +71,7 @@ enum Phase {
         cors: Option<Cors>,
         request: Option<Rc<Request>>,
         lists: Option<Box<Lists>>,
+        reading: Reading,
     },
     Answered(Written),
 }
@@ -186,9 +198,14 @@ impl StreamCore {
                 // A head that is gone went without a credential.
                 if state.head_released || set_credential(&request, forward.credential()) {
                     let (written, cors) = (request.note(|record| record.write()), request.cors.clone());
+                    let reading = if request.reads_answer() { Reading::Due } else { Reading::Not };
                     let is_kept = request.has_issued_token() || request.has_lists();
                     let request = is_kept.then_some(request);
-                    self.leave(worker, state, Phase::Forwarded { written, cors, request, lists: None });
+                    self.leave(
+                        worker,
+                        state,
+                        Phase::Forwarded { written, cors, request, lists: None, reading },
+                    );
                     Action::Continue
                 } else {
                     self.refuse(worker, state, &request, Reason::Internal)
@@ -289,7 +306,7 @@ impl StreamCore {
         let mut state = self.state.borrow_mut();
         let released = state.head_released;
         match &mut state.phase {
-            Phase::Forwarded { written, cors, request, lists } => {
+            Phase::Forwarded { written, cors, request, lists, reading } => {
                 let status = host::status();
                 // The record tells of no good answer.
                 let failed = status.filter(|status| *status >= 400 && host::is_of_the_upstream());
@@ -302,6 +319,14 @@ impl StreamCore {
                 if let Some(status) = failed {
                     written.add_upstream_status(status);
                     give(written);
+                }
+                if matches!(reading, Reading::Due) {
+                    *reading = answer::reading(is_complete).map_or(Reading::Not, Reading::Begun);
+                }
+                if worker.settings.audit.decision_header
+                    && host::set_response_header(DECISION, &written.decision).is_err()
+                {
+                    host::error("mcp-iap: the host did not set a header of an answer");
                 }
                 // It asks for a credential of the gate's, which no client has.
                 if host::remove_response_header("www-authenticate").is_err() {
@@ -330,11 +355,24 @@ impl StreamCore {
     /// A piece of an answer's body.
     fn list(&self, worker: &Worker, size: usize, is_complete: bool) -> Action {
         let mut state = self.state.borrow_mut();
-        let Phase::Forwarded { written, lists, .. } = &mut state.phase else { return Action::Continue };
-        let Some(looking) = lists else { return Action::Continue };
-        let action = answer::filter(worker, looking, written, size, is_complete);
-        if looking.has_passed() {
-            *lists = None;
+        let Phase::Forwarded { written, lists, reading, .. } = &mut state.phase else {
+            return Action::Continue;
+        };
+        if let Reading::Begun(answering) = reading
+            && answering.wants(size)
+        {
+            // Before lists take it from the host.
+            answering.push(&host::response_body(size).unwrap_or_default());
+        }
+        let mut action = Action::Continue;
+        if let Some(looking) = lists {
+            action = answer::filter(worker, looking, written, size, is_complete);
+            if looking.has_passed() {
+                *lists = None;
+            }
+        }
+        if is_complete && let Reading::Begun(answering) = std::mem::replace(reading, Reading::Not) {
+            note_answer(written, answering.told());
         }
         action
     }
@@ -342,7 +380,11 @@ impl StreamCore {
     /// The one place where a request ends: it is counted, and recorded where it was not decided.
     fn end(&self, worker: &Worker) {
         worker.streams.borrow_mut().remove(&self.id);
-        let state = self.state.borrow();
+        let mut state = self.state.borrow_mut();
+        // Its answer did not come to its end.
+        if let Phase::Forwarded { written, reading: Reading::Begun(_), .. } = &mut state.phase {
+            note_answer(written, Told::Unread);
+        }
         let undecided = |request: &Request, reason| {
             let written = request.note(|record| {
                 record.reason = reason;
@@ -366,6 +408,13 @@ impl StreamCore {
 fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
     request.withheld_headers().all(|name| host::remove_header(name).is_ok())
         && host::set_authorization(credential.authorization()).is_ok()
+}
+
+/// Adds how the upstream answered to the record, where it was no success.
+fn note_answer(written: &mut Written, told: Told) {
+    if written.add_answer(told) {
+        give(written);
+    }
 }
 
 /// Gives a record to the access log, in the place of what it had.

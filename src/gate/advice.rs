@@ -42,7 +42,7 @@ impl Settings {
                 advice.push(ConfigError::new(path, reason, "use https; this is for tests").value(asked));
             }
         }
-        let names = self.clear_arguments.iter().enumerate().filter(|(_, name)| sounds_secret(name));
+        let names = self.audit.clear_arguments.iter().enumerate().filter(|(_, name)| sounds_secret(name));
         advice.extend(names.map(|(index, name)| {
             let path = format!("audit.clear_arguments[{index}]");
             let reason = "sounds like a secret, which everybody who reads records would know";

@@ -205,7 +205,9 @@ async fn ask(
         let bytes = if let Verdict::Yes(caller) = &verdict { caller.held_bytes() } else { 0 };
         times.fresh(verdict, bytes)
     };
+    let began = shared.now();
     let found = reviews.find(&shared.callouts, key, request.stream(), task).await;
+    request.note_wait("token_review", began);
     shared.remembered.count(TOKEN_REVIEWS, found.as_ref().is_ok_and(|found| found.is_cached));
     told(found, Reason::TokenReviewUnavailable)
 }
@@ -241,7 +243,9 @@ pub(super) async fn told_of(
         let bytes = if let Verdict::Yes(told) = &verdict { told.held_bytes() } else { 0 };
         times.fresh(verdict, bytes)
     };
+    let began = shared.now();
     let found = shared.judges.introspections.find(&shared.callouts, key, request.stream(), task).await;
+    request.note_wait("introspection", began);
     shared.remembered.count(INTROSPECTIONS, found.as_ref().is_ok_and(|found| found.is_cached));
     told(found, Reason::IntrospectionUnavailable)
 }

@@ -6,6 +6,7 @@
 mod admit;
 mod advice;
 mod api_keys;
+mod audit_settings;
 mod cors;
 mod credential;
 mod exchange;
@@ -34,6 +35,7 @@ mod url;
 
 pub use admit::admit;
 pub use api_keys::ApiKeySettings;
+pub use audit_settings::AuditSettings;
 pub use cors::Cors;
 pub use exchange::{Exchange, Message};
 pub use introspection::IntrospectionSettings;
@@ -43,7 +45,7 @@ pub use keys::KeyStore;
 pub use lists::{Lists, News};
 pub use mesh::MeshSettings;
 pub use outgoing::{ExchangeSettings, Outgoing};
-pub use refusal::{Answer, told};
+pub use refusal::{Answer, DECISION, told};
 pub use remembered::Remembered;
 pub use request::{Exit, Forward, Request, Shared};
 pub use resource::ResourceSettings;

@@ -26,6 +26,8 @@ pub struct Answer {
     pub reason: Reason,
 }
 
+/// The header that names the decision.
+pub const DECISION: &str = "mcp-iap-decision";
 /// What a client does next, in seconds.
 const RETRY_AFTER: &str = "2";
 
@@ -104,8 +106,11 @@ impl Answer {
             },
         };
         let body = body(id.as_deref(), &error);
-        let mut headers =
-            vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("cache-control", "no-store".to_owned()),
+            (DECISION, decision.clone()),
+        ];
         let resource = request.resource().ok();
         if let Some(resource) = resource.filter(|_| wire.status == 401 || wire.error.is_some()) {
             let realm = resource.protected.identifier();

@@ -167,6 +167,7 @@ impl Request {
         if let Some(method) = head.one(":method").text() {
             record.note_http_method(method);
         }
+        record.note_trace(head.one("traceparent").text());
         let resource = resource::find(&settings.resources, &head);
         let own = resource.as_ref().ok().map(|resource| &resource.protected);
         if let Some(resource) = own {
@@ -352,9 +353,10 @@ impl Request {
         self.message_id.replace(message.id.map(str::to_owned));
         self.note(|record| {
             record.note_method(&message.method);
+            record.note_trace(message.traceparent.as_deref());
             record.note_operation(operations.first().copied().unwrap_or(Operation::Open));
         });
-        let listed = &self.settings.clear_arguments;
+        let listed = &self.settings.audit.clear_arguments;
         if !listed.is_empty() {
             let is_credential = |text: &str| self.shows_credential(text);
             self.note(|record| record.note_arguments(listed, &message.arguments, &is_credential));
@@ -375,6 +377,17 @@ impl Request {
         if let Some(operation) = denied {
             self.note(|record| record.note_operation(*operation));
         }
+    }
+
+    /// What was asked for at `began` is here, or is known not to come.
+    pub(super) fn note_wait(&self, what: &'static str, began: Timestamp) {
+        self.note(|record| record.note_wait(what, self.shared.now().since(began)));
+    }
+
+    /// Whether its answer is read for errors.
+    #[must_use]
+    pub fn reads_answer(&self) -> bool {
+        self.settings.audit.read_answers && self.message_id.borrow().is_some()
     }
 
     pub(super) fn note_era(&self, era: Era) {
@@ -403,7 +416,10 @@ impl Request {
         match &issuer.keys {
             Keys::Configured(keys) => Ok(Rc::clone(keys)),
             Keys::Fetched(..) => {
-                self.shared.keys.find(&self.shared.callouts, issuer.index, kid, self.stream).await
+                let began = self.shared.now();
+                let keys = self.shared.keys.find(&self.shared.callouts, issuer.index, kid, self.stream).await;
+                self.note_wait("keys", began);
+                keys
             }
         }
     }

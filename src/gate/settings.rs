@@ -1,6 +1,7 @@
 //! The configuration, compiled: immutable, shared by all requests of one root.
 
 use super::api_keys::{ApiKeySettings, check_named_keys, compile_api_keys};
+use super::audit_settings::AuditSettings;
 use super::introspection::IntrospectionSettings;
 use super::issuer::{IssuerSettings, compile_issuers};
 use super::mesh::{MeshSettings, check_named_workloads, compile_mesh};
@@ -15,7 +16,6 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 const MAX_BODY: usize = 64 * 1024 * 1024;
-const MAX_CLEAR: usize = 32;
 
 /// Everything that one configuration says.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub struct Settings {
     pub trusted_headers: Vec<String>,
     /// Paths that pass without a token.
     pub health_paths: Vec<String>,
-    /// The arguments whose values stand in records.
-    pub clear_arguments: Vec<Rc<str>>,
+    /// What records hold.
+    pub audit: AuditSettings,
     /// Bounds.
     pub limits: Limits,
     /// As in [`Config`].
@@ -146,7 +146,7 @@ impl Settings {
         check_origins(allowed_origins, &mut errors);
         check_trusted_headers(trusted_headers, &mut errors);
         check_health_paths(health_paths, &resources, &mut errors);
-        let clear_arguments = compile_audit(audit, &mut errors);
+        let audit = AuditSettings::compile(audit, &mut errors);
         if !errors.is_empty() {
             return Err(Errors(errors));
         }
@@ -163,7 +163,7 @@ impl Settings {
             allowed_origins: allowed_origins.clone(),
             trusted_headers: trusted_headers.clone(),
             health_paths: health_paths.clone(),
-            clear_arguments,
+            audit,
             limits: *limits,
             allow_on_headers_stop_iteration: *allow_on_headers_stop_iteration,
         })
@@ -206,26 +206,6 @@ impl Settings {
     pub fn issuer(&self, identifier: &str) -> Option<&IssuerSettings> {
         self.issuers.iter().find(|issuer| *issuer.identifier == *identifier)
     }
-}
-
-fn compile_audit(audit: &config::Audit, errors: &mut Vec<ConfigError>) -> Vec<Rc<str>> {
-    let config::Audit { clear_arguments: names } = audit;
-    if names.len() > MAX_CLEAR {
-        let fix = "name at most 32: those that tell what a call was about";
-        errors.push(ConfigError::new("audit.clear_arguments", "has too many names", fix));
-    }
-    for (index, name) in names.iter().enumerate() {
-        let (reason, fix) = if name.is_empty() || name.len() > 256 {
-            ("is no argument's name", "use 1 to 256 bytes")
-        } else if names.iter().take(index).any(|other| other == name) {
-            ("is there twice", "name it once")
-        } else {
-            continue;
-        };
-        let path = format!("audit.clear_arguments[{index}]");
-        errors.push(ConfigError::new(path, reason, fix).value(name.get(..64).unwrap_or(name)));
-    }
-    names.iter().map(|name| Rc::from(name.as_str())).collect()
 }
 
 fn check_origins(origins: &[String], errors: &mut Vec<ConfigError>) {

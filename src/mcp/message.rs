@@ -40,6 +40,8 @@ pub struct Message<'a> {
     pub meta_version: Option<Cow<'a, str>>,
     /// Whether `_meta["io.modelcontextprotocol/clientCapabilities"]` is an object.
     pub has_client_capabilities: bool,
+    /// `_meta.traceparent`, where it is a text.
+    pub traceparent: Option<Cow<'a, str>>,
     /// `params.arguments` of `tools/call` and `prompts/get`; empty for every other method, where a server
     /// would not read them.
     pub arguments: Arguments<'a>,
@@ -216,6 +218,7 @@ struct Draft<'a> {
     arguments: Arguments<'a>,
     meta_version: Option<Cow<'a, str>>,
     has_client_capabilities: bool,
+    traceparent: Option<Cow<'a, str>>,
 }
 
 const ENVELOPE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
@@ -290,6 +293,10 @@ impl<'a> Draft<'a> {
                     self.has_client_capabilities = reader.kind()? == Kind::Object;
                     reader.skip()?;
                 }
+                // Nothing rests on it: other spellings of it and other types pass.
+                "traceparent" if reader.kind()? == Kind::String => {
+                    self.traceparent = Some(string(reader)?);
+                }
                 other => {
                     no_variant(other, &[VERSION, CAPABILITIES])?;
                     reader.skip()?;
@@ -318,6 +325,7 @@ impl<'a> Draft<'a> {
             method,
             meta_version: self.meta_version,
             has_client_capabilities: self.has_client_capabilities,
+            traceparent: self.traceparent,
             arguments: if has_arguments { self.arguments } else { Arguments::default() },
             name: self.name,
             uri: self.uri,

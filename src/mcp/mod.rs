@@ -9,6 +9,8 @@ pub mod headers;
 mod list;
 mod message;
 mod method;
+mod result;
+mod traceparent;
 mod uri;
 mod version;
 
@@ -16,4 +18,6 @@ pub use events::{Events, Judge, Verdict};
 pub use list::{BEGINNING, Beginning, Entry, Listed, beginning, filter, is_list};
 pub use message::{Arguments, Message, Role};
 pub use method::{Operation, Shape, is_removed, shape};
+pub use result::{Answering, Told};
+pub use traceparent::traceparent;
 pub use version::{Era, LEGACY, MODERN};

@@ -84,7 +84,12 @@ impl Status {
 fn has_failed(entry: &Entry) -> bool {
     let is_bad = |status: u16| status == 0 || status >= 400;
     let is_served = matches!(entry.record.outcome.as_str(), "allowed" | "answered");
-    !is_served || entry.around.status.is_some_and(is_bad) || entry.record.upstream_status.is_some_and(is_bad)
+    let answer = entry.record.answer;
+    let is_error = answer.is_some_and(|answer| answer.error.is_some() || answer.is_error == Some(true));
+    !is_served
+        || is_error
+        || entry.around.status.is_some_and(is_bad)
+        || entry.record.upstream_status.is_some_and(is_bad)
 }
 
 fn outcome(text: &str) -> Result<String, String> {

@@ -75,6 +75,9 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
         exchange: _,
         listed: _,
         upstream_status: _,
+        traceparent: _,
+        waited_ms: _,
+        answer: _,
     } = record;
     let is_before = rule.is_none() && precedes_rules(&reason);
     let Some(caller) = caller.filter(|_| !is_before) else {
