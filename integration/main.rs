@@ -39,6 +39,7 @@ mod richer;
 mod rows;
 mod run;
 mod said;
+mod secrets;
 mod shadow;
 mod soak;
 mod streaming;

@@ -70,6 +70,12 @@ pub struct Document {
     #[schemars(extend("maxProperties" = MAX_ARGUMENTS,
         "additionalProperties" = {"type": ["string", "integer", "boolean", "null"]}))]
     pub arguments: BTreeMap<String, Value>,
+    /// What is masked: `method`, `tool`, `prompt`, `resource`, `task`, `arguments.NAME`.
+    #[serde(default)]
+    #[schemars(extend("maxItems" = MAX_ARGUMENTS + 2))]
+    pub masked: Vec<String>,
+    /// Of all arguments as they were written, where `audit.digest_key` is set.
+    pub arguments_digest: Option<DigestDocument>,
     /// What shadow rules would have decided, where it differs or can't be told.
     pub shadow: Option<ShadowDocument>,
     /// The token for the upstream that was asked for.
@@ -116,6 +122,17 @@ pub struct CallerDocument {
     /// The token's scopes, with spaces between.
     #[schemars(extend("maxLength" = MAX_NAME))]
     pub scope: Option<String>,
+}
+
+/// A digest of arguments.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct DigestDocument {
+    /// HMAC-SHA-256 of their first 16 KiB, in hexadecimal.
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    pub hmac_sha256: String,
+    /// How long all of them are.
+    pub bytes: u64,
 }
 
 /// What shadow rules would have decided.

@@ -7,20 +7,23 @@ mod arguments;
 #[cfg(not(target_arch = "wasm32"))]
 mod document;
 mod line;
+mod mask;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use document::{
-    AnswerDocument, CallerDocument, Document, ExchangeDocument, ListedDocument, ShadowDocument,
-    WaitedDocument,
+    AnswerDocument, CallerDocument, DigestDocument, Document, ExchangeDocument, ListedDocument,
+    ShadowDocument, WaitedDocument,
 };
 
 use crate::identity::{Caller, CallerKind};
 use crate::mcp::{Arguments, Era, Operation, Told, traceparent};
 use crate::policy::Denial;
 use crate::reason::Reason;
-pub use arguments::MASK;
+use crate::secret::Secret;
+use hmac_sha256::HMAC;
 use line::Line;
 pub use line::written_length;
+pub use mask::{MASK, Masks};
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,6 +35,8 @@ pub const SCHEMA: u32 = 1;
 pub const MAX_NAME: usize = 256;
 /// How many of the caller's groups are kept.
 pub const MAX_GROUPS: usize = 32;
+/// How much of arguments is digested, in bytes.
+const DIGESTED: usize = 16 * 1024;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +97,10 @@ pub struct Record {
     traceparent: Option<String>,
     /// Values of arguments, of those that are listed.
     arguments: arguments::Clear,
+    /// What stands in the place of those that are masked.
+    mask: Option<Rc<str>>,
+    /// Of all arguments, as they were written.
+    digest: Option<Box<Digested>>,
     /// What shadow rules would have decided, where it differs.
     shadow: Option<Box<ShadowRecord>>,
     /// The token that the upstream gets, or why there is none.
@@ -131,6 +140,21 @@ struct ShadowRecord {
     outcome: &'static str,
     reason: Option<&'static str>,
     rule: Option<String>,
+}
+
+/// A digest of arguments, and how long all of them are.
+#[derive(Clone, Debug)]
+struct Digested {
+    hmac: [u8; 32],
+    bytes: usize,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Entries of the lists in an answer.
@@ -186,6 +210,8 @@ impl Record {
             task: None,
             traceparent: None,
             arguments: Vec::new(),
+            mask: None,
+            digest: None,
             shadow: None,
             exchange: None,
             listed: None,
@@ -270,9 +296,36 @@ impl Record {
         &mut self,
         listed: &[Rc<str>],
         arguments: &Arguments<'_>,
+        masks: &Masks,
         is_credential: &dyn Fn(&str) -> bool,
     ) {
-        self.arguments = arguments::clear(listed, arguments, is_credential);
+        self.arguments = arguments::clear(listed, arguments, masks, is_credential);
+    }
+
+    /// Notes what stands in the place of what is masked.
+    pub fn note_mask(&mut self, masks: &Masks) {
+        self.mask = Some(Rc::clone(&masks.mask));
+    }
+
+    /// The fields that are masked: who reads the record can't tell them from a name.
+    fn write_masked(&self, line: &mut Line) {
+        let Some(mask) = self.mask.as_deref() else { return };
+        let Self { method, tool, prompt, resource, task, .. } = self;
+        let names =
+            [("method", method), ("tool", tool), ("prompt", prompt), ("resource", resource), ("task", task)];
+        let names = names.into_iter().filter(|(_, text)| text.as_deref() == Some(mask));
+        let arguments = self.arguments.iter().filter(|(_, value)| value.as_str() == Some(mask));
+        let arguments = arguments.map(|(name, _)| format!("arguments.{name}"));
+        let fields: Vec<_> = names.map(|(name, _)| name.to_owned()).chain(arguments).collect();
+        if !fields.is_empty() {
+            line.texts("masked", fields.iter().map(String::as_str));
+        }
+    }
+
+    /// Notes a digest of the arguments as they are written.
+    pub fn note_digest(&mut self, key: &Secret, written: &[u8]) {
+        let hmac = HMAC::mac(written.get(..DIGESTED).unwrap_or(written), key.expose());
+        self.digest = Some(Box::new(Digested { hmac, bytes: written.len() }));
     }
 
     /// Notes what shadow rules would have decided; `None` where that can't be told.
@@ -356,6 +409,13 @@ impl Record {
         }
         if !self.arguments.is_empty() {
             line.object("arguments", |line| arguments::write(&self.arguments, line));
+        }
+        self.write_masked(&mut line);
+        if let Some(Digested { hmac, bytes }) = self.digest.as_deref() {
+            line.object("arguments_digest", |line| {
+                line.text("hmac_sha256", &hex(hmac));
+                line.plain("bytes", bytes);
+            });
         }
         if let Some(shadow) = &self.shadow {
             line.object("shadow", |line| {

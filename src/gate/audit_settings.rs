@@ -1,15 +1,25 @@
 //! What records hold beside what stands in each: the document's `audit`, compiled.
 
-use crate::config::{self, ConfigError};
+use crate::audit::Masks;
+use crate::config::{self, ConfigError, Environment};
+use crate::policy::Pattern;
+use crate::secret::Secret;
 use std::rc::Rc;
 
 const MAX_CLEAR: usize = 32;
+/// The least length of a key, in bytes: as many as the digest has.
+const MIN_KEY: usize = 32;
+const MAX_MASK: usize = 64;
 
 /// What records hold.
 #[derive(Debug)]
 pub struct AuditSettings {
     /// The arguments whose values stand in records.
     pub clear_arguments: Vec<Rc<str>>,
+    /// By which arguments are digested.
+    pub digest_key: Option<Secret>,
+    /// What does not stand in records.
+    pub masks: Masks,
     /// Whether answers are read for errors.
     pub read_answers: bool,
     /// Whether the upstream's answers name the decision.
@@ -17,8 +27,20 @@ pub struct AuditSettings {
 }
 
 impl AuditSettings {
-    pub(super) fn compile(audit: &config::Audit, errors: &mut Vec<ConfigError>) -> Self {
-        let config::Audit { clear_arguments: names, read_answers, decision_header } = audit;
+    pub(super) fn compile(
+        audit: &config::Audit,
+        environment: Environment<'_>,
+        errors: &mut Vec<ConfigError>,
+    ) -> Self {
+        let config::Audit {
+            clear_arguments: names,
+            digest_key,
+            mask_arguments,
+            mask_values,
+            mask,
+            read_answers,
+            decision_header,
+        } = audit;
         if names.len() > MAX_CLEAR {
             let fix = "name at most 32: those that tell what a call was about";
             errors.push(ConfigError::new("audit.clear_arguments", "has too many names", fix));
@@ -35,6 +57,51 @@ impl AuditSettings {
             errors.push(ConfigError::new(path, reason, fix).value(name.get(..64).unwrap_or(name)));
         }
         let clear_arguments = names.iter().map(|name| Rc::from(name.as_str())).collect();
-        Self { clear_arguments, read_answers: *read_answers, decision_header: *decision_header }
+        let mut fault = |reason: String, fix: String| {
+            errors.push(ConfigError::new("audit.digest_key", reason, fix));
+        };
+        let digest_key = match digest_key.as_ref().map(|key| key.resolve(environment)) {
+            Some(Ok(key)) if key.expose().len() < MIN_KEY => {
+                let fix = "use 32 random bytes or more, like `openssl rand -base64 32` makes";
+                fault(format!("is shorter than {MIN_KEY} bytes"), fix.to_owned());
+                None
+            }
+            Some(Ok(key)) => Some(key),
+            Some(Err((reason, fix))) => {
+                fault(reason, fix);
+                None
+            }
+            None => None,
+        };
+        if mask.is_empty() || mask.len() > MAX_MASK || !mask.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+            let fix = "use 1 to 64 printable characters of ASCII";
+            errors.push(ConfigError::new("audit.mask", "can't stand in a record", fix));
+        }
+        let masks = Masks {
+            mask: Rc::from(mask.as_str()),
+            names: patterns(mask_arguments, "audit.mask_arguments", true, errors),
+            values: patterns(mask_values, "audit.mask_values", false, errors),
+        };
+        let (read_answers, decision_header) = (*read_answers, *decision_header);
+        Self { clear_arguments, digest_key, masks, read_answers, decision_header }
     }
+}
+
+fn patterns(
+    texts: &[String],
+    path: &str,
+    in_lower_case: bool,
+    errors: &mut Vec<ConfigError>,
+) -> Vec<Pattern> {
+    if texts.len() > MAX_CLEAR {
+        errors.push(ConfigError::new(path, "has too many", "use at most 32"));
+    }
+    for (index, text) in texts.iter().enumerate() {
+        if text.is_empty() || text.len() > 256 {
+            let fix = "use 1 to 256 bytes";
+            errors.push(ConfigError::new(format!("{path}[{index}]"), "is no pattern", fix));
+        }
+    }
+    let cased = |text: &String| if in_lower_case { text.to_lowercase() } else { text.clone() };
+    texts.iter().map(|text| Pattern::new(&cased(text))).collect()
 }

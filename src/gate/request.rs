@@ -1,6 +1,7 @@
 //! One request as the gate sees it, and the state that requests of one root share.
 
 use super::admit::admit;
+use super::audit_settings::AuditSettings;
 use super::cors::Cors;
 use super::exchange::{Exchange, Used};
 use super::issuer::{IssuerSettings, Keys};
@@ -351,16 +352,34 @@ impl Request {
 
     pub(super) fn note_message(&self, message: &Message<'_>, operations: &[Operation<'_>]) {
         self.message_id.replace(message.id.map(str::to_owned));
+        let AuditSettings { clear_arguments: listed, masks, digest_key, .. } = &self.settings.audit;
+        let is_credential = |text: &str| self.shows_credential(text);
         self.note(|record| {
-            record.note_method(&message.method);
+            record.note_mask(masks);
+            record.note_method(masks.shown(&message.method, &is_credential));
             record.note_trace(message.traceparent.as_deref());
-            record.note_operation(operations.first().copied().unwrap_or(Operation::Open));
         });
-        let listed = &self.settings.audit.clear_arguments;
+        self.note_operation(operations.first().copied().unwrap_or(Operation::Open));
         if !listed.is_empty() {
-            let is_credential = |text: &str| self.shows_credential(text);
-            self.note(|record| record.note_arguments(listed, &message.arguments, &is_credential));
+            self.note(|record| record.note_arguments(listed, &message.arguments, masks, &is_credential));
         }
+        if let (Some(key), Some(written)) = (digest_key, message.written_arguments) {
+            self.note(|record| record.note_digest(key, written));
+        }
+    }
+
+    /// Notes what the request is about, without what must not stand in a record.
+    fn note_operation(&self, operation: Operation<'_>) {
+        let masks = &self.settings.audit.masks;
+        let shown = |text| masks.shown(text, &|text| self.shows_credential(text));
+        let operation = match operation {
+            Operation::Tool(name) => Operation::Tool(shown(name)),
+            Operation::Prompt(name) => Operation::Prompt(shown(name)),
+            Operation::Resource(uri) => Operation::Resource(shown(uri)),
+            Operation::Task(id) => Operation::Task(shown(id)),
+            other @ (Operation::Open | Operation::Unknown) => other,
+        };
+        self.note(|record| record.note_operation(operation));
     }
 
     /// Whether the credential that the request came with stands in a text.
@@ -375,7 +394,7 @@ impl Request {
     pub(super) fn note_decision(&self, operations: &[Operation<'_>], decision: &Result<Permit, Denial>) {
         let denied = decision.as_ref().err().and_then(|denial| operations.get(denial.operation));
         if let Some(operation) = denied {
-            self.note(|record| record.note_operation(*operation));
+            self.note_operation(*operation);
         }
     }
 

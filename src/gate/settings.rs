@@ -146,7 +146,7 @@ impl Settings {
         check_origins(allowed_origins, &mut errors);
         check_trusted_headers(trusted_headers, &mut errors);
         check_health_paths(health_paths, &resources, &mut errors);
-        let audit = AuditSettings::compile(audit, &mut errors);
+        let audit = AuditSettings::compile(audit, environment, &mut errors);
         if !errors.is_empty() {
             return Err(Errors(errors));
         }

@@ -100,6 +100,12 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    /// What was read since `start`, a position.
+    #[must_use]
+    pub fn since(&self, start: usize) -> &'a [u8] {
+        self.bytes.get(start..self.at).unwrap_or_default()
+    }
+
     /// Nothing but white space is left.
     ///
     /// # Errors

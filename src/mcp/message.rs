@@ -45,6 +45,8 @@ pub struct Message<'a> {
     /// `params.arguments` of `tools/call` and `prompts/get`; empty for every other method, where a server
     /// would not read them.
     pub arguments: Arguments<'a>,
+    /// The same as they are written, where there are some.
+    pub written_arguments: Option<&'a [u8]>,
     name: Option<Cow<'a, str>>,
     uri: Option<Cow<'a, str>>,
     task_id: Option<Cow<'a, str>>,
@@ -216,6 +218,7 @@ struct Draft<'a> {
     reference: Option<Reference<'a>>,
     subscriptions: Vec<Subscription<'a>>,
     arguments: Arguments<'a>,
+    written_arguments: Option<&'a [u8]>,
     meta_version: Option<Cow<'a, str>>,
     has_client_capabilities: bool,
     traceparent: Option<Cow<'a, str>>,
@@ -268,11 +271,13 @@ impl<'a> Draft<'a> {
                 "arguments" if reader.kind()? == Kind::Null => reader.skip()?,
                 "arguments" => {
                     object(reader)?;
+                    let start = reader.position();
                     reader.object(|reader, name| {
                         let raw = reader.raw()?;
                         self.arguments.0.push((name, raw));
                         Ok::<_, Reason>(())
                     })?;
+                    self.written_arguments = Some(reader.since(start));
                 }
                 "_meta" => self.meta(reader)?,
                 other => {
@@ -327,6 +332,7 @@ impl<'a> Draft<'a> {
             has_client_capabilities: self.has_client_capabilities,
             traceparent: self.traceparent,
             arguments: if has_arguments { self.arguments } else { Arguments::default() },
+            written_arguments: self.written_arguments.filter(|_| has_arguments),
             name: self.name,
             uri: self.uri,
             task_id: self.task_id,

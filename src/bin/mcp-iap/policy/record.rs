@@ -78,6 +78,8 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
         traceparent: _,
         waited_ms: _,
         answer: _,
+        masked,
+        arguments_digest: _,
     } = record;
     let is_before = rule.is_none() && precedes_rules(&reason);
     let Some(caller) = caller.filter(|_| !is_before) else {
@@ -94,6 +96,9 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
         groups,
         scope,
     } = caller;
+    // One that is masked is none that is known.
+    let is_masked = |name: &str| masked.iter().any(|field| field.strip_prefix("arguments.") == Some(name));
+    let is_known = |(name, value): &(String, Value)| is_certain(value) && !is_masked(name);
     let time = around.time.map(|time| match time.split_once('.') {
         Some((seconds, _)) => format!("{seconds}Z"),
         None => time,
@@ -119,7 +124,7 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
             prompt,
             resource,
             task,
-            arguments: Some(arguments.into_iter().filter(|(_, value)| is_certain(value)).collect()),
+            arguments: Some(arguments.into_iter().filter(is_known).collect()),
         },
         time,
         source: around.source.and_then(|source| source.parse().ok()),
@@ -152,8 +157,9 @@ pub fn cut(entry: &Entry) -> Vec<String> {
             ("caller.scope", caller.scope.as_deref()),
         ]);
     }
-    let is_cut = |name: &Option<&str>| name.is_some_and(may_be_cut);
-    names.into_iter().filter(|(_, name)| is_cut(name)).map(|(field, _)| field.to_owned()).collect()
+    let is_masked = |field: &str| record.masked.iter().any(|masked| masked == field);
+    let is_cut = |field: &str, name: &Option<&str>| is_masked(field) || name.is_some_and(may_be_cut);
+    names.into_iter().filter(|(field, name)| is_cut(field, name)).map(|(field, _)| field.to_owned()).collect()
 }
 
 /// Whether a name may be longer than what is recorded of it.
