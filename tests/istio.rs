@@ -142,7 +142,13 @@ fn the_server_is_reached_by_the_filters_proxy_alone() {
         assert_eq!(of_kind(manifests, "PeerAuthentication")["spec"]["mtls"]["mode"], "STRICT");
         let policy = &of_kind(manifests, "AuthorizationPolicy")["spec"];
         assert_eq!(policy["action"], "ALLOW");
-        assert_eq!(policy["rules"], json!([{"from": [{"source": {"principals": [principal]}}]}]));
+        let methods = ["GET", "POST", "DELETE", "OPTIONS", "HEAD"];
+        let rule = json!({
+            "from": [{"source": {"principals": [principal]}}],
+            // What has no method is TCP, which the filter does not see: a rule that names some never allows it.
+            "to": [{"operation": {"methods": methods}}],
+        });
+        assert_eq!(policy["rules"], json!([rule]));
         for kind in ["EnvoyFilter", "ServiceEntry", "DestinationRule", "Telemetry", "ConfigMap"] {
             assert_eq!(of_kind(manifests, kind)["metadata"]["namespace"], "mcp", "beside the filter: {kind}");
         }

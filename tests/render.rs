@@ -192,10 +192,7 @@ fn the_document_stands_in_it_to_the_letter() {
             "admin-in-it",
             "resource: https://r/mcp\nissuers:\n- issuer: https://i\n  audiences:\n  - |\n   a\n   admin: { x: 1 }\nrules: []\n",
         ),
-        (
-            "markers",
-            "---\n# é \u{2028} \u{85} x\nresource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: []\n...",
-        ),
+        ("markers", "---\n# é x\nresource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: []\n..."),
     ] {
         let file = document(name, text);
         let bootstrap = read(&rendered(&file, &UPSTREAM));
@@ -216,7 +213,9 @@ fn names_are_quoted_wherever_they_stand() {
         "rules": [],
         "health_paths": ["/a'b:{}"],
     });
-    let file = document("names.yaml", &text.to_string());
+    // As they stand, these two are refused in a document.
+    let text = text.to_string().replace('\u{2028}', "\\u2028").replace('\u{85}', "\\u0085");
+    let file = document("names.yaml", &text);
     let credential = format!("{name}={name}");
     let arguments = [
         "--upstream",

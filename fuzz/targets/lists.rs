@@ -11,7 +11,7 @@ fn sees(entry: Entry<'_>) -> bool {
 
 fn goes_on(pieces: &[&[u8]]) -> Vec<u8> {
     let mut events = Events::new(1000);
-    let mut judge = |data: &[u8], fault| match filter(data, false, &mut sees) {
+    let mut judge = |data: &[u8], fault: Option<_>| match filter(data, false, &mut sees) {
         _ if fault.is_some() => Verdict::Replace(b"{}".to_vec()),
         Ok(None) => Verdict::Pass,
         Ok(Some(listed)) => Verdict::Replace(listed.text),

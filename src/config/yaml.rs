@@ -12,6 +12,8 @@ use std::fmt;
 
 /// How many nodes a document may have, those of an alias counted wherever it stands.
 const MAX_NODES: usize = 250_000;
+/// How many bytes of text its aliases may stand for, all together.
+const MAX_COPIED: usize = 4 * 1024 * 1024;
 /// How deep lists and mappings may stand in each other.
 const MAX_DEPTH: usize = 64;
 
@@ -48,6 +50,17 @@ impl From<ScanError> for Fault {
 /// # Errors
 /// The first fault, with its place.
 pub fn read(text: &str) -> Result<Value, Fault> {
+    // Line breaks of YAML 1.1, which YAML 1.2 has not: behind one of them, what is a comment here is a rule to another.
+    if let Some(at) = text.find(['\u{85}', '\u{2028}', '\u{2029}']) {
+        let before = text.get(..at).unwrap_or_default();
+        let (line, column) = (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or_default());
+        let message = "a line break of YAML 1.1 (U+0085, U+2028 or U+2029) may hide what follows".into();
+        return Err(Fault {
+            line: line.saturating_add(1),
+            column: column.chars().count().saturating_add(1),
+            message,
+        });
+    }
     let options = options! { flow_nesting_limit: MAX_DEPTH, block_nesting_limit: MAX_DEPTH };
     let mut reading = Reading::default();
     for event in Parser::new_from_str_with_options(text, options) {
@@ -68,6 +81,7 @@ struct Reading {
     open: Vec<Open>,
     anchors: BTreeMap<usize, Value>,
     nodes: usize,
+    copied: usize,
     has_begun: bool,
     document: Option<Value>,
 }
@@ -104,9 +118,13 @@ impl Reading {
                 self.no_name()?;
                 // What is still open has no value yet.
                 let value = self.anchors.get(&anchor).ok_or("an alias stands within what it names")?;
-                let (nodes, depth) = measure(value);
+                let Size { nodes, depth, bytes } = measure(value);
                 if self.open.len().saturating_add(depth) > MAX_DEPTH {
                     return Err("is nested too deep by aliases".into());
+                }
+                self.copied = self.copied.saturating_add(bytes);
+                if self.copied > MAX_COPIED {
+                    return Err("aliases stand for more than 4 MiB".into());
                 }
                 self.nodes = self.nodes.saturating_add(nodes);
                 let value = value.clone();
@@ -137,7 +155,7 @@ impl Reading {
             return Err(format!("there are more than {MAX_NODES} values").into());
         }
         if anchor != 0 {
-            self.nodes = self.nodes.saturating_add(measure(&value).0);
+            self.nodes = self.nodes.saturating_add(measure(&value).nodes);
             self.anchors.insert(anchor, value.clone());
         }
         match self.open.last_mut() {
@@ -193,17 +211,29 @@ fn looks_numeric(text: &str) -> bool {
     special || begins && digits.replace('_', "").parse::<f64>().is_ok()
 }
 
-/// How many nodes are in a value, itself not counted, and how deep they stand.
-fn measure(value: &Value) -> (usize, usize) {
-    let inner: &mut dyn Iterator<Item = &Value> = match value {
-        Value::Array(elements) => &mut elements.iter(),
-        Value::Object(members) => &mut members.values(),
-        _ => return (0, 0),
+/// Of a value: how many nodes are in it, itself not counted, how deep they stand, and how long its texts are.
+#[derive(Default)]
+struct Size {
+    nodes: usize,
+    depth: usize,
+    bytes: usize,
+}
+
+fn measure(value: &Value) -> Size {
+    let mut size = Size::default();
+    let mut add = |name: &str, value: &Value| {
+        let inner = measure(value);
+        size.nodes = size.nodes.saturating_add(inner.nodes).saturating_add(1);
+        size.depth = size.depth.max(inner.depth);
+        size.bytes = size.bytes.saturating_add(inner.bytes).saturating_add(name.len());
     };
-    inner.fold((0, 1), |(nodes, depth), value| {
-        let (inner, below) = measure(value);
-        (nodes.saturating_add(inner).saturating_add(1), depth.max(below.saturating_add(1)))
-    })
+    match value {
+        Value::Array(elements) => elements.iter().for_each(|value| add("", value)),
+        Value::Object(members) => members.iter().for_each(|(name, value)| add(name, value)),
+        Value::String(text) => return Size { bytes: text.len(), ..size },
+        _ => return size,
+    }
+    Size { depth: size.depth.saturating_add(1), ..size }
 }
 
 #[cfg(test)]
@@ -247,6 +277,9 @@ mod tests {
             ("a: &x 1\n*x : 2", "a name in a mapping is no text"),
             ("a: &x [*x]", "line 1 column 8: an alias stands within what it names"),
             ("a: 1\n---\nb: 2", "multiple YAML documents detected"),
+            ("a: 1\nb: 2 # c\u{2028}d: 3", "line 2 column 9: a line break of YAML 1.1"),
+            ("a: 1 # c\u{85}b: 2", "a line break of YAML 1.1"),
+            ("a: 'x\u{2029}y'", "a line break of YAML 1.1"),
         ];
         for (text, message) in cases {
             let fault = read(text).unwrap_err().to_string();
@@ -264,6 +297,10 @@ mod tests {
         let deep: String = (1..20).map(level).collect();
         let fault = read(&format!("a0: &a0 [1]\n{deep}")).unwrap_err().to_string();
         assert!(fault.contains("nested too deep by aliases"), "{fault}");
+        let text = "x".repeat(100_000);
+        let fault =
+            read(&format!("a: &x {text}\nb: [{}]", vec!["*x"; 100].join(","))).unwrap_err().to_string();
+        assert!(fault.contains("aliases stand for more than 4 MiB"), "{fault}");
         let fault = read(&"[".repeat(100)).unwrap_err().to_string();
         assert!(fault.contains("recursion limit"), "{fault}");
     }

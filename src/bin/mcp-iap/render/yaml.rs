@@ -195,7 +195,6 @@ mod tests {
             "a: 1\rb: 2",
             "\u{feff}a: 1",
             "a: 1\n\n\n",
-            "# \u{85}x\u{2028}y\na: 1",
         ] {
             let text = lines(text);
             let around = format!("before: 1\nin:\n{}after: 2\n", indent(&literal("value", &text), 4));

@@ -50,6 +50,9 @@ spec:
   rules:
   - from:
     - source: {{ principals: [{}] }}
+    # As HTTP alone: what Istio takes for TCP would go past the filter, and has no method.
+    to:
+    - operation: {{ methods: [GET, POST, DELETE, OPTIONS, HEAD] }}
 ",
         options.metadata(&options.name, namespace),
         scalar(&principal)
