@@ -14,6 +14,7 @@ mod dynamic;
 mod envoy;
 mod exchange;
 mod explained;
+mod failing;
 mod failures;
 mod front;
 mod http2;

@@ -112,6 +112,8 @@ reasons! {
     MeshIdentityNotAccepted = "mesh_identity_not_accepted",
     /// What a trusted proxy says of its client's certificate can't be relied on.
     MalformedForwardedClientCert = "malformed_forwarded_client_cert",
+    /// The address or the caller has failed to authenticate too often, and is blocked for a while.
+    TooManyFailures = "too_many_failures",
 
     /// The issuer's discovery document or keys can't be had.
     IdentityProviderUnavailable = "identity_provider_unavailable",

@@ -3,7 +3,7 @@
 
 mod support;
 
-use mcp_iap::cache::{Buckets, NoSharedData, SharedData, Size, Stored, Taken};
+use mcp_iap::cache::{Buckets, NoSharedData, SharedData, Size, Taken};
 use mcp_iap::callout::{CalloutError, Reply};
 use mcp_iap::gate::Settings;
 use mcp_iap::identity::Caller;
@@ -14,10 +14,10 @@ use mcp_iap::time::{Timestamp, UnixTime};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::Duration;
+use support::data::Data;
 use support::flow::{Ended, NOW, Worker};
 use support::issuer::Issuer;
 
@@ -39,36 +39,6 @@ rules:
   - { id: docs, allow: { resources: ['docs://*'] }, rate: { calls: 3, per: 1h } }
   - { id: wiki, allow: { resources: ['wiki://*'] }, rate: { calls: 1, per: 1h } }
 ";
-
-/// Envoy's shared data: places with versions.
-#[derive(Default)]
-struct Data {
-    places: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
-    /// So many changes come just before ours.
-    intruders: Cell<u32>,
-}
-
-impl SharedData for Data {
-    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
-        self.places.borrow().get(key).cloned()
-    }
-
-    fn set(&self, key: &str, value: &[u8], version: Option<u32>) -> Stored {
-        if self.intruders.get() > 0 {
-            self.intruders.set(self.intruders.get() - 1);
-            return Stored::Changed;
-        }
-        let mut places = self.places.borrow_mut();
-        // A version is not compared where nothing stands.
-        let next = match places.get(key) {
-            Some((_, known)) if Some(*known) != version => return Stored::Changed,
-            Some((_, known)) => known + 1,
-            None => 1,
-        };
-        places.insert(key.to_owned(), (value.to_vec(), next));
-        Stored::Done
-    }
-}
 
 fn provider(path: &str) -> Result<Reply, CalloutError> {
     support::flow::provider(&ISSUER, path)
@@ -389,7 +359,7 @@ fn used_up_rates_cost_one_look_each() {
 fn a_look_takes_nothing() {
     let changing = Rc::new(Data::default());
     let shared: Rc<dyn SharedData> = Rc::<Data>::clone(&changing);
-    let buckets = Buckets::new(shared);
+    let buckets = Buckets::of_rates(shared);
     let size = Size { calls: 1, interval: 1_000 };
     assert_eq!(buckets.take(&[b"sam"], size, START), Taken::One);
     changing.intruders.set(u32::MAX);
@@ -397,7 +367,7 @@ fn a_look_takes_nothing() {
     assert_eq!(buckets.take(&[b"dana"], size, START), Taken::Unknown);
     let data: Rc<dyn SharedData> = Rc::new(Data::default());
     for data in [data, Rc::new(NoSharedData)] {
-        let buckets = Buckets::new(data);
+        let buckets = Buckets::of_rates(data);
         let size = Size { calls: 2, interval: 1_000_000_000 };
         let owner = [b"dana".as_slice()];
         for expected in [Taken::One, Taken::One, Taken::Not(Duration::from_secs(1))] {
@@ -424,7 +394,7 @@ fn owner(number: u32) -> [u8; 4] {
 #[test]
 fn a_million_callers_take_a_bounded_place() {
     let data: Rc<Data> = Rc::default();
-    let buckets = Buckets::new(Rc::<Data>::clone(&data));
+    let buckets = Buckets::of_rates(Rc::<Data>::clone(&data));
     let size = Size { calls: 1, interval: 3_600_000_000_000 };
     let mut passed = 0_u32;
     for number in 0..1_000_000 {
@@ -444,7 +414,7 @@ fn a_million_callers_take_a_bounded_place() {
     let fresh = (0..20_000).filter(|number| buckets.take(&[&owner(*number)], size, then) == Taken::One);
     assert_eq!(fresh.count(), 20_000);
     // Without shared data as well, in the worker's own memory.
-    let own = Buckets::new(Rc::new(NoSharedData));
+    let own = Buckets::of_rates(Rc::new(NoSharedData));
     assert!((0..100).all(|number| own.take(&[&owner(number)], size, START) == Taken::One));
     assert!((0..100).all(|number| own.take(&[&owner(number)], size, START) != Taken::One));
 }
@@ -452,7 +422,7 @@ fn a_million_callers_take_a_bounded_place() {
 /// As many as are active at one time in a large Envoy don't get into each other's way.
 #[test]
 fn ten_thousand_callers_have_a_bucket_each() {
-    let buckets = Buckets::new(Rc::new(Data::default()));
+    let buckets = Buckets::of_rates(Rc::new(Data::default()));
     let size = Size { calls: 2, interval: 1_000_000_000 };
     for _ in 0..2 {
         let passed = (0..10_000).filter(|number| buckets.take(&[&owner(*number)], size, START) == Taken::One);
@@ -466,7 +436,7 @@ fn ten_thousand_callers_have_a_bucket_each() {
 fn slots_are_salted() {
     let places = || {
         let data: Rc<Data> = Rc::default();
-        let buckets = Buckets::new(Rc::<Data>::clone(&data));
+        let buckets = Buckets::of_rates(Rc::<Data>::clone(&data));
         let size = Size { calls: 1, interval: 1_000_000_000 };
         (0..50).for_each(|number| assert_eq!(buckets.take(&[&owner(number)], size, START), Taken::One));
         data.places.take().into_keys().collect::<Vec<_>>()
@@ -480,7 +450,7 @@ fn rates_at_their_bounds_hold() {
         [(1, 86_400_000_000_000), (1_000_000, 1_000), (1_000_000, 86_400_000), (3, 333_333_334)]
     {
         let size = Size { calls, interval };
-        let buckets = Buckets::new(Rc::new(NoSharedData));
+        let buckets = Buckets::of_rates(Rc::new(NoSharedData));
         let take = |now| buckets.take(&[b"o"], size, now);
         let tries = calls.min(2_000);
         assert_eq!((0..tries).filter(|_| take(START) == Taken::One).count(), tries as usize);
@@ -503,7 +473,7 @@ proptest! {
         ahead in 0_u64..10_000_000,
     ) {
         let data: Rc<Data> = Rc::default();
-        let buckets = Buckets::new(Rc::<Data>::clone(&data));
+        let buckets = Buckets::of_rates(Rc::<Data>::clone(&data));
         let size = Size { calls: 3, interval: 1_000_000_000 };
         buckets.take(&[b"o"], size, START);
         let keys: Vec<_> = data.places.borrow().keys().filter(|key| !key.ends_with("salt")).cloned().collect();
@@ -524,7 +494,7 @@ proptest! {
         interval in 1_u64..4_000_000_000,
         steps in prop::collection::vec(0_u64..3_000, 1..200),
     ) {
-        let buckets = Buckets::new(Rc::new(Data::default()));
+        let buckets = Buckets::of_rates(Rc::new(Data::default()));
         let size = Size { calls, interval };
         let (mut now, mut passed) = (START, 0_u64);
         for step in &steps {

@@ -76,6 +76,10 @@ pub struct Document {
     pub masked: Vec<String>,
     /// Of all arguments as they were written, where `audit.digest_key` is set.
     pub arguments_digest: Option<DigestDocument>,
+    /// Of what the threshold of failed authentications is reached: `source`, `subject`, `claimed_subject`.
+    #[serde(default)]
+    #[schemars(extend("maxItems" = 2))]
+    pub failing: Vec<String>,
     /// What shadow rules would have decided, where it differs or can't be told.
     pub shadow: Option<ShadowDocument>,
     /// The token for the upstream that was asked for.

@@ -101,6 +101,8 @@ pub struct Record {
     mask: Option<Rc<str>>,
     /// Of all arguments, as they were written.
     digest: Option<Box<Digested>>,
+    /// Of what the threshold of failed authentications is reached.
+    failing: Vec<&'static str>,
     /// What shadow rules would have decided, where it differs.
     shadow: Option<Box<ShadowRecord>>,
     /// The token that the upstream gets, or why there is none.
@@ -212,6 +214,7 @@ impl Record {
             arguments: Vec::new(),
             mask: None,
             digest: None,
+            failing: Vec::new(),
             shadow: None,
             exchange: None,
             listed: None,
@@ -328,6 +331,11 @@ impl Record {
         self.digest = Some(Box::new(Digested { hmac, bytes: written.len() }));
     }
 
+    /// Notes of what the threshold of failed authentications is reached.
+    pub fn note_failing(&mut self, who: &'static str) {
+        self.failing.push(who);
+    }
+
     /// Notes what shadow rules would have decided; `None` where that can't be told.
     pub fn note_shadow(&mut self, outcome: Option<Outcome>, reason: Option<Reason>, rule: Option<&str>) {
         self.shadow = Some(Box::new(ShadowRecord {
@@ -416,6 +424,9 @@ impl Record {
                 line.text("hmac_sha256", &hex(hmac));
                 line.plain("bytes", bytes);
             });
+        }
+        if !self.failing.is_empty() {
+            line.texts("failing", self.failing.iter().copied());
         }
         if let Some(shadow) = &self.shadow {
             line.object("shadow", |line| {

@@ -1,9 +1,9 @@
-//! How much callers have used of what they may use in a time: token buckets, which the workers share.
+//! How much somebody has used of what he may use in a time: token buckets, which the workers share.
 //!
-//! Shared data can't be deleted, so there is a fixed number of slots for all callers there ever are, and a slot
-//! holds a fixed number of buckets. A bucket that is full again is the same as none and makes room. Where all of a
-//! slot are in use, a further caller shares the one that is used least: what both have is less than two of their own.
-//! Which slot is somebody's is a digest with a random salt: nobody can choose to be in another's.
+//! Shared data can't be deleted, so there is a fixed number of slots for all there ever are, and a slot holds a fixed
+//! number of buckets. A bucket that is full again is the same as none and makes room. Where all of a slot are in use,
+//! a further one shares or replaces the one that is used least ([`Crowded`]). Which slot is somebody's is a digest with
+//! a random salt: nobody can choose to be in another's.
 
 use super::{Digest, SharedData, Stored, digest};
 use crate::time::Timestamp;
@@ -11,14 +11,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How many slots there are, and how many buckets in each.
-const SLOTS: u16 = 16_384;
+/// How many buckets there are in a slot.
 const BUCKETS: usize = 16;
 /// How often a change is tried: each try that fails is a change of another worker's that did not.
 const MAX_TRIES: u32 = 64;
 /// Nobody waits longer than that for a bucket to be full.
 const MAX_DEBT: u64 = 25 * 3_600 * 1_000_000_000;
-const SALT_KEY: &str = "mcp_iap.rate.1.salt";
 
 /// How much a bucket holds, and how fast it fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +44,22 @@ pub enum Taken {
     Unknown,
 }
 
-/// The buckets of all callers and rules.
+/// What becomes of a bucket for which a slot has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crowded {
+    /// It is the same as the one that is used least: what both have is less than two of their own.
+    Shares,
+    /// The one that is used least is forgotten: nobody pays for what others did.
+    Replaces,
+}
+
+/// The buckets of all there are of one kind.
 pub struct Buckets {
     data: Rc<dyn SharedData>,
+    /// Begins the names of all places in the shared data.
+    name: &'static str,
+    slots: u16,
+    crowded: Crowded,
     salt: Cell<Option<[u8; 32]>>,
     /// Where nothing is shared: this worker's own slots, none or all.
     own: RefCell<Vec<Vec<u8>>>,
@@ -63,23 +74,33 @@ struct Slot {
 }
 
 impl Buckets {
-    /// None is in use yet but those that `data` has.
+    /// Calls of callers by rules, at most 4.4 MB; none is in use yet but those that `data` has.
     #[must_use]
-    pub fn new(data: Rc<dyn SharedData>) -> Self {
-        Self { data, salt: Cell::default(), own: RefCell::default() }
+    pub fn of_rates(data: Rc<dyn SharedData>) -> Self {
+        Self::new(data, "mcp_iap.rate.1", 16_384, Crowded::Shares)
+    }
+
+    /// Failures to authenticate, at most 1.1 MB.
+    #[must_use]
+    pub fn of_failures(data: Rc<dyn SharedData>) -> Self {
+        Self::new(data, "mcp_iap.failures.1", 4_096, Crowded::Replaces)
+    }
+
+    fn new(data: Rc<dyn SharedData>, name: &'static str, slots: u16, crowded: Crowded) -> Self {
+        Self { data, name, slots, crowded, salt: Cell::default(), own: RefCell::default() }
     }
 
     /// Takes one call from the bucket of this owner, named by all that tells it from others.
     pub fn take(&self, owner: &[&[u8]], size: Size, now: Timestamp) -> Taken {
-        self.change(owner, now, true, |slot, tag| slot.take(tag, size, now))
+        self.change(owner, now, true, |slot, tag| slot.take(tag, size, now, self.crowded))
     }
 
     /// What [`Self::take`] would say; changes nothing.
     pub fn look(&self, owner: &[&[u8]], size: Size, now: Timestamp) -> Taken {
         self.change(owner, now, false, |slot, tag| {
-            let taken = slot.take(tag, size, now);
+            let taken = slot.take(tag, size, now, self.crowded);
             if taken == Taken::One {
-                slot.give_back(tag, size);
+                slot.give_back(tag, size, self.crowded);
             }
             taken
         })
@@ -88,7 +109,7 @@ impl Buckets {
     /// Puts back what was taken for a request that is refused after all.
     pub fn give_back(&self, owner: &[&[u8]], size: Size, now: Timestamp) {
         self.change(owner, now, true, |slot, tag| {
-            slot.give_back(tag, size);
+            slot.give_back(tag, size, self.crowded);
             Taken::One
         });
     }
@@ -101,7 +122,7 @@ impl Buckets {
         change: impl Fn(&mut Slot, u64) -> Taken,
     ) -> Taken {
         let Some((place, tag)) = self.place(owner) else { return Taken::Unknown };
-        let key = format!("mcp_iap.rate.1.{place:04x}");
+        let key = format!("{}.{place:04x}", self.name);
         for _ in 0..MAX_TRIES {
             let (bytes, version) = match self.data.get(&key) {
                 Some((bytes, version)) => (bytes, Some(version)),
@@ -121,7 +142,7 @@ impl Buckets {
                 Stored::Changed => {}
                 Stored::Absent => {
                     let mut own = self.own.borrow_mut();
-                    own.resize_with(usize::from(SLOTS), Vec::new);
+                    own.resize_with(usize::from(self.slots), Vec::new);
                     if let Some(slot) = own.get_mut(usize::from(place)) {
                         *slot = bytes;
                     }
@@ -138,7 +159,7 @@ impl Buckets {
         let digest: Digest = digest([salt.as_slice()].into_iter().chain(owner.iter().copied()));
         let (place, rest) = digest.split_first_chunk::<2>()?;
         let (tag, _) = rest.split_first_chunk::<8>()?;
-        Some((u16::from_le_bytes(*place) % SLOTS, u64::from_le_bytes(*tag)))
+        Some((u16::from_le_bytes(*place).checked_rem(self.slots)?, u64::from_le_bytes(*tag)))
     }
 
     /// The salt that all workers have: whoever needs it first makes it.
@@ -148,13 +169,14 @@ impl Buckets {
         }
         let mut fresh = [0; 32];
         getrandom::fill(&mut fresh).ok()?;
+        let key = format!("{}.salt", self.name);
         for _ in 0..MAX_TRIES {
-            let shared = self.data.get(SALT_KEY);
+            let shared = self.data.get(&key);
             let version = shared.as_ref().map(|(_, version)| *version);
             let known = shared.and_then(|(bytes, _)| <[u8; 32]>::try_from(bytes).ok());
             let salt = match known {
                 Some(salt) => salt,
-                None if self.data.set(SALT_KEY, &fresh, version) == Stored::Changed => continue,
+                None if self.data.set(&key, &fresh, version) == Stored::Changed => continue,
                 None => fresh,
             };
             self.salt.set(Some(salt));
@@ -177,8 +199,8 @@ impl Slot {
         was_put_back
     }
 
-    /// Where the bucket with this tag is: its own, a new one, or where there is no room one that it shares.
-    fn place(&mut self, tag: u64) -> usize {
+    /// Where the bucket with this tag is: its own, a new one, or where there is no room the one that is used least.
+    fn place(&mut self, tag: u64, crowded: Crowded) -> usize {
         let count = self.debts.len();
         match self.debts.iter().position(|(known, _)| *known == tag) {
             Some(place) => place,
@@ -187,14 +209,18 @@ impl Slot {
                 count
             }
             None => {
-                let debts = self.debts.iter().enumerate();
-                debts.min_by_key(|(_, (_, debt))| *debt).map_or(0, |(place, _)| place)
+                let debts = self.debts.iter_mut().enumerate();
+                let Some((place, least)) = debts.min_by_key(|(_, (_, debt))| *debt) else { return 0 };
+                if crowded == Crowded::Replaces {
+                    *least = (tag, 0);
+                }
+                place
             }
         }
     }
 
-    fn take(&mut self, tag: u64, size: Size, now: Timestamp) -> Taken {
-        let place = self.place(tag);
+    fn take(&mut self, tag: u64, size: Size, now: Timestamp, crowded: Crowded) -> Taken {
+        let place = self.place(tag, crowded);
         let Some((_, debt)) = self.debts.get_mut(place) else { return Taken::Unknown };
         let after = debt.saturating_add(size.interval);
         let missing = after.saturating_sub(size.capacity());
@@ -206,8 +232,8 @@ impl Slot {
         Taken::Not(Duration::from_nanos(missing).saturating_add(self.at.since(now)))
     }
 
-    fn give_back(&mut self, tag: u64, size: Size) {
-        let place = self.place(tag);
+    fn give_back(&mut self, tag: u64, size: Size, crowded: Crowded) {
+        let place = self.place(tag, crowded);
         if let Some((_, debt)) = self.debts.get_mut(place) {
             *debt = debt.saturating_sub(size.interval);
         }

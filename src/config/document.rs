@@ -63,6 +63,9 @@ pub struct Config {
     /// Paths that pass to the upstream without a token, by GET and HEAD: health checks.
     #[serde(default)]
     pub health_paths: Vec<String>,
+    /// What comes of credentials that do not hold.
+    #[serde(default)]
+    pub failed_authentication: FailedAuthentication,
     /// What records hold beside what stands in each.
     #[serde(default)]
     pub audit: Audit,
@@ -573,6 +576,43 @@ impl Default for Audit {
             decision_header: false,
         }
     }
+}
+
+/// How many failed authentications are too many, and what comes of it. Counted for all workers of an Envoy.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct FailedAuthentication {
+    /// How many failures at once, and within `window`: 1 to 10000, or 0 to count none. Default: 5.
+    pub threshold: u32,
+    /// Within this time, `1s` to `24h`, all of them are forgotten, one by one. Default: `300s`.
+    pub window: String,
+    /// What comes of it for the address that they come from, as Envoy determines it; of IPv6 its first 64 bits.
+    /// Default: `alert`.
+    pub source: OnFailures,
+    /// What comes of it for the subject, where its credential is verified and yet does not hold: for another audience,
+    /// without the certificate that it is bound to. Default: `alert`.
+    pub subject: OnFailures,
+}
+
+impl Default for FailedAuthentication {
+    fn default() -> Self {
+        let window = "300s".to_owned();
+        Self { threshold: 5, window, source: OnFailures::Alert, subject: OnFailures::Alert }
+    }
+}
+
+/// What comes of too many failures.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailures {
+    /// They are counted, and recorded.
+    Alert,
+    /// The same, and each further refusal is held for two seconds.
+    Slow,
+    /// The same, and every request is refused, with 429, until one is forgotten.
+    Block,
 }
 
 /// Bounds on what is read from a request.

@@ -16,9 +16,9 @@ mod token_exchange;
 pub mod yaml;
 
 pub use document::{
-    Answers, ApiKey, ApiKeys, ArgumentCondition, Audit, Catalogue, Config, ForwardedClientCert, IntegerRange,
-    Introspection, Issuer, KeyFetching, Limits, MeshIdentity, NumberRange, Operations, RateLimit, Resource,
-    Rule, Scalar, Subjects, TimeWindow, TokenReview, Tool,
+    Answers, ApiKey, ApiKeys, ArgumentCondition, Audit, Catalogue, Config, FailedAuthentication,
+    ForwardedClientCert, IntegerRange, Introspection, Issuer, KeyFetching, Limits, MeshIdentity, NumberRange,
+    OnFailures, Operations, RateLimit, Resource, Rule, Scalar, Subjects, TimeWindow, TokenReview, Tool,
 };
 pub use environment::{Environment, STAND_IN, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};

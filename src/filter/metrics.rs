@@ -2,7 +2,7 @@
 //! list: reason codes, kinds of failures, and the configuration's issuers.
 
 use super::host;
-use crate::gate::{Difference, News, Shared, VerifiedBy};
+use crate::gate::{Difference, News, Shared, VerifiedBy, Who};
 use crate::reason::Reason;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ enum Name {
     TokenExchanges(&'static str),
     Shadow(Difference),
     ListEntries(&'static str),
+    Failing(Who),
     Remembered(&'static str),
 }
 
@@ -88,6 +89,13 @@ impl Metrics {
         }
     }
 
+    /// Counts failed authentications at the threshold and beyond it since the last call.
+    pub(super) fn count_failing(&self, shared: &Shared) {
+        for (who, count) in shared.failures.take_counts() {
+            self.add(Name::Failing(who), count);
+        }
+    }
+
     fn add(&self, name: Name, count: u64) {
         if let Some(counter) = self.defined(name) {
             let _ = host::increment(counter, count);
@@ -127,6 +135,7 @@ impl Name {
                 host::define_counter(&format!("mcp_iap_list_entries.result.{result}"))
             }
             Self::Remembered(of) => host::define_counter(&format!("mcp_iap_remembered.of.{of}")),
+            Self::Failing(who) => host::define_counter(&format!("mcp_iap_failing.by.{}", who.name())),
             Self::KeyAge(issuer) => host::define_gauge(&format!("mcp_iap_key_age_seconds.issuer.{issuer}")),
         }
     }

@@ -106,6 +106,7 @@ impl Worker {
         self.metrics.tell_of_keys(&self.shared);
         self.metrics.count_exchanges(&self.shared);
         self.metrics.count_shadow(&self.shared);
+        self.metrics.count_failing(&self.shared);
         self.metrics.count_remembered(&self.shared);
         for id in self.shared.callouts.take_woken() {
             let stream = self.streams.borrow().get(&id).and_then(Weak::upgrade);

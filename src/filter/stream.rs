@@ -6,7 +6,7 @@
 
 use super::root::Worker;
 use super::{answer, host};
-use crate::audit::Written;
+use crate::audit::{Outcome, Written};
 use crate::callout::StreamId;
 use crate::gate::{Answer, Cors, DECISION, Exit, Lists, Request};
 use crate::mcp::{Answering, Told};
@@ -387,7 +387,10 @@ impl StreamCore {
         }
         let undecided = |request: &Request, reason| {
             let written = request.note(|record| {
-                record.reason = reason;
+                // A refusal that is held is one.
+                if record.outcome == Outcome::Aborted {
+                    record.reason = reason;
+                }
                 record.write()
             });
             give(&written);

@@ -11,7 +11,6 @@ use crate::mcp::{Arguments, Era, Message, Operation, headers, is_removed};
 use crate::policy::{Call, Denial, PolicySet};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
-use std::rc::Rc;
 
 /// Decides one request.
 ///
@@ -45,7 +44,6 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     // Who: a stranger is refused before a byte of the body is read.
     let identity = credential::identify(request, protected).await?;
     let caller = &identity.caller;
-    request.note(|record| record.note_caller(Rc::clone(caller)));
     if has_message {
         route::check_body_headers(head, settings.limits.body_bytes)?;
     } else if !request.is_complete() {

@@ -8,6 +8,7 @@ use super::token::{self, Spoken};
 use crate::head::One;
 use crate::identity::Caller;
 use crate::oauth::{BearerToken, ProtectedResource};
+use crate::policy::Denial;
 use crate::reason::Reason;
 use crate::spiffe::{SpiffeId, XFCC};
 use crate::time::UnixTime;
@@ -39,14 +40,22 @@ impl Identity<'_> {
     }
 }
 
-/// Finds out who calls. The body is not looked at.
+/// Finds out who calls, and notes it. The body is not looked at.
 ///
 /// # Errors
-/// There is no credential, or it does not count.
+/// There is no credential, it does not count, or too many before it did not.
 pub(super) async fn identify<'a>(
     request: &'a Request,
     protected: &ProtectedResource,
-) -> Result<Identity<'a>, Reason> {
+) -> Result<Identity<'a>, Denial> {
+    request.check_source()?;
+    let identity = find(request, protected).await?;
+    request.note(|record| record.note_caller(Rc::clone(&identity.caller)));
+    request.check_subject(&identity.caller)?;
+    Ok(identity)
+}
+
+async fn find<'a>(request: &'a Request, protected: &ProtectedResource) -> Result<Identity<'a>, Reason> {
     let (settings, head) = (&request.settings, &request.head);
     let token = BearerToken::from_head(head);
     let key = settings.api_keys.as_ref().map(|keys| keys.presented(head)).transpose()?.flatten();
@@ -112,7 +121,7 @@ fn by_key(request: &Request, key: &str) -> Result<Identity<'static>, Reason> {
     let caller = Rc::new(entry.caller());
     // Whose key has ended is known, and recorded.
     request.note(|record| record.note_caller(Rc::clone(&caller)));
-    entry.check(request.now())?;
+    entry.check(request.now()).inspect_err(|_| request.suspect_verified(&caller))?;
     Ok(Identity { caller, token: None, ends: entry.until.map(|until| (until, Reason::ApiKeyExpired)) })
 }
 
@@ -126,7 +135,8 @@ async fn by_token<'a>(
         Spoken::Opaque(issuer, introspection) => {
             let told = judges::told_of(request, issuer, introspection, token).await?;
             let expected = issuer.expected(protected, request.now());
-            told.validity.check(&expected, request.sender())?;
+            let checked = told.validity.check(&expected, request.sender());
+            checked.inspect_err(|_| request.suspect_verified(&told.caller))?;
             (Rc::clone(&told.caller), told.validity.ends(&expected))
         }
         // Nobody here speaks for it: what can be seen without its key is checked, and the review is the verification.

@@ -29,25 +29,29 @@ impl Request {
 
 impl Limits<'_> {
     fn of<T>(&self, rule: &str, rate: &Rate, caller: &Caller, act: impl FnOnce(&[&[u8]], Size) -> T) -> T {
-        let kind = caller.kind();
-        let who: [&str; 2] = match kind {
-            CallerKind::Anonymous => ["", ""],
-            // An introspected token may be of a client alone.
-            CallerKind::Token if caller.subject.is_empty() => {
-                ["client", caller.client_id.as_deref().unwrap_or_default()]
-            }
-            CallerKind::Token => ["subject", &caller.subject],
-            CallerKind::Kubernetes => ["", caller.kubernetes_user().unwrap_or_default()],
-            CallerKind::ApiKey => ["", caller.api_key().unwrap_or_default()],
-            CallerKind::Workload => ["", caller.spiffe_id().unwrap_or_default()],
-        };
-        let [which, name] = who.map(str::as_bytes);
-        let texts = [self.resource, rule, &rate.per, kind.name(), &caller.issuer];
-        let [resource, rule, per, kind, issuer] = texts.map(str::as_bytes);
+        let [kind, issuer, which, name] = who(caller).map(str::as_bytes);
+        let [resource, rule, per] = [self.resource, rule, &rate.per].map(str::as_bytes);
         let calls = rate.calls.to_le_bytes();
         let owner = [resource, rule, &calls, per, kind, issuer, which, name];
         act(&owner, Size { calls: rate.calls, interval: rate.interval })
     }
+}
+
+/// All that tells one caller from others, whatever client it came through.
+pub(super) fn who(caller: &Caller) -> [&str; 4] {
+    let kind = caller.kind();
+    let [which, name] = match kind {
+        CallerKind::Anonymous => ["", ""],
+        // An introspected token may be of a client alone.
+        CallerKind::Token if caller.subject.is_empty() => {
+            ["client", caller.client_id.as_deref().unwrap_or_default()]
+        }
+        CallerKind::Token => ["subject", &caller.subject],
+        CallerKind::Kubernetes => ["", caller.kubernetes_user().unwrap_or_default()],
+        CallerKind::ApiKey => ["", caller.api_key().unwrap_or_default()],
+        CallerKind::Workload => ["", caller.spiffe_id().unwrap_or_default()],
+    };
+    [kind.name(), &caller.issuer, which, name]
 }
 
 fn told(taken: Taken) -> Result<(), NotTaken> {

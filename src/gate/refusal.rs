@@ -272,6 +272,7 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::ConditionNotMet => answer(403, "a condition is not met"),
         Reason::ConditionError => answer(403, "a condition can't be evaluated for this call"),
         Reason::RateLimited => answer(429, "too many calls"),
+        Reason::TooManyFailures => answer(429, "too many failed authentications"),
 
         Reason::UnknownTarget => answer(403, "an argument names no target"),
         Reason::SubjectTokenRefused => token("the token is not accepted for the upstream"),

@@ -4,6 +4,7 @@ use super::admit::admit;
 use super::audit_settings::AuditSettings;
 use super::cors::Cors;
 use super::exchange::{Exchange, Used};
+use super::failures::{Failures, Suspect};
 use super::issuer::{IssuerSettings, Keys};
 use super::judges::Judges;
 use super::keys::KeyStore;
@@ -50,6 +51,8 @@ pub struct Shared {
     /// Answers that were remembered.
     pub remembered: Remembered,
     pub(super) buckets: Buckets,
+    /// Who fails to authenticate.
+    pub failures: Failures,
     /// How much of lists is held, in bytes.
     pub(super) held_lists: Cell<usize>,
     /// What shadow rules would have decided otherwise.
@@ -70,7 +73,8 @@ impl Shared {
             random: Random::default(),
             sender: Box::new(Unproven),
             judges: Judges::new(&clock),
-            buckets: Buckets::new(Rc::clone(data)),
+            buckets: Buckets::of_rates(Rc::clone(data)),
+            failures: Failures::new(Rc::clone(data), Rc::clone(&clock)),
             held_lists: Cell::default(),
             differences: Differences::default(),
             remembered: Remembered::default(),
@@ -119,6 +123,7 @@ pub struct Request {
     message_id: RefCell<Option<String>>,
     era: Cell<Option<Era>>,
     used: Cell<Option<Used>>,
+    pub(super) suspect: RefCell<Option<Suspect>>,
     pub(super) answer: Cell<Answered>,
     /// The page that asks, where it is one and may.
     pub cors: Option<Cors>,
@@ -196,6 +201,7 @@ impl Request {
             message_id: RefCell::new(None),
             era: Cell::new(None),
             used: Cell::new(None),
+            suspect: RefCell::default(),
             answer: Cell::new(Answered::Unknown),
         }
     }
@@ -206,6 +212,7 @@ impl Request {
             Ok(exit) => exit,
             Err(denial) => {
                 self.note(|record| record.note_denial(&denial));
+                self.note_failure(denial.reason).await;
                 return Exit::Answer(Answer::refuse(&self, &denial));
             }
         };

@@ -2,6 +2,7 @@
 
 use super::api_keys::{ApiKeySettings, check_named_keys, compile_api_keys};
 use super::audit_settings::AuditSettings;
+use super::failures::FailureSettings;
 use super::introspection::IntrospectionSettings;
 use super::issuer::{IssuerSettings, compile_issuers};
 use super::mesh::{MeshSettings, check_named_workloads, compile_mesh};
@@ -42,6 +43,8 @@ pub struct Settings {
     pub health_paths: Vec<String>,
     /// What records hold.
     pub audit: AuditSettings,
+    /// What comes of failed authentications.
+    pub failures: FailureSettings,
     /// Bounds.
     pub limits: Limits,
     /// As in [`Config`].
@@ -87,6 +90,7 @@ impl Settings {
             allowed_hosts: _,
             trusted_headers,
             health_paths,
+            failed_authentication,
             audit,
             limits,
             token_exchange: _,
@@ -146,6 +150,7 @@ impl Settings {
         check_origins(allowed_origins, &mut errors);
         check_trusted_headers(trusted_headers, &mut errors);
         check_health_paths(health_paths, &resources, &mut errors);
+        let failures = FailureSettings::compile(failed_authentication, &mut errors);
         let audit = AuditSettings::compile(audit, environment, &mut errors);
         if !errors.is_empty() {
             return Err(Errors(errors));
@@ -164,6 +169,7 @@ impl Settings {
             trusted_headers: trusted_headers.clone(),
             health_paths: health_paths.clone(),
             audit,
+            failures,
             limits: *limits,
             allow_on_headers_stop_iteration: *allow_on_headers_stop_iteration,
         })

@@ -119,6 +119,7 @@ pub(super) async fn authenticate<'a>(
                 return Ok(Spoken::Opaque(issuer, asked));
             }
             let jws = Jws::parse(token.expose())?;
+            request.suspect_claimed(&jws);
             let is_known = settings.issuer(jws.claimed_issuer().unwrap_or_default()).is_some();
             if let Some(review) = settings.token_review.as_ref().filter(|_| !is_known) {
                 jws.algorithm(&review.algorithms)?;
@@ -129,7 +130,8 @@ pub(super) async fn authenticate<'a>(
             verified
         }
     };
-    verified.validity.check(&verified.expected(request, protected)?, request.sender())?;
+    let checked = verified.validity.check(&verified.expected(request, protected)?, request.sender());
+    checked.inspect_err(|_| request.suspect_verified(&verified.caller))?;
     Ok(Spoken::For(verified))
 }
 

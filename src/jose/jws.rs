@@ -103,6 +103,12 @@ impl<'a> Jws<'a> {
         self.claims.get("iss").and_then(Value::as_str)
     }
 
+    /// The `sub` that the token claims, unverified: good for telling of it only.
+    #[must_use]
+    pub fn claimed_subject(&self) -> Option<&str> {
+        self.claims.get("sub").and_then(Value::as_str)
+    }
+
     fn check_type(&self) -> Result<(), Reason> {
         let accepted = match self.header.get("typ") {
             None => true,

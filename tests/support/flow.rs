@@ -37,6 +37,8 @@ pub struct Worker {
     pub sent: RefCell<Vec<Callout>>,
     /// The URI among its names.
     pub uri: Rc<RefCell<Option<String>>>,
+    /// Where the next request comes from.
+    pub address: Rc<Cell<Option<IpAddr>>>,
 }
 
 /// What the provider https://login.example.com answers when all is well.
@@ -51,7 +53,7 @@ pub fn provider(issuer: &Issuer, path: &str) -> Result<Reply, CalloutError> {
     }
 }
 
-struct Client(Rc<Cell<Option<[u8; 32]>>>, Rc<RefCell<Option<String>>>);
+struct Client(Rc<Cell<Option<[u8; 32]>>>, Rc<RefCell<Option<String>>>, Rc<Cell<Option<IpAddr>>>);
 
 impl Sender for Client {
     fn certificate(&self) -> Option<[u8; 32]> {
@@ -59,7 +61,7 @@ impl Sender for Client {
     }
 
     fn address(&self) -> Option<IpAddr> {
-        None
+        self.2.get()
     }
 
     fn uri(&self) -> Option<String> {
@@ -101,7 +103,8 @@ impl Worker {
     pub fn with_data(settings: Settings, host: Box<dyn HostCrypto>, data: &Rc<dyn SharedData>) -> Self {
         let certificate = Rc::new(Cell::new(None));
         let uri = Rc::new(RefCell::new(None));
-        let sender = Client(Rc::clone(&certificate), Rc::clone(&uri));
+        let address = Rc::new(Cell::new(None));
+        let sender = Client(Rc::clone(&certificate), Rc::clone(&uri), Rc::clone(&address));
         let shared = Rc::new(Shared::new(host, data, &settings).with_sender(Box::new(sender)));
         shared.set_now(UnixTime(NOW));
         Self {
@@ -111,6 +114,7 @@ impl Worker {
             body_is_early: false,
             certificate,
             uri,
+            address,
             sent: RefCell::default(),
         }
     }

@@ -80,6 +80,7 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
         answer: _,
         masked,
         arguments_digest: _,
+        failing: _,
     } = record;
     let is_before = rule.is_none() && precedes_rules(&reason);
     let Some(caller) = caller.filter(|_| !is_before) else {

@@ -70,7 +70,7 @@ pub fn stats_tags() -> &'static str {
     r#"# mcp_iap_requests{outcome="refused",reason="missing_token"}
 stats_tags:
 - { tag_name: outcome, regex: "^wasmcustom\\.mcp_iap_requests(\\.outcome\\.(\\w+))" }
-- { tag_name: by, regex: "^wasmcustom\\.mcp_iap_signatures(\\.by\\.(\\w+))" }
+- { tag_name: by, regex: "^wasmcustom\\.mcp_iap_(?:signatures|failing)(\\.by\\.(\\w+))" }
 - { tag_name: result, regex: "^wasmcustom\\.mcp_iap_(?:key_fetches|token_exchanges|token_reviews|introspections|list_entries)(\\.result\\.(\\w+))" }
 - { tag_name: issuer, regex: "^wasmcustom\\.mcp_iap_key_(?:age_seconds|fetches\\.result\\.\\w+)(\\.issuer\\.(.+))$" }
 - { tag_name: reason, regex: "^wasmcustom\\.mcp_iap_requests\\.outcome\\.\\w+(\\.reason\\.(\\w+))" }
