@@ -4,7 +4,7 @@
 use super::case::{Case, From};
 use super::judgement::Asked;
 use crate::run::terminal::{Colour, Style, escape};
-use mcp_iap::mcp::{Arguments, Entry, Operation, filter};
+use mcp_iap::mcp::{Arguments, CacheScope, Entry, Operation, filter};
 use mcp_iap::policy::{Call, Known, PolicySet, Says};
 use mcp_iap::reason::Reason;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ impl Listing {
             ..Call::of(&caller)
         };
         let mut lines = Vec::new();
-        let listed = filter(message, false, &mut |entry| {
+        let listed = filter(message, CacheScope::Stays, &mut |entry| {
             let (Entry::Tool(name) | Entry::Prompt(name) | Entry::Resource(name) | Entry::Template(name)) =
                 entry;
             let arguments = (!matches!(entry, Entry::Tool(_) | Entry::Prompt(_))).then_some(&none);
