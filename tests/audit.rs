@@ -4,7 +4,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -219,7 +219,8 @@ fn lines_that_are_no_records_are_counted() {
     let output = audit(&folder, &["--since", "1000d", "log"]);
     let told = text(&output.stderr);
     for part in [
-        "mcp-iap: log: a line is no line of the access log",
+        "mcp-iap: log: line 1 is no line of the access log: expected value at column 1",
+        "mcp-iap: log: line 9 is no line of the access log: missing field `decision` at column 24",
         "mcp-iap: 1 lines have no record",
         "mcp-iap: 5 lines are none of the access log",
         "mcp-iap: 1 records have no time",
@@ -314,13 +315,17 @@ fn what_is_followed_is_shown_once_and_whole() {
     append(&folder.join("log.1"), lines[4]);
     append(&log, lines[0]);
     assert_eq!([next(), next()], ["d5", "d1"]);
+    // Who writes it has not opened the new one yet.
+    append(&folder.join("log.1"), lines[2]);
+    assert_eq!(next(), "d3");
     append(&log, &format!("no record\n{}", lines[1]));
     assert_eq!(next(), "d2");
     fs::write(&log, lines[4]).unwrap();
     assert_eq!(next(), "d5", "truncated");
     following.kill().unwrap();
     let output = following.wait_with_output().unwrap();
-    assert!(text(&output.stderr).contains("is no line of the access log"));
+    let told = text(&output.stderr);
+    assert!(told.contains("log: line 2 is no line of the access log: expected ident at column 2"), "{told}");
 }
 
 /// The same answers as from the files, and nothing is read twice: also of a file that was renamed or compressed since.
@@ -363,7 +368,99 @@ fn an_index_keeps_the_newest() {
     assert_eq!(found(&folder, &["--index", "index", "new", "old", "--max-records", "3"]), "d3 d4 d5");
     // What was given up does not come back.
     assert_eq!(found(&folder, &["--index", "index", "new", "old"]), "d3 d4 d5");
-    assert_eq!(found(&folder, &["--index", "index", "--max-records", "1"]), "d5");
+    // Without a file it only answers.
+    let output = audit(&folder, &["--index", "index", "--max-records", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("name the files as well"), "{}", text(&output.stderr));
+    assert_eq!(found(&folder, &["--index", "index"]), "d3 d4 d5");
+    assert_eq!(found(&folder, &["--index", "index", "--max-records", "1", "new"]), "d5");
+}
+
+/// The attack: another file with the same beginning, of which as much would not be read as was read of the first.
+#[test]
+fn a_file_is_known_by_more_than_its_beginning() {
+    let folder = folder();
+    let all = five();
+    let lines: Vec<&str> = all.split_inclusive('\n').collect();
+    let log = folder.join("log");
+    // Lines of one length, so that the next one begins where reading would go on.
+    let same = |decision: &str| lines[2].replace("d3", decision);
+    for (number, (before, after)) in [
+        (lines[0].to_owned() + lines[4], all.clone()),
+        (same("a") + &same("b") + &same("c"), same("a") + &same("x") + &same("y") + &same("c") + &same("z")),
+        (all.clone(), lines[0].to_owned() + lines[3]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for is_compressed in [false, true] {
+            let index = format!("index-{number}-{is_compressed}");
+            let write = |text: &str| match is_compressed {
+                true => fs::write(&log, gzip(text)).unwrap(),
+                false => fs::write(&log, text).unwrap(),
+            };
+            write(&before);
+            let _ = found(&folder, &["--index", &index, "log"]);
+            write(&after);
+            let both = found(&folder, &["--index", &index, "log"]);
+            for id in ids(&before).split(' ').chain(ids(&after).split(' ')) {
+                assert!(both.split(' ').any(|found| found == id), "{id} of {both}, {number} {is_compressed}");
+            }
+        }
+    }
+    // An excerpt that is a beginning is gone on with, and line numbers with it.
+    fs::write(&log, lines[..2].concat()).unwrap();
+    assert_eq!(found(&folder, &["--index", "grown", "log"]), "d1 d2");
+    fs::write(&log, lines[..2].concat() + "no record\n" + lines[2]).unwrap();
+    let output = audit(&folder, &["--index", "grown", "log", "-o", "json"]);
+    assert_eq!(ids(&text(&output.stdout)), "d1 d2 d3");
+    assert!(text(&output.stderr).contains("log: line 3 is no line"), "{}", text(&output.stderr));
+}
+
+/// A line that is longer than what is compared, and one of which nothing is kept.
+#[test]
+fn long_lines_are_gone_on_with() {
+    let folder = folder();
+    let long = line(1, "long", &json!({"tool": "x".repeat(9000)}), &json!({}), &json!({}));
+    let too_long = "[".repeat(2 * 1024 * 1024) + "\n";
+    let all = five();
+    for (name, first) in [("long", long.clone()), ("too-long", long + &too_long)] {
+        fs::write(folder.join("log"), &first).unwrap();
+        assert_eq!(found(&folder, &["--index", name, "log"]), "long");
+        fs::write(folder.join("log"), first + &all).unwrap();
+        assert_eq!(found(&folder, &["--index", name, "log", "--limit", "3"]), "d3 d4 d5");
+    }
+}
+
+/// An index has what the log has: it is made for its owner, where its name says, and only on purpose.
+#[test]
+fn an_index_is_its_owners_own() {
+    let folder = folder();
+    fs::write(folder.join("log"), five()).unwrap();
+    for arguments in [&["--index", "mistyped"][..], &["--index", "mistyped", "no-such-file"]] {
+        assert_eq!(audit(&folder, arguments).status.code(), Some(2), "{arguments:?}");
+        assert!(!folder.join("mistyped").exists());
+    }
+    fs::write(folder.join("victim"), "").unwrap();
+    std::os::unix::fs::symlink("victim", folder.join("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.join("dangling")).unwrap();
+    for name in ["link", "dangling", "."] {
+        assert_eq!(audit(&folder, &["--index", name, "log"]).status.code(), Some(2), "{name}");
+    }
+    assert_eq!(fs::read(folder.join("victim")).unwrap(), b"");
+    assert!(!folder.join("nowhere").exists());
+    assert_eq!(found(&folder, &["--index", "index", "log"]), "d1 d2 d3 d4 d5");
+    for (mode, code, said) in [
+        (0o600, 0, ""),
+        (0o644, 0, "index: others can read it (mode 644)"),
+        (0o660, 1, "index: others can write it (mode 660)"),
+    ] {
+        fs::set_permissions(folder.join("index"), PermissionsExt::from_mode(mode)).unwrap();
+        let output = audit(&folder, &["--index", "index"]);
+        assert_eq!(output.status.code(), Some(code), "{mode:o}");
+        let told = text(&output.stderr);
+        assert!(told.contains(said) && (!said.is_empty() || told.is_empty()), "{told}");
+    }
 }
 
 #[test]
@@ -391,4 +488,24 @@ fn a_page_has_what_was_asked_for() {
     assert!(page.contains("2 requests, from 2026-11-21T10:00:01.500Z to 2026-11-21T10:00:03.500Z"), "{page}");
     assert!(page.contains("\"d1\"") && page.contains("\"d3\"") && !page.contains("\"d2\""));
     assert_eq!(folder.join("report.html").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Somebody's device must not become a file.
+#[test]
+fn a_page_replaces_nothing_but_a_file() {
+    let folder = folder();
+    fs::write(folder.join("log"), five()).unwrap();
+    fs::write(folder.join("other"), "other").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
+    std::os::unix::fs::symlink("other", folder.join("link")).unwrap();
+    fs::create_dir(folder.join("folder")).unwrap();
+    for name in ["socket", "link", "folder"] {
+        let before = folder.join(name).symlink_metadata().unwrap().file_type();
+        let output = audit(&folder, &["log", "--html", name]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert!(text(&output.stderr).contains("is no regular file"), "{}", text(&output.stderr));
+        assert_eq!(folder.join(name).symlink_metadata().unwrap().file_type(), before, "{name}");
+    }
+    assert_eq!(fs::read(folder.join("other")).unwrap(), b"other");
+    assert_eq!(audit(&folder, &["log", "--html", "other"]).status.code(), Some(0));
 }

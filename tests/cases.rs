@@ -378,7 +378,6 @@ fn a_case_without_a_time_is_undecided_where_the_time_decides() {
     assert!(told.contains("undecided: it depends on what is not known"), "{told}");
 }
 
-/// The shadow rules are asked by name, and only there where there are some.
 /// Each entry, and of those that are hidden why: the same as the filter's, which cuts them out.
 #[test]
 fn a_list_is_explained_entry_by_entry() {
@@ -444,13 +443,24 @@ rules:
   and 1 hidden whose names no request can have
 "
     );
-    for (broken, said) in [("{", "no JSON"), ("{\"tools\":1}", "can't be read"), ("{}", "no list")] {
+    // As `curl` shows it where the server answers with a stream.
+    let stream = format!(
+        "event: message\r\ndata: {{\"method\":\"notifications/message\"}}\r\n\r\nid: 1\r\ndata: {tools}\r\n\r\n"
+    );
+    assert_eq!(listed(&stream, "dev"), listed(tools, "dev"));
+    for (broken, said) in [
+        ("{", "no JSON"),
+        ("{\"tools\":1}", "can't be read"),
+        ("{}", "no list"),
+        ("data: {}\n\n", "no event stream with one"),
+    ] {
         let output = mcp_iap(&["explain", "--list", &file("broken.json", broken), &policy, &cases]);
         assert_eq!(output.status.code(), Some(2), "{broken}");
         assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
     }
 }
 
+/// The shadow rules are asked by name, and only there where there are some.
 #[test]
 fn shadow_rules_are_asked_instead_of_the_rules() {
     let policy = "resource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules: [{id: live, allow: {tools: [t]}}]\n";
@@ -538,4 +548,40 @@ fn a_change_of_a_watched_policy_is_tested() {
     watching.wait().unwrap();
     assert_eq!(first, ["1 passed, 0 failed", "waiting for a change"]);
     assert_eq!(second.as_deref(), Some("0 passed, 1 failed"));
+}
+
+/// A target that there is not is no difference but a mistake.
+#[test]
+fn a_target_that_is_expected_must_be_there() {
+    let policy = "resource: https://r/mcp
+issuers: [{issuer: 'https://i'}]
+token_exchange: {client_id: c, audience: x, target: {argument: cluster, default: prod}, targets: [{name: prod}, {name: staging}]}
+rules: [{id: a, allow: {tools: [t]}}]
+";
+    let policy = file("targets.yaml", policy);
+    let case = |target: &str| {
+        format!(
+            "cases: [{{name: a, call: {{tool: t, arguments: {{cluster: staging}}}}, expect: {{decision: allow, target: {target}}}}}]"
+        )
+    };
+    for (target, code, said) in [
+        ("staging", 0, ""),
+        ("prod", 1, ""),
+        ("stagin", 2, "there is no target `stagin`; did you mean `staging`?"),
+    ] {
+        let output = mcp_iap(&["test", "--policy", &policy, &file("targets-cases.yaml", &case(target))]);
+        assert_eq!(output.status.code(), Some(code), "{target}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
+    }
+}
+
+/// Lines that are none are told by their numbers.
+#[test]
+fn a_line_that_can_t_be_explained_is_told_by_its_number() {
+    let line = r#"{"mcp_iap":[{"schema":1,"decision":"d","outcome":"allowed","reason":"allowed","protected_resource":"https://r/mcp","caller":{"issuer":"https://i","subject":"s","groups":[]},"method":"tools/call","tool":"t"}]}"#;
+    let lines = file("numbered.log", &format!("{line}\n\nnothing\n"));
+    let output = mcp_iap(&["explain", &file("numbered.yaml", POLICY), &lines]);
+    assert_eq!(output.status.code(), Some(0));
+    let told = text(&output.stderr);
+    assert!(told.contains("numbered.log: line 3: is no line of the access log"), "{told}");
 }

@@ -581,9 +581,17 @@ fn what_can_t_be_read_beside_an_answer_is_not_the_answer() {
     }
 }
 
-/// What goes on of each piece of the answer to a request in a session, and the record then.
+/// What goes on of each piece of the answer to a request in a session, whose length was told, and the record then.
 fn watched(ended: &Ended, content_type: &str, pieces: &[&[u8]]) -> (Vec<String>, Value) {
-    let mut lists = Lists::watched(&ended.request, content_type).unwrap().unwrap();
+    watched_of(Lists::watched(&ended.request, content_type, true).unwrap().unwrap(), pieces)
+}
+
+/// The same, where no length was.
+fn watched_in_chunks(ended: &Ended, content_type: &str, pieces: &[&[u8]]) -> (Vec<String>, Value) {
+    watched_of(Lists::watched(&ended.request, content_type, false).unwrap().unwrap(), pieces)
+}
+
+fn watched_of(mut lists: Lists, pieces: &[&[u8]]) -> (Vec<String>, Value) {
     let mut record = Value::Null;
     let mut out = Vec::new();
     for (number, piece) in pieces.iter().enumerate() {
@@ -617,9 +625,7 @@ fn a_list_in_the_place_of_another_answer_is_filtered() {
             let came = stream(&all) + note;
             let pieces: Vec<&[u8]> = came.as_bytes().chunks(size).collect();
             let (out, record) = watched(&dev, SSE, &pieces);
-            let out = out.concat();
-            assert_eq!(out.replace('\n', ""), (stream(&own) + note).replace('\n', ""));
-            assert!(out.starts_with(&stream(&own)) && out.len() == came.len(), "{out}");
+            assert_eq!(out.concat(), stream(&own) + note);
             assert_eq!(record["listed"], json!({"shown": 1, "hidden": 1}), "{record}");
         }
         // What can't be read of it does not pass, even where no error is as short.
@@ -627,6 +633,13 @@ fn a_list_in_the_place_of_another_answer_is_filtered() {
         let (out, record) = watched(&dev, JSON, &[tiny.as_bytes()]);
         assert_eq!((out.concat().trim_end(), out.concat().len()), ("", tiny.len()));
         assert_eq!(record["reason"], json!("list_unreadable"));
+        for (content_type, broken) in [(JSON, tiny.to_owned()), (SSE, format!("data:{tiny}\n\n"))] {
+            let (out, record) = watched_in_chunks(&dev, content_type, &[broken.as_bytes()]);
+            let message = out.concat();
+            let message = message.strip_prefix("data:").unwrap_or(&message);
+            assert_eq!(error(message), (json!("i-1"), json!("list_unreadable")));
+            assert_eq!(record["reason"], json!("list_unreadable"));
+        }
         let long = listed(&format!(r#"{{"name":"drop","x":"{}"}}"#, "y".repeat(3000)));
         let pieces: Vec<&[u8]> = long.as_bytes().chunks(500).collect();
         let (out, _) = watched(&dev, JSON, &pieces);
@@ -639,6 +652,57 @@ fn a_list_in_the_place_of_another_answer_is_filtered() {
         let ended = sent_by(&worker, &["dev"], Some("tools/call"), true, headers);
         assert_eq!(ended.request.is_watched(), is_watched, "{headers:?}");
     }
+}
+
+/// What is put in the place of an event must not get into the next one, wherever a stream is cut.
+#[test]
+fn events_beside_a_replaced_one_are_whole() {
+    let all = listed(r#"{"name":"drop"},{"name":"get_a"}"#);
+    let own = listed(r#"{"name":"get_a"}"#);
+    let call = r#"{"jsonrpc":"2.0","id":"i-1","result":{"content":[{"text":"x"}]}}"#;
+    let stream = |list: &str| format!("data: {call}\n\ndata:{list}\n\ndata: {call}\n\n");
+    let dev = sent(DOCUMENT, &["dev"], Some("ping"), false);
+    let came = stream(&all);
+    for cut in 0..came.len() {
+        let (first, second) = came.split_at(cut);
+        let (out, _) = watched(&dev, SSE, &[first.as_bytes(), second.as_bytes()]);
+        assert_eq!(out.concat(), stream(&own), "{cut}");
+    }
+}
+
+/// Where nothing is hidden, nothing is lost: what says who may keep a list does not make it longer than it was told to be.
+#[test]
+fn a_list_that_is_seen_whole_passes_where_another_answer_was_asked_for() {
+    let public = r#"{"id":1,"result":{"cacheScope":"public","tools":[{"name":"get_a"}]}}"#;
+    let private = public.replace("public", "private");
+    let bare = r#"{"id":1,"result":{"tools":[{"name":"get_a"}]}}"#;
+    let added = bare.replace("{\"tools", "{\"cacheScope\":\"private\",\"tools");
+    let worker = Worker::new(DOCUMENT);
+    let legacy = sent_by(&worker, &["dev"], Some("tools/call"), false, &[]);
+    let modern = sent_by(&worker, &["dev"], Some("tools/call"), true, &[("mcp-session-id", "s")]);
+    for (ended, came, changed) in [
+        (&legacy, public, private.as_str()),
+        (&legacy, bare, bare),
+        (&modern, public, &private),
+        (&modern, bare, &added),
+    ] {
+        let seen = json!({"shown": 1, "hidden": 0});
+        let event = |message: &str| format!("data:{message}\n\n");
+        let (out, record) = watched(ended, JSON, &[came.as_bytes()]);
+        assert_eq!((out.concat().as_str(), &record["listed"]), (came, &seen));
+        let (out, record) = watched_in_chunks(ended, JSON, &[came.as_bytes()]);
+        assert_eq!((out.concat().as_str(), &record["listed"]), (changed, &seen));
+        // The length of a stream does not go on.
+        let (out, record) = watched(ended, SSE, &[event(came).as_bytes()]);
+        assert_eq!((out.concat(), &record["listed"]), (event(changed), &seen));
+    }
+    let mixed = "data:{\"result\":\ndata: {\"tools\":[{\"name\":\"get_a\"}]}}\n\n";
+    let (out, record) = watched(&legacy, SSE, &[mixed.as_bytes()]);
+    assert_eq!((out.concat().as_str(), &record["listed"]["shown"]), (mixed, &json!(1)));
+    let keeps = |content_type, has_length| {
+        Lists::watched(&legacy.request, content_type, has_length).unwrap().unwrap().keeps_length()
+    };
+    assert_eq!([keeps(JSON, true), keeps(JSON, false), keeps(SSE, true)], [true, false, false]);
 }
 
 /// Other answers pass as they come: not held, whatever their size, and not changed.
@@ -666,7 +730,7 @@ fn other_answers_of_a_session_pass_as_they_come() {
     assert_eq!(out, ["", "", "{\"result\":{\"content\":", "[]}}"]);
     assert_eq!(watched(&dev, JSON, &[b"", b"{\"id\"", b""]).0, ["", "", "{\"id\""]);
     for content_type in ["text/html", "application/octet-stream", ""] {
-        assert!(Lists::watched(&dev.request, content_type).unwrap().is_none(), "{content_type}");
+        assert!(Lists::watched(&dev.request, content_type, false).unwrap().is_none(), "{content_type}");
     }
 }
 
@@ -731,12 +795,54 @@ fn codings_are_asked_for_where_no_list_is() {
     }
 }
 
+/// Where the head goes on first, what it announces counts only where that must be what is answered.
+#[test]
+fn a_head_that_goes_on_early_asks_for_a_coding_only_where_no_list_can_come() {
+    let worker = Worker::new(&format!("{DOCUMENT}allow_on_headers_stop_iteration: false\n"));
+    let token = format!(
+        "Bearer {}",
+        ISSUER.rs256(&json!({"iss": "https://login.example.com", "sub": "dana", "groups": ["dev"],
+        "aud": "https://mcp.example.com/mcp", "exp": NOW + 60}))
+    );
+    let modern = ("mcp-protocol-version", "2026-07-28");
+    let legacy = ("mcp-protocol-version", "2025-11-25");
+    let (call, name) = (("mcp-method", "tools/call"), ("mcp-name", "get_a"));
+    for (headers, is_removed) in [
+        (&[modern, call, name][..], false),
+        (&[modern, ("mcp-method", "tools/list")], true),
+        (&[modern], true),
+        (&[modern, call, name, ("mcp-session-id", "s")], true),
+        // The attack: a legacy server answers a list to whoever used its `id` last, and reads no such header.
+        (&[legacy, call, name], true),
+        (&[call, name], true),
+        (&[], true),
+    ] {
+        let head = [
+            &[
+                (":method", "POST"),
+                (":path", "/mcp"),
+                ("content-type", "application/json"),
+                ("authorization", token.as_str()),
+                ("accept-encoding", "gzip"),
+            ],
+            headers,
+        ]
+        .concat();
+        let ended = worker.run(&head, Ok(b"{}"), &providers);
+        assert!(ended.head_released, "{headers:?}");
+        assert_eq!(ended.withheld == ["accept-encoding"], is_removed, "{headers:?}");
+    }
+}
+
 #[test]
 fn a_defect_of_the_host_is_an_error() {
     let dev = sent(DOCUMENT, &["dev"], Some("tools/list"), false);
     let mut lists = Lists::of(&dev.request, &Head::from_pairs([("content-type", JSON)])).unwrap();
     assert!(lists.push(listed("").as_bytes(), false).is_empty() && lists.is_held());
-    let out = lists.fail();
+    let out = lists.fail(0);
     assert_eq!(error(std::str::from_utf8(&out).unwrap()), (json!("i-1"), json!("internal")));
     assert!(lists.push(listed("").as_bytes(), true).is_empty() && !lists.is_held());
+    // What the answer's head promises is what comes.
+    let mut lists = Lists::watched(&dev.request, JSON, true).unwrap().unwrap();
+    assert_eq!((lists.push(b"{\"result\":{", false).len(), lists.fail(9).len()), (0, 20));
 }

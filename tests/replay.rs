@@ -196,7 +196,9 @@ fn each_attribute_decides_where_it_is_recorded_and_else_nothing_does() {
     ] {
         let (seen, code) = would(&rules, &record, &caller);
         assert_eq!(seen, wanted, "{rules}\n{record} {caller}");
-        assert_eq!(code, i32::from(wanted.starts_with("deny")), "{rules}: it was allowed");
+        // It was allowed.
+        let expected = if wanted.starts_with("deny") { 1 } else { 3 * i32::from(wanted.starts_with('?')) };
+        assert_eq!(code, expected, "{rules}");
     }
 }
 
@@ -214,19 +216,19 @@ fn a_change_is_one_of_what_the_rules_said() {
         // Allowed by the rules, refused by the token endpoint.
         (&allows, refused("target_refused"), ("allow by a", 0)),
         (denies, refused("target_refused"), ("deny no_rule_allows", 1)),
-        (&allows, refused("duplicate_key"), ("not_asked", 0)),
-        (&allows, refused("token_expired"), ("not_asked", 0)),
-        (&allows, refused("client_gone"), ("not_asked", 0)),
+        (&allows, refused("duplicate_key"), ("not_asked", 3)),
+        (&allows, refused("token_expired"), ("not_asked", 3)),
+        (&allows, refused("client_gone"), ("not_asked", 3)),
         // Refused by its headers, before the body told what it is about.
         (
             &allows,
             json!({"outcome": "refused", "reason": "no_rule_allows", "method": null, "tool": null}),
-            ("? method", 0),
+            ("? method", 3),
         ),
         (
             &allows,
             json!({"outcome": "refused", "reason": "unknown_method", "era": "modern", "method": "initialize", "tool": null}),
-            ("not_asked", 0),
+            ("not_asked", 3),
         ),
     ] {
         let (seen, code) = would(rules, &record, &json!({}));
@@ -238,11 +240,83 @@ fn a_change_is_one_of_what_the_rules_said() {
 fn a_rate_is_not_counted_and_said_to_be_there() {
     let rated = format!("{SCALE}, rate: {{calls: 2, per: 1m}}}}");
     let limited = json!({"outcome": "refused", "reason": "rate_limited", "rule": "a"});
-    assert_eq!(would(&rated, &limited, &json!({})), ("? rate".to_owned(), 0));
+    assert_eq!(would(&rated, &limited, &json!({})), ("? rate".to_owned(), 3));
     assert_eq!(would(&format!("{SCALE}}}"), &limited, &json!({})), ("allow by a".to_owned(), 1));
     let output = replay(&folder(), &rated, &line(&json!({}), &json!({})), &[]);
     let told = text(&output.stdout);
-    assert!(told.contains("1 would be allowed by a rule with a `rate`, which is not counted here"), "{told}");
+    let said = "1 would be allowed by a rule with a `rate`, which is not counted here";
+    assert!(told.contains(said), "{told}");
+    // One that allows it for the target that the first rule names counts as well.
+    let folder = folder();
+    let policy = "resource: https://r/mcp
+issuers: [{issuer: 'https://i'}]
+token_exchange:
+  client_id: c
+  audience: x
+  target: {default: write}
+  targets: [{name: read, scope: r}, {name: write, scope: w}]
+rules:
+  - {id: a, allow: {tools: [scale], target: [write]}, exchange: read}
+  - {id: b, allow: {tools: [scale], target: [read]}, rate: {calls: 2, per: 1m}}
+";
+    for (policy, is_said) in
+        [(policy.to_owned(), true), (policy.replace(", rate: {calls: 2, per: 1m}", ""), false)]
+    {
+        fs::write(folder.join("exchanged.yaml"), policy).unwrap();
+        fs::write(folder.join("log"), line(&json!({}), &json!({}))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
+        command.current_dir(&folder).args(["replay", "--config", "exchanged.yaml", "log"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stdout).contains(said), is_said, "{}", text(&output.stdout));
+    }
+}
+
+/// Of several documents in one Envoy each knows its own callers.
+#[test]
+fn a_caller_is_asked_for_in_the_document_of_his_resource() {
+    let folder = folder();
+    let plugin = |resource: &str, issuer: &str| {
+        let document = format!(
+            "resource: {resource}\nissuers: [{{issuer: '{issuer}'}}]\nrules: [{{id: a, allow: {{tools: [scale]}}}}]\n"
+        );
+        json!({"typed_config": {"config": {"name": "mcp_iap", "vm_config": {},
+            "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": document}}}})
+    };
+    let envoy =
+        json!({"http_filters": [plugin("https://r/mcp", "https://i"), plugin("https://s/mcp", "https://j")]});
+    fs::write(folder.join("envoy.json"), envoy.to_string()).unwrap();
+    let of = |resource: &str, issuer: &str| {
+        line(&json!({"protected_resource": resource}), &json!({"issuer": issuer})) + "\n"
+    };
+    let log = of("https://r/mcp", "https://i")
+        + &of("https://s/mcp", "https://j")
+        + &of("https://s/mcp", "https://i");
+    fs::write(folder.join("log"), log).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
+    command.current_dir(&folder).args(["replay", "--config", "envoy.json", "-o", "json", "log"]);
+    let output = command.output().unwrap();
+    let told = text(&output.stdout);
+    let would: Vec<Value> =
+        told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["would"].clone()).collect();
+    assert_eq!((&would[0]["decision"], &would[1]["decision"]), (&json!("allow"), &json!("allow")), "{told}");
+    assert_eq!(would[2]["reason"], json!("unknown_issuer"), "{told}");
+}
+
+/// "Nothing changes" is not what was found where nothing could be said.
+#[test]
+fn where_nothing_can_be_said_that_is_said() {
+    let strange = line(&json!({"protected_resource": "https://other/mcp"}), &json!({}));
+    let rules = format!("{SCALE}}}");
+    let output = replay(&folder(), &rules, &strange, &[]);
+    assert_eq!(output.status.code(), Some(3));
+    let told = text(&output.stderr);
+    assert!(told.contains("they are for https://other/mcp, the document guards https://r/mcp"), "{told}");
+    let both = strange + "\n" + &line(&json!({}), &json!({}));
+    assert_eq!(replay(&folder(), &rules, &both, &[]).status.code(), Some(0));
+    let expired = line(&json!({"outcome": "refused", "reason": "token_expired"}), &json!({}));
+    let output = replay(&folder(), &rules, &expired, &[]);
+    assert!(text(&output.stderr).contains("no rule was asked about any"), "{}", text(&output.stderr));
 }
 
 #[test]

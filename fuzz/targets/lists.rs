@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mcp_iap::mcp::{Beginning, Entry, Events, Verdict, beginning, filter};
+use mcp_iap::mcp::{Beginning, CacheScope, Entry, Events, Verdict, beginning, filter};
 
 fn sees(entry: Entry<'_>) -> bool {
     let (Entry::Tool(name) | Entry::Prompt(name) | Entry::Resource(name) | Entry::Template(name)) = entry;
@@ -11,7 +11,7 @@ fn sees(entry: Entry<'_>) -> bool {
 
 fn goes_on(pieces: &[&[u8]]) -> Vec<u8> {
     let mut events = Events::new(1000);
-    let mut judge = |data: &[u8], fault: Option<_>| match filter(data, false, &mut sees) {
+    let mut judge = |data: &[u8], fault: Option<_>| match filter(data, CacheScope::Changes, &mut sees) {
         _ if fault.is_some() => Verdict::Replace(b"{}".to_vec()),
         Ok(None) => Verdict::Pass,
         Ok(Some(listed)) => Verdict::Replace(listed.text),
@@ -37,9 +37,9 @@ fn passes(pieces: &[&[u8]]) -> Vec<u8> {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(Some(listed)) = filter(bytes, false, &mut sees) {
-        assert!(listed.text.len() <= bytes.len() + 16);
-        let again = filter(&listed.text, false, &mut sees).unwrap().unwrap();
+    if let Ok(Some(listed)) = filter(bytes, CacheScope::Stays, &mut sees) {
+        assert!(listed.text.len() <= bytes.len());
+        let again = filter(&listed.text, CacheScope::Stays, &mut sees).unwrap().unwrap();
         assert_eq!((again.text, again.shown, again.hidden), (listed.text, listed.shown, 0));
     }
     let whole = goes_on(&[bytes]);

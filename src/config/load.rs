@@ -41,13 +41,19 @@ pub fn load(text: &[u8]) -> Result<Config, Errors> {
 }
 
 fn nothing() -> ConfigError {
-    let fix = "give the document as text in a `google.protobuf.StringValue`";
+    let fix = "write `resource`, `issuers` and `rules` (`mcp-iap init` begins a document); in Envoy it stands as text in a \
+               `google.protobuf.StringValue`";
     ConfigError::new("", "there is no configuration", fix)
 }
 
 /// What to do about a fault of YAML's syntax, by the words for it.
 fn mend_syntax(message: &str) -> &'static str {
     const FIXES: &[(&str, &str)] = &[
+        // Before what a name in the message may look like.
+        (
+            "duplicate mapping key",
+            "leave one of them; several values are a list: `[a, b]`, or lines that begin with `- `",
+        ),
         ("alias", "put a text that begins with `*` or `&` into quotes, like `\"*\"`"),
         ("unknown anchor", "put a text that begins with `*` or `&` into quotes, like `\"*\"`"),
         ("may be read as", "put a text into quotes, and write a number as JSON has it"),
@@ -57,6 +63,14 @@ fn mend_syntax(message: &str) -> &'static str {
         ("tabs", "indent with spaces"),
         ("flow mapping", "close each `{`; within `{ }` put `${NAME}` into quotes, like `\"${NAME}\"`"),
         ("mapping values", "put a text with a colon in it into quotes"),
+        (
+            "line break of YAML 1.1",
+            "remove it; within a text in double quotes write a backslash and `N`, `L` or `P` for it",
+        ),
+        (
+            "name in a mapping is no text",
+            "write a name before the colon, in quotes where it is empty or `null`",
+        ),
         ("unexpected character", "put a text that begins with such a character into quotes"),
     ];
     let known = FIXES.iter().find(|(words, _)| message.contains(words));

@@ -253,6 +253,8 @@ mod tests {
         });
         assert_eq!(read(text.trim_end_matches("k: -\n")).unwrap(), value);
         assert_eq!(read("# nothing\n").unwrap(), Value::Null);
+        // What its author is told to write for a line break of YAML 1.1.
+        assert_eq!(read("a: \"\\N\\L\\P\"").unwrap(), json!({"a": "\u{85}\u{2028}\u{2029}"}));
     }
 
     #[test]

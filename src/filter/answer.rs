@@ -29,7 +29,12 @@ pub(super) fn lists_of(
     let refuse = |reason| Answer::refuse_late(request, reason);
     if request.is_watched() {
         let Some(content_type) = host::content_type() else { return Ok(None) };
-        return Ok(Lists::watched(request, &content_type).map_err(refuse)?.map(Box::new));
+        let has_length = host::has_length();
+        let lists = Lists::watched(request, &content_type, has_length).map_err(refuse)?;
+        if has_length && lists.as_ref().is_some_and(|lists| !lists.keeps_length()) {
+            host::remove_response_header("content-length").map_err(|_| refuse(Reason::Internal))?;
+        }
+        return Ok(lists.map(Box::new));
     }
     let head = host::response_head().ok_or_else(|| refuse(Reason::Internal))?;
     let lists = Lists::of(request, &head).map_err(refuse)?;
@@ -59,13 +64,13 @@ pub(super) fn filter(
     let piece = host::response_body(size);
     let goes_on = match &piece {
         Some(piece) => lists.push(piece, is_complete),
-        None => lists.fail(),
+        None => lists.fail(size),
     };
     let is_same = piece.is_some_and(|piece| piece == goes_on);
     let is_taken = is_same || host::replace_response_body(size, &goes_on).is_ok();
     if !is_taken {
         host::error("mcp-iap: the host did not take an answer's body");
-        lists.fail();
+        lists.fail(size);
     }
     if let Some(news) = lists.news() {
         worker.metrics.count_listed(&news);

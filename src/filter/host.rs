@@ -137,6 +137,14 @@ pub(super) fn content_type() -> Option<String> {
     String::from_utf8(abi::header(RESPONSE_HEADERS, "content-type").ok()?).ok()
 }
 
+/// Whether the answer's head tells how long it is; where the host does not say, it does.
+pub(super) fn has_length() -> bool {
+    match abi::header(RESPONSE_HEADERS, "content-length") {
+        Ok(length) => !length.is_empty(),
+        Err(status) => status != NOT_FOUND,
+    }
+}
+
 /// Whether the answer is the upstream's, and not Envoy's own.
 pub(super) fn is_of_the_upstream() -> bool {
     abi::property("response\0code_details").is_ok_and(|details| details == b"via_upstream")

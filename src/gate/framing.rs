@@ -20,7 +20,7 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    /// By `Content-Type`; `None` where no client takes a list from it.
+    /// By `Content-Type`; `None` where no client takes a list from it. `has_length`: the head told one.
     pub(super) fn of(content_type: &str, limit: usize, has_length: bool, is_watched: bool) -> Option<Self> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/json") {

@@ -14,8 +14,10 @@ use super::resource::ResourceSettings;
 use crate::audit::{Record, Written};
 use crate::head::{Head, One};
 use crate::identity::Caller;
-use crate::mcp::headers::{self, METHOD};
-use crate::mcp::{Arguments, Beginning, Entry, Era, Operation, Verdict, beginning, filter, is_list};
+use crate::mcp::headers;
+use crate::mcp::{
+    Arguments, Beginning, CacheScope, Entry, Era, Operation, Verdict, beginning, filter, is_list,
+};
 use crate::policy::{Call, Known, Unspent};
 use crate::reason::Reason;
 use std::rc::Rc;
@@ -48,19 +50,23 @@ impl Request {
     }
 
     /// Whether a coding of its answer would hide a list. Where the head goes on before its body, only what it
-    /// announces tells.
+    /// announces tells: of a modern request without a session, in whose answer there is nothing else.
     pub(super) fn may_have_lists(&self) -> bool {
-        let announced = || {
-            let method = headers::value(&self.head, METHOD).ok().flatten();
-            method.is_none_or(|method| is_list(&method))
+        let is_known_other = || {
+            let announced = headers::announced(&self.head).ok().flatten();
+            !self.has_session() && announced.is_some_and(|announced| !is_list(announced.asks().0))
         };
         let goes_early = !self.settings.allow_on_headers_stop_iteration;
-        self.has_lists() || (goes_early && self.answer.get() == Answered::Unknown && announced())
+        self.has_lists() || (goes_early && self.answer.get() == Answered::Unknown && !is_known_other())
+    }
+
+    fn has_session(&self) -> bool {
+        self.head.one(SESSION) != One::Absent
     }
 
     /// It has a message of this method. The modern revision has no sessions; a server that keeps one has its header.
     pub(super) fn note_asked(&self, method: &str, era: Era) {
-        let is_in_session = era == Era::Legacy || self.head.one(SESSION) != One::Absent;
+        let is_in_session = era == Era::Legacy || self.has_session();
         self.answer.set(match is_list(method) {
             true => Answered::List,
             false if is_in_session => Answered::Session,
@@ -95,7 +101,7 @@ pub struct Lists {
     told: Told,
     /// How much of it is held here, in bytes.
     held: usize,
-    /// Its head has gone on as it was: as much goes on as comes.
+    /// Its head has gone on with a length: as much goes on as comes.
     keeps_length: bool,
 }
 
@@ -115,8 +121,8 @@ struct Viewer {
     head: Head,
     id: Option<String>,
     era: Option<Era>,
-    /// Whether a list must say who may keep it.
-    has_scope: bool,
+    /// What becomes of what a list says of who may keep it.
+    scope: CacheScope,
     /// Whether there may be other messages beside the answer.
     is_stream: bool,
 }
@@ -156,21 +162,29 @@ impl Lists {
         Self::new(request, framing, false)
     }
 
-    /// Of a request in whose answer a list may be that another asked for, by the answer's `Content-Type`; `None` where no
-    /// client takes a list from it. Its head goes on as it is, so that what goes on of it has its length.
+    /// Of a request in whose answer a list may be that another asked for, by the answer's `Content-Type` and whether it
+    /// has a `Content-Length`; `None` where no client takes a list from it.
     ///
     /// # Errors
     /// [`Reason::Internal`]: it did not go on.
-    pub fn watched(request: &Request, content_type: &str) -> Result<Option<Self>, Reason> {
+    pub fn watched(request: &Request, content_type: &str, has_length: bool) -> Result<Option<Self>, Reason> {
         let limit = request.settings.limits.list_bytes;
-        let Some(framing) = Framing::of(content_type, limit, false, true) else { return Ok(None) };
-        Self::new(request, framing, true).map(Some)
+        let Some(framing) = Framing::of(content_type, limit, has_length, true) else { return Ok(None) };
+        // Behind a message there may be white space; a stream may be anywhere by then.
+        let keeps_length = has_length && matches!(framing, Framing::Json(_));
+        Self::new(request, framing, keeps_length).map(Some)
     }
 
     fn new(request: &Request, framing: Framing, keeps_length: bool) -> Result<Self, Reason> {
         let is_stream = matches!(framing, Framing::Events(_));
-        let viewer = Viewer::of(request, is_stream).ok_or(Reason::Internal)?;
+        let viewer = Viewer::of(request, is_stream, keeps_length).ok_or(Reason::Internal)?;
         Ok(Self { viewer, framing, told: Told::of(request), held: 0, keeps_length })
+    }
+
+    /// Whether the length that the answer's head tells holds of what goes on: else it is to be taken out.
+    #[must_use]
+    pub fn keeps_length(&self) -> bool {
+        self.keeps_length
     }
 
     /// Takes the next piece of the answer and gives what goes on.
@@ -204,17 +218,22 @@ impl Lists {
                 }
             },
         };
+        self.give(&mut out, piece.len());
+        out
+    }
+
+    /// Makes what goes on for a piece of this size as long as it must be, with white space behind the message; what is
+    /// too long for that, an error, does not go on.
+    fn give(&mut self, out: &mut Vec<u8>, size: usize) {
         let before = self.held;
         self.note_held(self.framing.held());
         if self.keeps_length {
-            // White space to JSON and to events.
-            let size = before.saturating_add(piece.len()).saturating_sub(self.held);
+            let size = before.saturating_add(size).saturating_sub(self.held);
             if out.len() > size {
                 out.clear();
             }
             out.resize(size, b'\n');
         }
-        out
     }
 
     /// Whether all that is to come goes on as it is.
@@ -229,12 +248,12 @@ impl Lists {
         self.held = held;
     }
 
-    /// Gives an error in the place of all that is to come.
-    pub fn fail(&mut self) -> Vec<u8> {
+    /// Gives an error in the place of all that is to come, of which `size` bytes are here.
+    pub fn fail(&mut self, size: usize) -> Vec<u8> {
         let Self { viewer, framing, told, .. } = self;
         *framing = Framing::Answered;
-        let error = viewer.look(&[], Some(Reason::Internal), told).unwrap_or_default();
-        self.note_held(0);
+        let mut error = viewer.look(&[], Some(Reason::Internal), told).unwrap_or_default();
+        self.give(&mut error, size);
         error
     }
 
@@ -258,7 +277,13 @@ impl Lists {
 }
 
 impl Viewer {
-    fn of(request: &Request, is_stream: bool) -> Option<Self> {
+    fn of(request: &Request, is_stream: bool, keeps_length: bool) -> Option<Self> {
+        let is_modern = !request.is_stream() && request.era() == Some(Era::Modern);
+        let scope = match (keeps_length, is_modern) {
+            (true, _) => CacheScope::Stays,
+            (false, true) => CacheScope::Needed,
+            (false, false) => CacheScope::Changes,
+        };
         let named = |name: &[u8]| {
             request.settings.trusted_headers.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
         };
@@ -269,7 +294,7 @@ impl Viewer {
             head: Head::from_pairs(request.head.iter().filter(|(name, _)| named(name))),
             id: request.message_id(),
             era: request.era(),
-            has_scope: !request.is_stream() && request.era() == Some(Era::Modern),
+            scope,
             is_stream,
         })
     }
@@ -277,7 +302,7 @@ impl Viewer {
     /// What stands in the place of a message, or of one that can't be had, by what there is of it; `None` where it stays.
     fn look(&self, message: &[u8], fault: Option<Reason>, told: &mut Told) -> Option<Vec<u8>> {
         let listed = fault.map_or(Ok(()), Err).and_then(|()| {
-            let listed = filter(message, self.has_scope, &mut |entry| self.sees(entry));
+            let listed = filter(message, self.scope, &mut |entry| self.sees(entry));
             listed.map_err(|reason| match reason {
                 Reason::ListTooLarge => reason,
                 _ => Reason::ListUnreadable,
@@ -287,7 +312,7 @@ impl Viewer {
             Ok(None) => None,
             Ok(Some(listed)) => {
                 told.note(listed.shown, listed.hidden);
-                Some(listed.text)
+                (listed.text != message).then_some(listed.text)
             }
             Err(reason) => {
                 // What asks or tells, or answers who knows whom, is not the answer to the request.

@@ -239,13 +239,16 @@ fn replace(event: &[u8], data: &[u8], out: &mut Vec<u8>) {
             Field::Data { .. } | Field::LikeData if is_written => {}
             Field::Data { .. } | Field::LikeData => {
                 is_written = true;
+                let has_space = !line.starts_with(b"data:") || line.starts_with(b"data: ");
                 let end: &[u8] = match line {
                     [.., b'\r', b'\n'] => b"\r\n",
                     [.., b'\r'] => b"\r",
                     _ => b"\n",
                 };
                 for part in data.split(|byte| *byte == b'\n') {
-                    out.extend_from_slice(b"data: ");
+                    // Of a value the first space is the form's.
+                    let is_spaced = has_space || part.first() == Some(&b' ');
+                    out.extend_from_slice(if is_spaced { b"data: " } else { b"data:" });
                     out.extend_from_slice(part);
                     out.extend_from_slice(end);
                 }

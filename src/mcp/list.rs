@@ -95,18 +95,29 @@ fn glance(reader: &mut Reader<'_>, known: &[u8], is_result: bool) -> Beginning {
     if read.is_ok() { Beginning::Other } else { found }
 }
 
+/// What becomes of `cacheScope` in a list (MCP 2026-07-28, "Choosing a Cache Scope"): what is for one caller is for
+/// nobody else to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheScope {
+    /// It stays, so that no message becomes longer.
+    Stays,
+    /// It becomes `private` where it is there.
+    Changes,
+    /// And is added where it is not.
+    Needed,
+}
+
 /// The members of a result that are read.
 const RESULT: &[&str] = &["tools", "prompts", "resources", "resourceTemplates", "cacheScope"];
 
-/// Takes from a message what `sees` says is not for the caller, and has nobody else keep the rest (`cacheScope`,
-/// MCP 2026-07-28, "Choosing a Cache Scope"; with `has_scope` also where the server does not say). `None` for a
+/// Takes from a message what `sees` says is not for the caller, and does to its `cacheScope` what is said. `None` for a
 /// message without a list: it passes as it is.
 ///
 /// # Errors
 /// Why it can't be said what the message lists; [`Reason::ListTooLarge`] where it lists too many entries.
 pub fn filter(
     message: &[u8],
-    has_scope: bool,
+    scope: CacheScope,
     sees: &mut dyn FnMut(Entry<'_>) -> bool,
 ) -> Result<Option<Listed>, Reason> {
     let mut reader = Reader::of_answer(message);
@@ -114,7 +125,7 @@ pub fn filter(
     object(&mut reader)?;
     reader.object(|reader, name| {
         if name == "result" {
-            return edits.result(reader, has_scope, sees);
+            return edits.result(reader, scope, sees);
         }
         no_variant(&name, &["result"])?;
         Ok(reader.skip()?)
@@ -137,14 +148,15 @@ impl Edits {
     fn result(
         &mut self,
         reader: &mut Reader<'_>,
-        has_scope: bool,
+        scope: CacheScope,
         sees: &mut dyn FnMut(Entry<'_>) -> bool,
     ) -> Result<(), Reason> {
         object(reader)?;
         let inside = reader.position().saturating_add(1);
-        let mut lacks_scope = has_scope;
+        let mut lacks_scope = scope == CacheScope::Needed;
         reader.object(|reader, name| match name.as_ref() {
             "tools" | "prompts" | "resources" | "resourceTemplates" => self.entries(reader, &name, sees),
+            "cacheScope" if scope == CacheScope::Stays => Ok(reader.skip()?),
             "cacheScope" => {
                 lacks_scope = false;
                 let (start, end, _) = place(reader)?;

@@ -15,7 +15,7 @@ mod uri;
 mod version;
 
 pub use events::{Events, Judge, Verdict};
-pub use list::{BEGINNING, Beginning, Entry, Listed, beginning, filter, is_list};
+pub use list::{BEGINNING, Beginning, CacheScope, Entry, Listed, beginning, filter, is_list};
 pub use message::{Arguments, Message, Role};
 pub use method::{Operation, Shape, is_removed, shape};
 pub use result::{Answering, Told};

@@ -77,6 +77,8 @@ pub struct Ended {
     pub record: Value,
     /// Whether the head went on before the body was decided.
     pub head_released: bool,
+    /// The headers that don't go on, as far as was known when the head went.
+    pub withheld: Vec<String>,
     /// The callouts that were made, by path.
     pub callouts: Vec<String>,
     /// `Authorization` of what was forwarded.
@@ -154,6 +156,8 @@ impl Worker {
         let mut flow = pin!(Rc::clone(&request).run());
         let mut context = Context::from_waker(Waker::noop());
         let (mut head_released, mut callouts) = (false, Vec::new());
+        let withheld = |request: &Request| request.withheld_headers().map(str::to_owned).collect();
+        let mut withheld_early = None;
         for _ in 0..100 {
             if let Poll::Ready(exit) = flow.as_mut().poll(&mut context) {
                 let (answer, credential) = match exit {
@@ -162,9 +166,13 @@ impl Worker {
                 };
                 let record = serde_json::from_str(&request.note(|record| record.to_json())).unwrap();
                 let request = Rc::clone(&request);
-                return Ended { answer, record, head_released, callouts, credential, request };
+                let withheld = withheld_early.unwrap_or_else(|| withheld(&request));
+                return Ended { answer, record, head_released, withheld, callouts, credential, request };
             }
-            head_released |= request.take_released_head().is_some();
+            if request.take_released_head().is_some() {
+                head_released = true;
+                withheld_early = Some(withheld(&request));
+            }
             if self.body_is_early {
                 let body = body.map(<[u8]>::to_vec);
                 request.complete_body(|| body);

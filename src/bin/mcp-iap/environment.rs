@@ -47,14 +47,20 @@ impl Environment {
         })
     }
 
-    /// A warning for each name that is not set here.
-    pub fn warnings(&self) -> Vec<ConfigError> {
-        let warning = |name: &String| {
+    /// Whether it is known what Envoy gives to the filter: of a name that is not set here it was said then that Envoy takes
+    /// it from where it runs.
+    pub fn is_given(&self) -> bool {
+        self.given.is_some()
+    }
+
+    /// Something for each name that is not set here.
+    pub fn unset(&self) -> Vec<ConfigError> {
+        let told = |name: &String| {
             let reason = "is not set here, so its value was not checked";
             let fix = "set it where Envoy runs; the filter refuses the document without it";
             ConfigError::new(format!("${{{name}}}"), reason, fix)
         };
-        self.unset.borrow().iter().map(warning).collect()
+        self.unset.borrow().iter().map(told).collect()
     }
 }
 
@@ -71,7 +77,7 @@ mod tests {
         assert_eq!(environment.get("WRITTEN").as_deref(), Some("w"));
         assert_eq!(environment.get("MCP_IAP_TEST_NOT_SET").as_deref(), Some(STAND_IN));
         assert_eq!(environment.get("PATH"), None, "set here, and not passed on");
-        assert_eq!(environment.warnings().len(), 1);
+        assert_eq!((environment.unset().len(), environment.is_given()), (1, true));
         assert_eq!(Environment::of_plugin(&json!({})).get("PATH"), None);
         assert!(Environment::default().get("PATH").is_some() && STAND_IN.len() == 64);
     }

@@ -3,9 +3,26 @@
 use crate::check;
 use crate::run::terminal::escape;
 use mcp_iap::config::{ConfigError, Errors};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+
+/// Prints on standard output.
+pub fn say(text: &str) -> Result<(), Fault> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Fault::of_stdout(&error))
+}
+
+/// Prints a result, and gives the exit code that it has, whether or not somebody reads it to its end.
+pub fn conclude(text: &str, code: ExitCode) -> ExitCode {
+    match say(text) {
+        Ok(()) | Err(Fault::Unread) => code,
+        Err(fault) => fault.report(Path::new("")),
+    }
+}
+
+/// The exit code where nothing could be decided.
+const UNDECIDED: u8 = 3;
 
 /// What went wrong.
 #[derive(Debug)]
@@ -16,6 +33,8 @@ pub enum Fault {
     Failed(String),
     /// The command can't be carried out as it was given; exit code 2.
     Usage(String),
+    /// What was given says nothing of what was asked; exit code 3.
+    Undecided(String),
     /// Nobody reads what is written any more; exit code 0, for who reads has seen enough.
     Unread,
 }
@@ -43,6 +62,10 @@ impl Fault {
             Self::Usage(message) => {
                 eprintln!("mcp-iap: {}", shown(&message));
                 ExitCode::from(check::UNUSABLE)
+            }
+            Self::Undecided(message) => {
+                eprintln!("mcp-iap: {}", shown(&message));
+                ExitCode::from(UNDECIDED)
             }
             Self::Unread => ExitCode::SUCCESS,
         }

@@ -2,7 +2,7 @@
 //! here it is looked at whether it is strong enough.
 
 use crate::Output;
-use crate::fault::Fault;
+use crate::fault::{Fault, say};
 use clap::Args;
 use mcp_iap::api_key::{KeyHash, MAX_KEY, MIN_PEPPER, weakness};
 use mcp_iap::secret::Secret;
@@ -72,16 +72,15 @@ fn hash(options: &Options) -> Result<(), Fault> {
     }
     let entry = entry(options, &KeyHash::of(key.as_bytes(), &pepper));
     match options.output {
-        Output::Json if options.generate => println!("{}", json!({"key": key, "entry": entry})),
-        Output::Json => println!("{}", json!({ "entry": entry })),
+        Output::Json if options.generate => say(&format!("{}\n", json!({"key": key, "entry": entry}))),
+        Output::Json => say(&format!("{}\n", json!({ "entry": entry }))),
         Output::Text => {
             if options.generate {
                 eprintln!("the key, which is told only here:\n{key}");
             }
-            print!("{}", yaml(&entry));
+            say(&yaml(&entry))
         }
     }
-    Ok(())
 }
 
 fn pepper(name: &str) -> Result<Secret, Fault> {

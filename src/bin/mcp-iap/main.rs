@@ -1,7 +1,8 @@
 //! The command line of mcp-iap: the filter's own code, run on files.
 //!
 //! Exit codes: 0 all is well; 1 the document is refused, or it did not work; 2 the command can't be
-//! carried out as it was given (usage, a file that can't be read). docs/guide.md has them with examples.
+//! carried out as it was given (usage, a file that can't be read); 3 nothing could be decided. docs/guide.md has them
+//! with examples.
 
 mod audit;
 mod check;
@@ -36,7 +37,7 @@ enum Command {
     Explain(policy::explain::Options),
     /// Says what another policy would have decided of the requests in an access log.
     ///
-    /// Exit code 1 where one would be decided differently for certain, 0 where none would.
+    /// Exit code 1 where one would be decided differently for certain, 0 where none would, 3 where of none it can be said.
     Replay(policy::replay::Options),
     /// Puts files of cases to the policy and says what differs from what they expect.
     Test(policy::test::Options),

@@ -1,5 +1,6 @@
 //! `mcp-iap schema`: the JSON Schema of the configuration or of the audit record, made from its types.
 
+use crate::fault::conclude;
 use clap::{Args, ValueEnum};
 use mcp_iap::audit::Document;
 use mcp_iap::config::Config;
@@ -30,10 +31,7 @@ pub fn run(options: &Options) -> ExitCode {
     let mut schema = schema.to_value();
     without_null(&mut schema);
     match serde_json::to_string_pretty(&schema) {
-        Ok(schema) => {
-            println!("{schema}");
-            ExitCode::SUCCESS
-        }
+        Ok(schema) => conclude(&(schema + "\n"), ExitCode::SUCCESS),
         Err(error) => {
             eprintln!("mcp-iap: {error}");
             ExitCode::FAILURE

@@ -169,6 +169,11 @@ impl ExchangeSettings {
         }
     }
 
+    /// The names of its targets.
+    pub fn target_names(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().map(|target| target.name())
+    }
+
     /// Who is asked about tokens for its targets.
     pub fn reviews(&self) -> impl Iterator<Item = &ReviewSettings> {
         self.targets.iter().filter_map(|target| target.review.as_deref())

@@ -32,7 +32,7 @@ fn whole(stream: &str) -> (String, Vec<String>) {
 fn data_is_replaced_and_all_else_stays() {
     for (stream, goes_on) in [
         ("data: x\n\n", "data: new\n\n"),
-        ("data:x\n\n", "data: new\n\n"),
+        ("data:x\n\n", "data:new\n\n"),
         ("data: x\r\n\r\n", "data: new\r\n\r\n"),
         ("data: x\r\r", "data: new\r\r"),
         ("data: x\r\n\n", "data: new\r\n\n"),
@@ -55,6 +55,9 @@ fn data_is_replaced_and_all_else_stays() {
     }
     let (two, _) = run(&[b"id: 1\r\ndata: x\r\n\r\n"], 1000, "{\n}");
     assert_eq!(two, "id: 1\r\ndata: {\r\ndata: }\r\n\r\n");
+    // A space of the data is none of the form.
+    let (two, _) = run(&[b"data:x\n\n"], 1000, "{\n }");
+    assert_eq!((two.as_str(), whole(&two).1), ("data:{\ndata:  }\n\n", vec!["{\n }".to_owned()]));
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn filtered(message: &str) -> Result<Option<(String, usize, usize)>, Reason> {
         let (Entry::Tool(name) | Entry::Prompt(name) | Entry::Resource(name) | Entry::Template(name)) = entry;
         !name.contains('x')
     };
-    let listed = filter(message.as_bytes(), false, &mut sees)?;
+    let listed = filter(message.as_bytes(), CacheScope::Changes, &mut sees)?;
     Ok(listed.map(|listed| (String::from_utf8(listed.text).unwrap(), listed.shown, listed.hidden)))
 }
 
@@ -203,13 +203,13 @@ fn what_may_be_read_in_two_ways_is_refused() {
     ] {
         assert!(filtered(message).is_err(), "{message}");
     }
-    assert!(filter(b"{\"result\":{\"tools\":[\"\xff\"]}}", false, &mut |_| true).is_err());
+    assert!(filter(b"{\"result\":{\"tools\":[\"\xff\"]}}", CacheScope::Changes, &mut |_| true).is_err());
 }
 
 #[test]
 fn nobody_else_keeps_what_is_for_one() {
-    let scoped = |message: &str, has_scope| {
-        let listed = filter(message.as_bytes(), has_scope, &mut |_| true).unwrap().unwrap();
+    let scoped = |message: &str, scope| {
+        let listed = filter(message.as_bytes(), scope, &mut |_| true).unwrap().unwrap();
         String::from_utf8(listed.text).unwrap()
     };
     for (before, legacy, modern) in [
@@ -229,10 +229,12 @@ fn nobody_else_keeps_what_is_for_one() {
             r#"{"result": {"cacheScope":"private", "tools":[]}}"#,
         ),
     ] {
-        assert_eq!((scoped(before, false), scoped(before, true)), (legacy.to_owned(), modern.to_owned()));
+        let scoped =
+            [CacheScope::Stays, CacheScope::Changes, CacheScope::Needed].map(|scope| scoped(before, scope));
+        assert_eq!(scoped, [before, legacy, modern]);
     }
     let twice = r#"{"result":{"cacheScope":"private","tools":[],"CacheScope":"public"}}"#;
-    assert!(filter(twice.as_bytes(), false, &mut |_| true).is_err());
+    assert!(filter(twice.as_bytes(), CacheScope::Stays, &mut |_| true).is_err());
 }
 
 /// A list takes no longer than its bound, whoever fills it.
@@ -287,7 +289,7 @@ proptest! {
     #[test]
     fn never_panics(message in ".{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         let _ = filtered(&message);
-        let _ = filter(&bytes, true, &mut |_| false);
+        let _ = filter(&bytes, CacheScope::Needed, &mut |_| false);
         let _ = filtered(&of_tools(&message));
     }
 }

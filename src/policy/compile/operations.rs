@@ -116,6 +116,10 @@ fn unknown_target(name: &str, targets: &[Target], path: impl Fn() -> String) -> 
     if known().any(|known| known == name) {
         return None;
     }
+    if targets.is_empty() {
+        let fix = "add `token_exchange.targets`, or leave it out";
+        return Some(ConfigError::new(path(), "names a target, and there are none", fix).value(name));
+    }
     let fix = match nearest(name, known()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "use the name of one of them".to_owned(),

@@ -105,7 +105,11 @@ impl<'de> Visitor<'de> for RecordsVisitor {
 
 /// Reads a line.
 pub fn read(line: &[u8]) -> Line {
-    let unknown = |error: serde_json::Error| Line::Unknown(format!("is no line of the access log: {error}"));
+    let unknown = |error: serde_json::Error| {
+        // Of one line the number is always the same.
+        let why = error.to_string().replace(" at line 1 column", " at column");
+        Line::Unknown(format!("is no line of the access log: {why}"))
+    };
     let members: Members = match serde_json::from_slice(line) {
         Ok(members) => members,
         Err(error) => return unknown(error),

@@ -2,24 +2,28 @@
 //! can be that it wants. The lines stand in it as they were, so that it answers as the files do.
 //!
 //! A file is known by the first record in it, whose decision has an id of 128 random bits: so a file that was renamed or
-//! compressed since is the same, and one that was truncated is another. Of a plain file only what was added is read.
+//! compressed since is the same, and one that was truncated is another. Of a plain file only what was added is read. That
+//! is so where the last lines that were read stand where they stood: else it is another file with the same beginning, an
+//! excerpt say, and read as a whole.
 
 use super::entry::{Entry, Line, read};
 use super::lines;
+use super::progress::{Known, Progress};
 use super::query::{Narrowed, Query, names};
 use super::sources::{self, Counts};
 use crate::fault::Fault;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params, params_from_iter};
+use rustix::fs::OFlags;
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Marks the file as ours, in the place that SQLite has for that ("mIAP").
 const APPLICATION: i64 = 0x6d49_4150;
 /// The version of what stands in it.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// How many records are written at once.
 const BATCH: u64 = 20_000;
 
@@ -49,7 +53,13 @@ CREATE INDEX by_kubernetes_user ON records (kubernetes_user, time) WHERE kuberne
 CREATE INDEX by_api_key ON records (api_key, time) WHERE api_key IS NOT NULL;
 CREATE INDEX by_spiffe_id ON records (spiffe_id, time) WHERE spiffe_id IS NOT NULL;
 CREATE INDEX by_client_id ON records (client_id, time) WHERE client_id IS NOT NULL;
-CREATE TABLE files (first TEXT PRIMARY KEY, read INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE files (
+    first TEXT PRIMARY KEY,
+    read INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    tail INTEGER NOT NULL,
+    digest TEXT NOT NULL
+) WITHOUT ROWID;
 ";
 
 /// The names of callers, in the order of [`names`].
@@ -61,12 +71,39 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens an index, or makes one that its owner alone can read.
-    pub fn open(path: &Path) -> Result<Self, Fault> {
+    /// Opens an index; where it `may_be_new`, or makes one that its owner alone can read.
+    pub fn open(path: &Path, may_be_new: bool) -> Result<Self, Fault> {
         let fault = |error: &dyn std::fmt::Display| Fault::Failed(format!("{}: {error}", path.display()));
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let is_new = file.and_then(|file| file.metadata()).map_err(|error| fault(&error))?.len() == 0;
+        let usage = |what: &str| Err(Fault::Usage(format!("{}: {what}", path.display())));
+        match path.symlink_metadata() {
+            Ok(there) if !there.is_file() => return usage("is no regular file: name the index itself"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !may_be_new => {
+                return usage("there is no such index: name the files of the access log to make one of");
+            }
+            _ => {}
+        }
+        let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(may_be_new)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(no_link)
+            .open(path);
+        let there = file.and_then(|file| file.metadata()).map_err(|error| fault(&error))?;
+        let is_new = there.len() == 0;
+        let mode = there.mode() & 0o777;
+        if mode & 0o022 != 0 {
+            let what = format!("others can write it (mode {mode:o}), and so what it answers: chmod 600 it");
+            return Err(fault(&what));
+        }
+        if mode & 0o077 != 0 {
+            eprintln!(
+                "mcp-iap: {}: others can read it (mode {mode:o}): it holds what the log holds",
+                crate::run::terminal::escape(&path.display().to_string())
+            );
+        }
         let database = Connection::open(path).map_err(|error| fault(&error))?;
         let made = || -> rusqlite::Result<bool> {
             if is_new {
@@ -94,6 +131,19 @@ impl Index {
         move |error| Fault::Failed(format!("{path}: {error}"))
     }
 
+    /// How far a file was read.
+    fn progress(&self, first: &str) -> Result<Option<Known>, Fault> {
+        let known = self.database.query_row(
+            "SELECT read, lines, tail, digest FROM files WHERE first = ?1",
+            [first],
+            |row| {
+                let number = |at| row.get(at).map(|number: i64| u64::try_from(number).unwrap_or_default());
+                Ok(Known { read: number(0)?, lines: number(1)?, tail: number(2)?, digest: row.get(3)? })
+            },
+        );
+        known.optional().map_err(self.fault())
+    }
+
     /// Reads what is new in a file.
     pub fn add(&mut self, path: &Path, counts: &mut Counts) -> Result<(), Fault> {
         let name = path.display().to_string();
@@ -101,34 +151,23 @@ impl Index {
         let fault = self.fault();
         // Standard input has no beginning that could be read again.
         let first = if sources::is_stdin(path) { None } else { first_decision(path).map_err(unreadable)? };
-        let known: Option<i64> = match &first {
-            Some(first) => self
-                .database
-                .query_row("SELECT read FROM files WHERE first = ?1", [first], |row| row.get(0))
-                .optional()
-                .map_err(&fault)?,
-            None => None,
-        };
-        let known = known.and_then(|read| u64::try_from(read).ok()).unwrap_or_default();
-        let (mut text, is_compressed) = sources::open(path, known).map_err(unreadable)?;
-        let (mut read_so_far, mut to_skip) = (if is_compressed { 0 } else { known }, known);
-        if !is_compressed {
-            to_skip = 0;
-        }
+        let known = first.as_deref().map(|first| self.progress(first)).transpose()?.flatten();
+        let (mut text, is_compressed, mut progress) = Progress::resume(path, known).map_err(unreadable)?;
         let mut line = Vec::new();
         let mut is_end = false;
         while !is_end {
             let transaction = self.database.transaction().map_err(&fault)?;
             for _ in 0..BATCH {
-                let (length, is_line) = match lines::next(&mut text, &mut line) {
-                    Ok(lines::Read::Line(length)) => (length, true),
+                match lines::next(&mut text, &mut line) {
+                    Ok(lines::Read::Line(_)) => progress.note_line(&line, b"\n"),
                     Ok(lines::Read::TooLong(length)) => {
-                        counts.unknown(&name, &format!("of {length} bytes is too long"));
-                        (length, false)
+                        progress.note_long(length);
+                        counts.unknown(&name, progress.lines, &format!("of {length} bytes is too long"));
+                        continue;
                     }
                     // What has no end yet is read when it has one; what will get none, now.
                     Ok(lines::Read::Unfinished) if is_compressed || first.is_none() => {
-                        (line.len() as u64, true)
+                        progress.note_line(&line, b"");
                     }
                     Ok(lines::Read::Unfinished | lines::Read::End) => {
                         is_end = true;
@@ -143,22 +182,22 @@ impl Index {
                         is_end = true;
                         break;
                     }
-                };
-                read_so_far = read_so_far.saturating_add(length);
-                if !is_line || read_so_far <= to_skip || line.iter().all(u8::is_ascii_whitespace) {
+                }
+                if line.iter().all(u8::is_ascii_whitespace) {
                     continue;
                 }
-                if let Some(entry) = counts.entry(&line, &name) {
+                if let Some(entry) = counts.entry(&line, &name, progress.lines) {
                     insert(&transaction, &entry, &line).map_err(&fault)?;
                 }
             }
             if let Some(first) = &first {
-                let read = i64::try_from(read_so_far.max(known)).unwrap_or(i64::MAX);
+                let [read, lines, tail] = [progress.read, progress.lines, progress.tail()]
+                    .map(|number| i64::try_from(number).unwrap_or(i64::MAX));
                 transaction
-                    .prepare_cached(
-                        "INSERT INTO files VALUES (?1, ?2) ON CONFLICT (first) DO UPDATE SET read = ?2",
-                    )
-                    .and_then(|mut statement| statement.execute(params![first, read]))
+                    .prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5)")
+                    .and_then(|mut statement| {
+                        statement.execute(params![first, read, lines, tail, progress.digest()])
+                    })
                     .map_err(&fault)?;
             }
             transaction.commit().map_err(&fault)?;

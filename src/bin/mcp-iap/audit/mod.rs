@@ -10,6 +10,7 @@ mod index;
 mod lines;
 mod newest;
 mod print;
+mod progress;
 mod query;
 pub mod sources;
 
@@ -42,16 +43,18 @@ pub struct Options {
     /// The newest ones alone, so many.
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=MAX_LIMIT))]
     limit: Option<u64>,
-    /// A SQLite file with the records that were read before: takes up what is new in the files, and answers from it.
+    /// A SQLite file with the records that were read before: takes up what is new in the files, and answers from it. Not
+    /// with --follow.
     #[arg(long, value_name = "FILE", conflicts_with = "follow")]
     index: Option<PathBuf>,
-    /// The index keeps the newest ones alone, so many.
+    /// After the files were taken up the index keeps the newest ones alone, so many; the others are removed from it.
     #[arg(long, value_name = "COUNT", requires = "index")]
     max_records: Option<u64>,
-    /// Writes one page for a browser instead of printing: who called what, and what decided it.
+    /// Writes one page for a browser instead of printing: who called what, and what decided it. Not with --follow.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "output"])]
     html: Option<PathBuf>,
-    /// Goes on with what is added to the files, also where they are renamed or truncated; Ctrl-C ends it.
+    /// Goes on with what is added to the files, also where they are renamed or truncated; Ctrl-C ends it. Only prints: not
+    /// with --html or --index.
     #[arg(short, long)]
     follow: bool,
     /// How records are written: a table, or the lines as they are.
@@ -68,8 +71,17 @@ pub fn run(options: &Options) -> ExitCode {
 fn search(options: &Options) -> Result<ExitCode, Fault> {
     let mut sink = Sink::new(options);
     let mut counts = Counts::default();
-    let mut index = options.index.as_deref().map(Index::open).transpose()?;
-    for path in sources::in_order(&options.files)? {
+    if options.max_records.is_some() && options.files.is_empty() {
+        let what = "--max-records removes records, after files were taken up: name the files as well";
+        return Err(Fault::Usage(what.to_owned()));
+    }
+    if let Some(page) = &options.html {
+        Page::may_replace(page)?;
+    }
+    let files = sources::in_order(&options.files)?;
+    let may_be_new = !files.is_empty();
+    let mut index = options.index.as_deref().map(|path| Index::open(path, may_be_new)).transpose()?;
+    for path in files {
         if let Some(index) = &mut index {
             index.add(&path, &mut counts)?;
             continue;
@@ -112,7 +124,7 @@ fn follow(options: &Options) -> Result<ExitCode, Fault> {
         options.files.iter().map(|path| (path.display().to_string(), Followed::new(path))).collect();
     loop {
         for (name, file) in &mut files {
-            let looked = file.look(&mut |line| match counts.entry(line, name) {
+            let looked = file.look(&mut |number, line| match counts.entry(line, name, number) {
                 Some(entry) => sink.take(&mut counts, entry, line),
                 None => Ok(()),
             });

@@ -37,8 +37,9 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What a line is, with what is no record counted; of the first that are none it is told why.
-    pub fn entry(&mut self, line: &[u8], name: &str) -> Option<Box<Entry>> {
+    /// What a line is, with what is no record counted; of the first that are none it is told why. `number`: which line of
+    /// the file it is, from 1.
+    pub fn entry(&mut self, line: &[u8], name: &str, number: u64) -> Option<Box<Entry>> {
         match read(line) {
             Line::Entry(entry) => {
                 self.records = self.records.saturating_add(1);
@@ -49,21 +50,21 @@ impl Counts {
                 None
             }
             Line::OtherSchema(schema) => {
-                self.unknown(name, &format!("has schema {schema}, which is not known here"));
+                self.unknown(name, number, &format!("has schema {schema}, which is not known here"));
                 None
             }
             Line::Unknown(why) => {
-                self.unknown(name, &why);
+                self.unknown(name, number, &why);
                 None
             }
         }
     }
 
     /// Counts a line that is none of the access log.
-    pub fn unknown(&mut self, name: &str, why: &str) {
+    pub fn unknown(&mut self, name: &str, number: u64, why: &str) {
         self.unknown = self.unknown.saturating_add(1);
         if self.tells_each || self.unknown <= TOLD {
-            eprintln!("mcp-iap: {}: a line {}", escape(name), escape(why));
+            eprintln!("mcp-iap: {}: line {number} {}", escape(name), escape(why));
         }
     }
 
@@ -155,12 +156,13 @@ pub fn each(
     counts: &mut Counts,
     show: &mut dyn FnMut(&mut Counts, Box<Entry>, &[u8]) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    let mut line = Vec::new();
+    let (mut line, mut number) = (Vec::new(), 0_u64);
     loop {
+        number = number.saturating_add(1);
         match lines::next(&mut text, &mut line) {
             Ok(Read::Line(_) | Read::Unfinished) => {}
             Ok(Read::TooLong(length)) => {
-                counts.unknown(name, &format!("of {length} bytes is too long"));
+                counts.unknown(name, number, &format!("of {length} bytes is too long"));
                 continue;
             }
             Ok(Read::End) => return Ok(()),
@@ -173,7 +175,7 @@ pub fn each(
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        if let Some(entry) = counts.entry(&line, name) {
+        if let Some(entry) = counts.entry(&line, name, number) {
             show(counts, entry, &line)?;
         }
     }

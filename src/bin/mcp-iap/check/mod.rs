@@ -9,6 +9,7 @@ mod envoy;
 
 use crate::Output;
 use crate::environment::Environment;
+use crate::fault::conclude;
 use crate::run::terminal::{escape, escape_json};
 use clap::Args;
 use mcp_iap::config::{self, Config, ConfigError, Errors};
@@ -48,6 +49,8 @@ struct Findings {
     guards: Vec<String>,
     errors: Vec<ConfigError>,
     warnings: Vec<ConfigError>,
+    /// What was not looked at, and is right where it was said to be.
+    notes: Vec<ConfigError>,
 }
 
 pub fn run(options: &Options) -> ExitCode {
@@ -96,12 +99,12 @@ pub fn run(options: &Options) -> ExitCode {
             }
         }
     }
-    match output {
-        Output::Text => print!("{}", findings.to_text(file)),
-        Output::Json => println!("{}", escape_json(&findings.to_json(file).to_string())),
-    }
+    let text = match output {
+        Output::Text => findings.to_text(file),
+        Output::Json => escape_json(&findings.to_json(file).to_string()) + "\n",
+    };
     let fails = !findings.errors.is_empty() || (*strict && !findings.warnings.is_empty());
-    if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    conclude(&text, if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 impl Findings {
@@ -111,7 +114,8 @@ impl Findings {
         match compiled {
             Ok((settings, config)) => {
                 self.warnings.extend(settings.advise(&config));
-                self.warnings.extend(environment.warnings());
+                let told = if environment.is_given() { &mut self.notes } else { &mut self.warnings };
+                told.extend(environment.unset());
                 self.guards.push(settings.identifiers());
                 Some((settings, config))
             }
@@ -137,6 +141,9 @@ impl Findings {
         if !self.warnings.is_empty() {
             let _ = writeln!(text, "{}", count(self.warnings.len(), "warning"));
         }
+        for note in &self.notes {
+            describe(&mut text, file, "note", note);
+        }
         text
     }
 
@@ -148,7 +155,7 @@ impl Findings {
             each.collect()
         };
         json!({"file": file.display().to_string(), "ok": self.errors.is_empty(),
-            "errors": list(&self.errors), "warnings": list(&self.warnings)})
+            "errors": list(&self.errors), "warnings": list(&self.warnings), "notes": list(&self.notes)})
     }
 }
 

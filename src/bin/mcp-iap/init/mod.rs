@@ -7,7 +7,7 @@ mod issuer;
 pub mod server;
 
 use crate::check::UNUSABLE;
-use crate::fault::Fault;
+use crate::fault::{Fault, conclude};
 use crate::run::terminal::escape;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -60,20 +60,20 @@ pub fn run(options: &Options) -> ExitCode {
         Err(fault) => return fault.report(&options.write),
     };
     if !is_file {
-        print!("{text}");
-        return ExitCode::SUCCESS;
+        return conclude(&text, ExitCode::SUCCESS);
     }
     if let Err(error) = write(&options.write, &text, options.force) {
         eprintln!("mcp-iap: {}: {error}", options.write.display());
         return ExitCode::from(UNUSABLE);
     }
     let (file, upstream) = (options.write.display(), &options.upstream);
-    println!("wrote {file}\n\nNext:");
-    println!("  1. Read it: what the server says of its tools is its own word, and no rule has a `to` yet.");
     let program = std::env::args().next().unwrap_or_else(|| "mcp-iap".to_owned());
-    println!("  2. {program} check {file}");
-    println!("  3. {program} run {file} --upstream {upstream}{}", more(options));
-    ExitCode::SUCCESS
+    let next = format!(
+        "wrote {file}\n\nNext:\n  1. Read it: what the server says of its tools is its own word, and no rule has a `to` yet.\n  \
+         2. {program} check {file}\n  3. {program} run {file} --upstream {upstream}{}\n",
+        more(options)
+    );
+    conclude(&next, ExitCode::SUCCESS)
 }
 
 /// What `run` must be told as well, after what was told here.

@@ -6,7 +6,7 @@ use super::listing::Listing;
 use super::record::{self, Then};
 use crate::Output;
 use crate::check;
-use crate::fault::Fault;
+use crate::fault::{Fault, say};
 use crate::run::terminal::{Colour, Style, escape, escape_json};
 use clap::Args;
 use mcp_iap::policy::{Says, Traced};
@@ -24,8 +24,8 @@ pub struct Options {
     /// The case with this name alone.
     #[arg(long)]
     case: Option<String>,
-    /// A server's answer to `tools/list` or another list, or the `result` of one: tells which of its entries the caller of
-    /// each call sees, and why the others are hidden.
+    /// A server's answer to `tools/list` or another list, as JSON or as an event stream, or the `result` of one: tells
+    /// which of its entries the caller of each call sees, and why the others are hidden.
     #[arg(long, value_name = "ANSWER")]
     list: Option<PathBuf>,
     /// Asks the `shadow_rules`, which decide nothing, instead of the rules.
@@ -50,10 +50,14 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
     let text = String::from_utf8_lossy(&text);
     let calls: Vec<Result<(Case, Option<Then>), String>> =
         if text.lines().any(|line| record::read(line).is_some()) {
-            let lines = text.lines().filter(|line| !line.trim().is_empty());
-            let read =
-                |line| record::read(line).unwrap_or_else(|| Err("is no line of the access log".to_owned()));
-            lines.map(|line| read(line).map(|(case, then)| (case, Some(then)))).collect()
+            let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+            let read = |(number, line): (usize, &str)| {
+                let read =
+                    record::read(line).unwrap_or_else(|| Err("is no line of the access log".to_owned()));
+                read.map(|(case, then)| (case, Some(then)))
+                    .map_err(|fault| format!("{}: line {number}: {fault}", calls.display()))
+            };
+            lines.map(read).collect()
         } else {
             let cases =
                 Cases::read(&text).map_err(|fault| Fault::Usage(format!("{}: {fault}", calls.display())))?;
@@ -81,14 +85,14 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
         if let Some(answer) = &list {
             let listing = Listing::of(answer, &case, &asked).map_err(of_case)?;
             match output {
-                Output::Text => print!("{}", listing.to_text(&case, Style::of_stdout())),
-                Output::Json => println!("{}", escape_json(&listing.to_json(&case).to_string())),
+                Output::Text => say(&listing.to_text(&case, Style::of_stdout()))?,
+                Output::Json => say(&(escape_json(&listing.to_json(&case).to_string()) + "\n"))?,
             }
             continue;
         }
         let judgement = judge(&case, &asked).map_err(of_case)?;
         match output {
-            Output::Text => print!("{}", to_text(&case, &judgement, then.as_ref(), Style::of_stdout())),
+            Output::Text => say(&to_text(&case, &judgement, then.as_ref(), Style::of_stdout()))?,
             Output::Json => {
                 let mut line = judgement.to_json();
                 line["name"] = json!(case.name);
@@ -96,7 +100,7 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
                 if let Some(Then { outcome, reason, rule }) = &then {
                     line["recorded"] = json!({"outcome": outcome, "reason": reason, "rule": rule});
                 }
-                println!("{}", escape_json(&line.to_string()));
+                say(&(escape_json(&line.to_string()) + "\n"))?;
             }
         }
     }

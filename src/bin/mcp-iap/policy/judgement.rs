@@ -2,7 +2,7 @@
 
 use super::case::{Case, Decision, Expected, From};
 use mcp_iap::config::nearest;
-use mcp_iap::gate::{ResourceSettings, Settings};
+use mcp_iap::gate::{ExchangeSettings, ResourceSettings, Settings};
 use mcp_iap::identity::Caller;
 use mcp_iap::mcp::{Arguments, Operation};
 use mcp_iap::policy::{Call, PolicySet, Says, Traced};
@@ -153,7 +153,7 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
 /// What a case names that expects something must be there, or it shows something else than it says: the issuer, trusted
 /// headers, rule and reason.
 fn known(case: &Case, settings: &Settings, resource: &ResourceSettings) -> Result<(), String> {
-    let Some(Expected { rule, reason, .. }) = &case.expect else { return Ok(()) };
+    let Some(Expected { rule, reason, target, .. }) = &case.expect else { return Ok(()) };
     let unknown = |what: &str, name: &str, known: &mut dyn Iterator<Item = &str>| {
         let known: Vec<&str> = known.collect();
         if known.contains(&name) {
@@ -171,6 +171,10 @@ fn known(case: &Case, settings: &Settings, resource: &ResourceSettings) -> Resul
     if let Some(rule) = rule {
         let sets = resource.shadow.iter().chain([&resource.policies]);
         unknown("rule", rule, &mut sets.flat_map(|rules| rules.ids()).map(|id| &**id))?;
+    }
+    if let Some(target) = target {
+        let exchange = resource.outgoing.exchange().into_iter();
+        unknown("target", target, &mut exchange.flat_map(ExchangeSettings::target_names))?;
     }
     if let Some(reason) = reason {
         unknown("reason", reason, &mut Reason::ALL.iter().map(|reason| reason.code()))?;

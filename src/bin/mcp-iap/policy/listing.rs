@@ -4,7 +4,7 @@
 use super::case::{Case, From};
 use super::judgement::Asked;
 use crate::run::terminal::{Colour, Style, escape};
-use mcp_iap::mcp::{Arguments, Entry, Operation, filter};
+use mcp_iap::mcp::{Arguments, CacheScope, Entry, Events, Operation, Verdict, filter};
 use mcp_iap::policy::{Call, Known, PolicySet, Says};
 use mcp_iap::reason::Reason;
 use serde_json::{Value, json};
@@ -36,8 +36,10 @@ struct Why {
 impl Listing {
     /// Of a server's answer, or the `result` of one, for the caller of a case, where and when it says.
     pub fn of(answer: &[u8], case: &Case, asked: &Asked<'_>) -> Result<Self, String> {
-        let value: Value =
-            serde_json::from_slice(answer).map_err(|error| format!("the list is no JSON: {error}"))?;
+        let event = list_among_events(answer);
+        let answer = event.as_deref().unwrap_or(answer);
+        let value: Value = serde_json::from_slice(answer)
+            .map_err(|error| format!("the list is no JSON, and no event stream with one: {error}"))?;
         let wrapped = format!("{{\"result\":{}}}", String::from_utf8_lossy(answer));
         let message = if value.get("result").is_some() { answer } else { wrapped.as_bytes() };
         let caller = asked.caller(case)?;
@@ -50,7 +52,7 @@ impl Listing {
             ..Call::of(&caller)
         };
         let mut lines = Vec::new();
-        let listed = filter(message, false, &mut |entry| {
+        let listed = filter(message, CacheScope::Stays, &mut |entry| {
             let (Entry::Tool(name) | Entry::Prompt(name) | Entry::Resource(name) | Entry::Template(name)) =
                 entry;
             let arguments = (!matches!(entry, Entry::Tool(_) | Entry::Prompt(_))).then_some(&none);
@@ -104,6 +106,21 @@ impl Listing {
         });
         json!({"name": case.name, "entries": entries.collect::<Vec<_>>(), "unusable": self.unusable})
     }
+}
+
+/// The data of the first event with a list, as `curl` shows an answer that is an event stream.
+fn list_among_events(answer: &[u8]) -> Option<Vec<u8>> {
+    let mut found = None;
+    let mut judge = |data: &[u8], _: Option<Reason>| {
+        if found.is_none() && matches!(filter(data, CacheScope::Stays, &mut |_| true), Ok(Some(_))) {
+            found = Some(data.to_vec());
+        }
+        Verdict::Pass
+    };
+    let mut events = Events::new(answer.len());
+    events.push(answer, usize::MAX, &mut judge);
+    events.finish(&mut judge);
+    found
 }
 
 /// Why no arguments could make a request for this entry allowed.

@@ -10,13 +10,14 @@ use crate::audit::{entry::Entry, sources};
 use crate::fault::Fault;
 use crate::run::terminal::{escape, escape_json};
 use clap::Args;
+use mcp_iap::gate::Settings;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use verdict::{Replayed, Would, replay};
+use verdict::{NO_RESOURCE, Replayed, Would, replay};
 
 /// How many examples are shown of each kind of change.
 const EXAMPLES: usize = 5;
@@ -50,12 +51,13 @@ fn replay_all(options: &Options) -> Result<ExitCode, Fault> {
         let (text, _) = sources::open(&path, 0).map_err(|error| Fault::Usage(format!("{name}: {error}")))?;
         sources::each(text, &name, &mut counts, &mut |_, entry, _| {
             let about = Example::of(&entry);
+            let resource = entry.record.protected_resource.clone();
             let replayed = replay(*entry, &policies);
             if matches!(options.output, Output::Json) {
                 writeln!(out, "{}", escape_json(&to_json(&about, &replayed).to_string()))
                     .map_err(|error| Fault::of_stdout(&error))?;
             }
-            summary.add(about, &replayed);
+            summary.add(about, resource, &replayed);
             Ok(())
         })?;
     }
@@ -69,7 +71,13 @@ fn replay_all(options: &Options) -> Result<ExitCode, Fault> {
     if counts.records == 0 {
         return Err(Fault::Usage("there is no record to replay".to_owned()));
     }
-    Ok(if summary.changes() || counts.broken > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    if summary.changes() || counts.broken > 0 {
+        return Ok(ExitCode::FAILURE);
+    }
+    match summary.is_decided() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(Fault::Undecided(summary.why_undecided(&policies))),
+    }
 }
 
 /// What of a record is shown.
@@ -110,6 +118,8 @@ struct Summary {
     missing: BTreeMap<String, u64>,
     total: BTreeMap<&'static str, u64>,
     rated: u64,
+    /// What records are for that the document does not have; some of them.
+    strange: BTreeSet<String>,
 }
 
 /// What can come of a record, in the order in which it is told.
@@ -123,6 +133,10 @@ const CHANGES: [&str; 8] = [
     "denied->denied",
     "not asked",
 ];
+
+/// Those of them that say how it would be decided.
+const DECIDED: [&str; 5] =
+    ["allowed->denied", "denied->allowed", "denied->denied otherwise", "allowed->allowed", "denied->denied"];
 
 fn change(replayed: &Replayed) -> &'static str {
     let Replayed { was_allowed, reason, would } = replayed;
@@ -155,8 +169,14 @@ fn why(replayed: &Replayed) -> String {
 }
 
 impl Summary {
-    fn add(&mut self, about: Example, replayed: &Replayed) {
+    fn add(&mut self, about: Example, resource: Option<String>, replayed: &Replayed) {
         let change = change(replayed);
+        if let Would::Undecidable(missing) = &replayed.would
+            && missing.iter().any(|name| name == NO_RESOURCE)
+            && self.strange.len() < EXAMPLES
+        {
+            self.strange.extend(resource);
+        }
         let count = self.total.entry(change).or_default();
         *count = count.saturating_add(1);
         if let Would::Undecidable(missing) = &replayed.would {
@@ -184,6 +204,25 @@ impl Summary {
     /// Whether some request would be decided differently for certain.
     fn changes(&self) -> bool {
         self.count("allowed->denied") > 0 || self.count("denied->allowed") > 0
+    }
+
+    /// Whether of some request it can be said how it would be decided.
+    fn is_decided(&self) -> bool {
+        DECIDED.iter().any(|change| self.count(change) > 0)
+    }
+
+    fn why_undecided(&self, policies: &[Settings]) -> String {
+        if self.missing.is_empty() {
+            return "of no record it can be said how it would be decided: no rule was asked about any"
+                .to_owned();
+        }
+        let mut why = "of no record it can be said how it would be decided".to_owned();
+        if !self.strange.is_empty() {
+            let named: Vec<&str> = self.strange.iter().map(String::as_str).collect();
+            let own: Vec<String> = policies.iter().map(Settings::identifiers).collect();
+            why += &format!(": they are for {}, the document guards {}", named.join(", "), own.join(", "));
+        }
+        why
     }
 
     fn to_text(&self, config: &Path) -> String {

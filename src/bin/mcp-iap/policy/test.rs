@@ -5,7 +5,7 @@ use super::judgement::{Asked, judge};
 use super::junit;
 use crate::Output;
 use crate::check;
-use crate::fault::Fault;
+use crate::fault::{Fault, conclude, say};
 use crate::run::terminal::{Colour, Style, escape, escape_json};
 use clap::Args;
 use serde_json::json;
@@ -53,7 +53,9 @@ pub fn run(options: &Options) -> ExitCode {
     loop {
         let seen = changed(options);
         once(options);
-        println!("waiting for a change");
+        if let Err(fault) = say("waiting for a change\n") {
+            return fault.report(Path::new(""));
+        }
         while changed(options) == seen {
             sleep(PERIOD);
         }
@@ -69,12 +71,10 @@ fn once(options: &Options) -> ExitCode {
         }
     }
     let style = Style::of_stdout();
-    for result in &results {
-        report(result, options.output, style);
-    }
+    let mut text: String = results.iter().map(|result| told(result, options.output, style)).collect();
     let failed = results.iter().filter(|result| !result.differences.is_empty()).count();
     if let Output::Text = options.output {
-        println!("{} passed, {failed} failed", results.len().saturating_sub(failed));
+        text += &format!("{} passed, {failed} failed\n", results.len().saturating_sub(failed));
     }
     if let Some(path) = &options.junit {
         let each = results.iter().map(|Tested { file, name, differences }| junit::Result {
@@ -86,23 +86,22 @@ fn once(options: &Options) -> ExitCode {
             return Fault::Usage(format!("{}: {error}", path.display())).report(path);
         }
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    conclude(&text, if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn report(result: &Tested, output: Output, style: Style) {
+fn told(result: &Tested, output: Output, style: Style) -> String {
     let Tested { file, name, differences } = result;
     match output {
         Output::Json => {
             let line =
                 json!({"file": file, "case": name, "ok": differences.is_empty(), "differences": differences});
-            println!("{}", escape_json(&line.to_string()));
+            escape_json(&line.to_string()) + "\n"
         }
-        Output::Text if differences.is_empty() => {}
+        Output::Text if differences.is_empty() => String::new(),
         Output::Text => {
-            println!("{} {}: {}", style.paint(Colour::Red, "FAIL"), escape(file), escape(name));
-            for difference in differences {
-                println!("    {}", escape(difference));
-            }
+            let head = format!("{} {}: {}\n", style.paint(Colour::Red, "FAIL"), escape(file), escape(name));
+            let each = differences.iter().map(|difference| format!("    {}\n", escape(difference)));
+            head + &each.collect::<String>()
         }
     }
 }

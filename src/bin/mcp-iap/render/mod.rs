@@ -20,7 +20,7 @@ pub use plan::Plan;
 
 use crate::check;
 use crate::environment::Environment;
-use crate::fault::Fault;
+use crate::fault::{Fault, conclude};
 use clap::{Args, Subcommand};
 use options::{Credential, ForResource};
 use std::path::Path;
@@ -62,10 +62,7 @@ pub fn run(target: &Target) -> ExitCode {
         Target::IstioEnvoyfilter(filter) => (filter.render(), filter.file()),
     };
     match rendered {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => conclude(&text, ExitCode::SUCCESS),
         Err(fault) => fault.report(file),
     }
 }

@@ -79,9 +79,21 @@ impl Page {
         self.newest.add(entry, b"", place);
     }
 
+    /// A file is written anew; what else has its name, as a device or a link, is not ours to replace.
+    pub fn may_replace(file: &Path) -> Result<(), Fault> {
+        match file.symlink_metadata() {
+            Ok(there) if !there.is_file() => {
+                let what = "is there and is no regular file, so it is not replaced: name another file";
+                Err(Fault::Usage(format!("{}: {what}", file.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the file, readable for its owner alone.
     pub fn write(self) -> Result<(), Fault> {
         let file = self.file.clone();
+        Self::may_replace(&file)?;
         let mut part = file.clone().into_os_string();
         part.push(".part");
         let part = PathBuf::from(part);

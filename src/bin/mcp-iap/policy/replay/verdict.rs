@@ -6,7 +6,11 @@ use super::super::record::{self, Then};
 use crate::audit::entry::Entry;
 use mcp_iap::gate::Settings;
 use mcp_iap::mcp::is_removed;
+use mcp_iap::policy::Says;
 use mcp_iap::reason::Reason;
+
+/// What lacks where the document has no resource of the record's identifier.
+pub const NO_RESOURCE: &str = "protected_resource";
 
 /// A record, replayed.
 #[derive(Debug)]
@@ -80,16 +84,14 @@ pub fn replay(entry: Entry, policies: &[Settings]) -> Replayed {
 
 fn would(case: &Case, then: &Then, policies: &[Settings], is_listening: bool) -> Would {
     // Without one it was decided before the resource was known, by a document that has several.
-    let has_resource = case.resource.as_deref().is_some_and(|wanted| {
-        policies
-            .iter()
-            .flat_map(|settings| &settings.resources)
-            .any(|one| one.protected.identifier() == wanted)
-    });
-    if !has_resource {
-        return Would::Undecidable(vec!["protected_resource".to_owned()]);
-    }
-    if let Some(reason) = stranger(&case.caller, policies) {
+    let has_it = |settings: &&Settings| {
+        let mut own = settings.resources.iter().map(|one| one.protected.identifier());
+        case.resource.as_deref().is_some_and(|wanted| own.any(|own| own == wanted))
+    };
+    let Some(settings) = policies.iter().find(has_it) else {
+        return Would::Undecidable(vec![NO_RESOURCE.to_owned()]);
+    };
+    if let Some(reason) = stranger(&case.caller, settings) {
         return Would::Deny { reason: Some(reason.code().to_owned()), rule: None };
     }
     let put = |case: &Case| judge(case, &Asked::by(case, policies, false)?);
@@ -106,6 +108,10 @@ fn would(case: &Case, then: &Then, policies: &[Settings], is_listening: bool) ->
     let is_rated = judged.rules.iter().any(|traced| {
         traced.rate.is_some() && judged.rule.as_deref().is_some_and(|rule| *traced.rule == *rule)
     });
+    // What allows it for the target that the rule names has a rate of its own.
+    let for_target =
+        judged.rules_for_target.iter().find(|one| one.allows && matches!(one.says, Says::Matches(_)));
+    let is_rated = is_rated || for_target.is_some_and(|one| one.rate.is_some());
     let Judgement { decision, reason, rule, missing, .. } = judged;
     match decision {
         Decision::Deny => Would::Deny { reason: reason.map(str::to_owned), rule },
@@ -118,26 +124,24 @@ fn would(case: &Case, then: &Then, policies: &[Settings], is_listening: bool) ->
     }
 }
 
-/// Why somebody does not even come to the rules, where the document says so.
-fn stranger(who: &Who, policies: &[Settings]) -> Option<Reason> {
-    let is_known = |knows: &dyn Fn(&Settings) -> bool| policies.iter().any(knows);
+/// Why somebody does not even come to the rules, where the document of the resource says so.
+fn stranger(who: &Who, settings: &Settings) -> Option<Reason> {
     let Who { issuer, api_key, kubernetes_user, spiffe_id, subject, .. } = who;
     if let Some(name) = api_key {
-        let knows = |settings: &Settings| settings.api_keys.as_ref().is_some_and(|keys| keys.has(name));
-        return (!is_known(&knows)).then_some(Reason::UnknownApiKey);
+        let is_known = settings.api_keys.as_ref().is_some_and(|keys| keys.has(name));
+        return (!is_known).then_some(Reason::UnknownApiKey);
     }
     if kubernetes_user.is_some() {
-        let knows = |settings: &Settings| settings.token_review.is_some();
-        return (!is_known(&knows)).then_some(Reason::UnknownIssuer);
+        return settings.token_review.is_none().then_some(Reason::UnknownIssuer);
     }
     if let Some(issuer) = issuer {
-        let knows = |settings: &Settings| settings.issuers.iter().any(|one| *one.identifier == **issuer);
-        return (!is_known(&knows)).then_some(Reason::UnknownIssuer);
+        let is_known = settings.issuers.iter().any(|one| *one.identifier == **issuer);
+        return (!is_known).then_some(Reason::UnknownIssuer);
     }
     if spiffe_id.is_some() {
-        let knows = |settings: &Settings| settings.mesh.as_ref().is_some_and(|mesh| mesh.authenticates);
-        return (!is_known(&knows)).then_some(Reason::MissingToken);
+        let is_known = settings.mesh.as_ref().is_some_and(|mesh| mesh.authenticates);
+        return (!is_known).then_some(Reason::MissingToken);
     }
     let is_anonymous = subject.is_empty();
-    (is_anonymous && !is_known(&|settings| !settings.require_auth)).then_some(Reason::MissingToken)
+    (is_anonymous && settings.require_auth).then_some(Reason::MissingToken)
 }
