@@ -15,6 +15,7 @@ mod exchange;
 mod explained;
 mod failures;
 mod front;
+mod global_rate;
 mod http2;
 mod init;
 mod introspection;
@@ -27,6 +28,7 @@ mod loading;
 mod policy;
 mod provider;
 mod proxied;
+mod rate_limit_service;
 mod rates;
 #[path = "../tests/support/record_schema.rs"]
 mod record_schema;

@@ -8,7 +8,7 @@ use super::root::Worker;
 use super::{answer, host};
 use crate::audit::Written;
 use crate::callout::StreamId;
-use crate::gate::{Answer, Cors, Exit, Lists, Request};
+use crate::gate::{Answer, Cors, Exit, GlobalRate, Lists, Request};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
 use std::cell::RefCell;
@@ -183,10 +183,16 @@ impl StreamCore {
         let polled = flow.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
         let action = match polled {
             Poll::Ready(Exit::Forward(forward)) => {
-                // A head that is gone went without a credential.
-                if state.head_released || set_credential(&request, forward.credential()) {
+                let rate = request.global_rate();
+                // A head that is gone went without a credential, and past the filters that count.
+                let is_set = if state.head_released {
+                    rate.is_none()
+                } else {
+                    set_credential(&request, forward.credential()) && hand_on(rate.as_deref())
+                };
+                if is_set {
                     let (written, cors) = (request.note(|record| record.write()), request.cors.clone());
-                    let is_kept = request.has_issued_token() || request.has_lists();
+                    let is_kept = request.has_issued_token() || request.has_lists() || rate.is_some();
                     let request = is_kept.then_some(request);
                     self.leave(worker, state, Phase::Forwarded { written, cors, request, lists: None });
                     Action::Continue
@@ -294,6 +300,9 @@ impl StreamCore {
                 // The record tells of no good answer.
                 let failed = status.filter(|status| *status >= 400 && host::is_of_the_upstream());
                 if let Some(request) = request.take() {
+                    if let Some(answer) = answer::refused_for_rate(worker, &request, status, failed) {
+                        return self.answer_instead(worker, &mut state, &request, &answer);
+                    }
                     match answer::lists_of(worker, &request, status, failed, is_complete) {
                         Ok(found) => *lists = found,
                         Err(answer) => return self.answer_instead(worker, &mut state, &request, &answer),
@@ -366,6 +375,11 @@ impl StreamCore {
 fn set_credential(request: &Request, credential: &UpstreamCredential) -> bool {
     request.withheld_headers().all(|name| host::remove_header(name).is_ok())
         && host::set_authorization(credential.authorization()).is_ok()
+}
+
+/// What Envoy's rate limit filter, behind this one, counts by.
+fn hand_on(rate: Option<&GlobalRate>) -> bool {
+    rate.is_none_or(|rate| rate.properties().all(|(name, value)| host::hand_on(name, value).is_ok()))
 }
 
 /// Gives a record to the access log, in the place of what it had.

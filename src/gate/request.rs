@@ -3,6 +3,7 @@
 use super::admit::admit;
 use super::cors::Cors;
 use super::exchange::{Exchange, Used};
+use super::global_rate::GlobalRate;
 use super::issuer::{IssuerSettings, Keys};
 use super::judges::Judges;
 use super::keys::KeyStore;
@@ -114,6 +115,7 @@ pub struct Request {
     message_id: RefCell<Option<String>>,
     era: Cell<Option<Era>>,
     used: Cell<Option<Used>>,
+    pub(super) handed: RefCell<Option<Rc<GlobalRate>>>,
     pub(super) answer: Cell<Answered>,
     /// The page that asks, where it is one and may.
     pub cors: Option<Cors>,
@@ -190,6 +192,7 @@ impl Request {
             message_id: RefCell::new(None),
             era: Cell::new(None),
             used: Cell::new(None),
+            handed: RefCell::new(None),
             answer: Cell::new(Answered::Unknown),
         }
     }
