@@ -17,6 +17,7 @@ mod explained;
 mod failing;
 mod failures;
 mod front;
+mod global_rate;
 mod http2;
 mod init;
 mod introspection;
@@ -30,6 +31,7 @@ mod metrics;
 mod policy;
 mod provider;
 mod proxied;
+mod rate_limit_service;
 mod rates;
 #[path = "../tests/support/record_schema.rs"]
 mod record_schema;

@@ -201,6 +201,8 @@ reasons! {
     /// The upstream answered 401 to the token that was issued for it.
     UpstreamRefusedCredential = "upstream_refused_credential",
 
+    /// Envoy's rate limit filter can't ask the service that counts the rule's global rate.
+    RateLimitUnavailable = "rate_limit_unavailable",
     /// The answer to a request for a list can't be read for certain, so that nothing can be taken from it.
     ListUnreadable = "list_unreadable",
     /// The answer to a request for a list, or an event of a stream that may hold one, is larger than the limit.

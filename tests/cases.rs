@@ -506,6 +506,25 @@ fn a_rate_is_told_and_taken_as_a_record_says() {
     }
 }
 
+/// A rate that is counted elsewhere has no other rule to go on with, and where none was used up the record says nothing
+/// of it.
+#[test]
+fn a_global_rate_is_told_and_final() {
+    let policy = "resource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules:
+  - {id: few, allow: {tools: [t]}, rate: {calls: 2, per: 1m, global: true}}
+  - {id: more, allow: {tools: [t]}}\n";
+    let policy = file("global-rate.yaml", policy);
+    let cases = file("rate-cases.yaml", "cases: [{name: a, call: {tool: t}}]");
+    let told = text(&mcp_iap(&["explain", &policy, &cases]).stdout);
+    assert!(told.contains("few   matches, at most 2 calls per 1m, counted for all Envoys\n"), "{told}");
+    let record = r#"{"mcp_iap":[{"schema":1,"decision":"d","outcome":"refused","reason":"rate_limited","rule":"few","protected_resource":"https://r/mcp","caller":{"issuer":"https://i","subject":"s","groups":[]},"method":"tools/call","tool":"t"}]}"#;
+    let lines = file("global-rate-record.json", record);
+    let seen = json_lines(&mcp_iap(&["explain", "-o", "json", &policy, &lines])).remove(0);
+    assert_eq!((&seen["decision"], &seen["rule"]), (&"deny".into(), &"few".into()), "{seen}");
+    let advice = text(&mcp_iap(&["check", &policy]).stdout);
+    assert!(advice.contains("rules[1]\n"), "the second rule never decides: {advice}");
+}
+
 /// Each policy of the guide is followed by its cases, and they hold.
 #[test]
 fn the_policies_of_the_guide_hold_their_cases() {

@@ -212,6 +212,53 @@ fn workloads_need_a_listener_that_verifies_certificates() {
     }
 }
 
+/// A global rate that nobody counts is none.
+#[test]
+fn global_rates_without_who_counts_them_are_refused() {
+    let shipped = std::fs::read_to_string(root().join("envoy/global-rate.yaml")).unwrap();
+    let (head, rest) = shipped.split_once("          - name: mcp_iap\n").unwrap();
+    let (ours, rest) = rest.split_once("          # Counts for all Envoys").unwrap();
+    let (counting, tail) = rest.split_once("          - name: envoy.filters.http.router\n").unwrap();
+    let ours = format!("          - name: mcp_iap\n{ours}");
+    let counting = format!("          # Counts for all Envoys{counting}");
+    let tail = format!("          - name: envoy.filters.http.router\n{tail}");
+    let (nobody, lax) = ("have no rate limit filter behind this one", "nothing is limited");
+    for (index, (filters, told)) in [
+        (format!("{ours}{counting}"), "ok, guards"),
+        (ours.clone(), nobody),
+        (format!("{counting}{ours}"), nobody),
+        (format!("{ours}{}", counting.replace("mcp_iap_rate_caller", "other")), nobody),
+        (
+            format!(
+                "{ours}{}",
+                counting.replace(
+                    "typed_config:\n              \"@type\"",
+                    "disabled: true\n            typed_config:\n              \"@type\""
+                )
+            ),
+            nobody,
+        ),
+        (
+            format!(
+                "{ours}{}",
+                counting.replace("http.ratelimit.v3.RateLimit", "http.local_ratelimit.v3.LocalRateLimit")
+            ),
+            nobody,
+        ),
+        (format!("{ours}{}", counting.replace("failure_mode_deny: true", "")), lax),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("global-rate-{index}.yaml"));
+        std::fs::write(&file, format!("{head}{filters}{tail}")).unwrap();
+        let seen = mcp_iap(&["check", "--strict", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(seen.status.success(), told == "ok, guards", "{index}: {text}");
+        assert!(text.contains(told), "{index}: {text}");
+    }
+}
+
 /// Pasted into an Envoy with routes of its own, the filter can be passed by.
 #[test]
 fn what_passes_the_filter_by_is_refused_and_what_cuts_calls_is_told() {

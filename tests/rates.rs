@@ -506,3 +506,114 @@ proptest! {
         prop_assert!(passed >= u64::from(calls).min(steps.len() as u64));
     }
 }
+
+const GLOBAL: &str = "
+resource: https://mcp.example.com/mcp
+issuers: [{ issuer: https://login.example.com }]
+rules:
+  - id: scales
+    allow: { tools: [scale] }
+    scope: mcp:write
+    arguments: { replicas: { integer: { max: 10 } } }
+    rate: { calls: 1, per: 1m, global: true }
+  - { id: often, allow: { tools: [scale] }, to: { groups: [ops] } }
+  - { id: both, allow: { tools: [get_x] }, rate: { calls: 1, per: 1h } }
+  - { id: then, allow: { tools: [get_x] }, rate: { calls: 1, per: 1h, global: true } }
+  - { id: docs, allow: { resources: ['docs://*'] }, rate: { calls: 3, per: 1h, global: true } }
+  - { id: wiki, allow: { resources: ['wiki://*'] }, rate: { calls: 1, per: 1h, global: true } }
+";
+
+/// What Envoy's rate limit filter is told.
+fn handed(ended: &Ended) -> Option<Vec<(String, String)>> {
+    let rate = ended.request.global_rate()?;
+    Some(rate.properties().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+#[test]
+fn a_global_rate_is_handed_on_and_not_counted_here() {
+    let data = Rc::default();
+    let (a, b) = (worker(GLOBAL, &data), worker(GLOBAL, &data));
+    let ended: Vec<_> = (0..10).map(|n| scale(if n % 2 == 0 { &a } else { &b }, &claims("dana"))).collect();
+    let first = handed(&ended[0]).unwrap();
+    let [(_, resource), (_, rule), (_, caller)] = &first[..] else { panic!("{first:?}") };
+    assert_eq!([resource.as_str(), rule], ["https://mcp.example.com/mcp", "scales"]);
+    assert!(caller.len() == 32 && caller.bytes().all(|b| b.is_ascii_hexdigit()), "{caller}");
+    for ended in &ended {
+        assert_eq!((reason(ended), handed(ended)), ("allowed", Some(first.clone())));
+    }
+    let mut other_client = claims("dana");
+    other_client["client_id"] = json!("other");
+    assert_eq!(handed(&scale(&a, &other_client)), Some(first.clone()), "another client is nobody else");
+    assert_ne!(handed(&scale(&a, &claims("sam"))), Some(first), "another subject is");
+    // What rules refuse is not counted, nor what they allow without a rate.
+    let refused =
+        send(&a, &claims("dana"), &json!({"name": "scale", "arguments": {"replicas": 30}}), "tools/call");
+    assert_eq!((reason(&refused), handed(&refused)), ("argument_out_of_range", None));
+    // Of two rates the one that has nothing left here leads to the one that is counted elsewhere.
+    assert_eq!(handed(&get(&a, &claims("dana"))), None);
+    assert_eq!(handed(&get(&a, &claims("dana"))).unwrap()[1].1, "then");
+}
+
+/// With a request goes one descriptor: what would need two is refused.
+#[test]
+fn a_request_has_one_global_rate() {
+    let worker = worker(GLOBAL, &Rc::default());
+    let listen = |uris: &[&str]| {
+        let params = json!({"notifications": {"resourceSubscriptions": uris}, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {}}});
+        let authorization = format!("Bearer {}", ISSUER.es256(&claims("dana")));
+        let head = [
+            (":method", "POST"),
+            (":path", "/mcp"),
+            ("authorization", authorization.as_str()),
+            ("content-type", "application/json"),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "subscriptions/listen"),
+        ];
+        let body = json!({"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": params});
+        worker.run(&head, Ok(body.to_string().as_bytes()), &provider)
+    };
+    let one = listen(&["docs://a", "docs://b"]);
+    assert_eq!(
+        (reason(&one), handed(&one).map(|all| all[1].1.clone())),
+        ("allowed", Some("docs".to_owned()))
+    );
+    let two = listen(&["docs://a", "wiki://b"]);
+    assert_eq!((reason(&two), handed(&two)), ("overloaded", None));
+}
+
+/// How Envoy's answer to what was handed on is told to the client, and what of others is left as it is.
+#[test]
+fn a_refusal_of_the_rate_limit_filter_becomes_ours() {
+    let worker = worker(GLOBAL, &Rc::default());
+    for (details, wait, expected) in [
+        ("request_rate_limited", Some("37"), Some(("rate_limited", 429, Some("37")))),
+        ("request_rate_limited", None, Some(("rate_limited", 429, None))),
+        ("request_rate_limited", Some("soon"), Some(("rate_limited", 429, None))),
+        ("request_rate_limited", Some("99999999999999999999"), Some(("rate_limited", 429, None))),
+        ("request_rate_limited", Some("9999999"), Some(("rate_limited", 429, Some("86400")))),
+        ("rate_limiter_error", Some("37"), Some(("rate_limit_unavailable", 503, Some("2")))),
+        ("via_upstream", Some("37"), None),
+        ("upstream_reset_before_response_started", None, None),
+    ] {
+        let ended = scale(&worker, &claims("dana"));
+        let answer = ended.request.refused_for_rate(details.as_bytes(), wait);
+        let seen = answer.as_ref().map(|answer| {
+            let wait = answer.headers.iter().find(|(name, _)| *name == "retry-after");
+            (answer.reason.code(), answer.status, wait.map(|(_, value)| value.as_str()))
+        });
+        assert_eq!(seen, expected, "{details} {wait:?}");
+        let record: Value = serde_json::from_str(&ended.request.note(|record| record.to_json())).unwrap();
+        let outcome = if expected.is_some() { "refused" } else { "allowed" };
+        assert_eq!((&record["outcome"], &record["rule"]), (&json!(outcome), &json!("scales")), "{record}");
+    }
+    let uncounted = scale(&worker, &{
+        let mut claims = claims("dana");
+        claims["groups"] = json!(["ops"]);
+        claims["scope"] = json!("mcp:read");
+        claims
+    });
+    assert_eq!(uncounted.record["rule"], "often");
+    assert!(uncounted.request.refused_for_rate(b"request_rate_limited", None).is_none(), "not ours");
+}

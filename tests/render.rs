@@ -91,6 +91,64 @@ fn the_shipped_files_are_what_render_writes() {
     }
 }
 
+/// The limits that go with a shipped file.
+#[test]
+fn the_shipped_limits_are_what_render_writes() {
+    let limits = |file: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
+        command.args(["render", "rate-limit-service", file]).current_dir(root()).output().unwrap()
+    };
+    let path = root().join("envoy/rate-limit-service/global-rate.yaml");
+    let now = String::from_utf8(limits("examples/global-rate.yaml").stdout).unwrap();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &now).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), now, "`make golden` writes it");
+    let rates = |path: &str| limits(&document("rates.yaml", path));
+    let of_two = "issuers: [{issuer: 'https://i'}]
+resources:
+  - {resource: 'https://a/x', rules: [{id: r, allow: {tools: [t]}, rate: {calls: 3, per: 24h, global: true}}]}
+  - {resource: 'https://b/y', rules: [{id: r, allow: {tools: [t]}, rate: {calls: 3, per: 1h}}]}
+  - {resource: 'https://c/z', rules: [{id: r, allow: {tools: [t]}, rate: {calls: 1, per: 60s, global: true}}]}
+";
+    let caller =
+        |unit, count| json!([{"key": "caller", "rate_limit": {"unit": unit, "requests_per_unit": count}}]);
+    let entry = |value: &str, inner: Value| {
+        let rule = json!([{"key": "rule", "value": "r", "descriptors": inner}]);
+        json!({"key": "resource", "value": value, "descriptors": rule})
+    };
+    let text = String::from_utf8(rates(of_two).stdout).unwrap();
+    let both = [entry("https://a/x", caller("day", 3)), entry("https://c/z", caller("minute", 1))];
+    assert_eq!(read(&text), json!({"domain": "mcp-iap", "descriptors": both}));
+    let none = rates("{resource: 'https://r/mcp', issuers: [{issuer: 'https://i'}], rules: []}");
+    assert_eq!(none.status.code(), Some(1));
+}
+
+/// A global rate and who counts it go together.
+#[test]
+fn a_global_rate_needs_a_service_and_a_service_a_global_rate() {
+    let service = ["--rate-limit-service", "http://[::1]:8081"];
+    let with = |file: &str, more: &[&str]| render(file, &[&UPSTREAM[..], more].concat());
+    for (file, options, named) in [
+        ("examples/global-rate.yaml", &[][..], "\"scales\""),
+        ("examples/global-rate.yaml", &["--filter"][..], "--rate-limit-service"),
+        ("examples/demo.yaml", &service[..], "nothing to count"),
+    ] {
+        let output = with(file, options);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains(named), "{file}: {said}");
+    }
+    let parts = read(&rendered("examples/global-rate.yaml", &[&service[..], &["--filter"]].concat()));
+    let names: Vec<_> = parts["http_filters"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["mcp_iap", "envoy.filters.http.ratelimit"]);
+    let tls = ["--rate-limit-service", "https://ratelimit.example.com"];
+    let bootstrap = read(&rendered("examples/global-rate.yaml", &[&UPSTREAM[..], &tls].concat()));
+    let cluster = cluster(&bootstrap, "rate_limit_service").to_string();
+    for part in ["\"sni\":\"ratelimit.example.com\"", "http2_protocol_options"] {
+        assert!(cluster.contains(part), "{cluster}");
+    }
+}
+
 /// Those that Envoy reads anew are written by one command, beside each other.
 #[test]
 fn the_shipped_dynamic_files_are_what_render_writes() {

@@ -374,6 +374,11 @@ pub struct RateLimit {
     pub calls: u64,
     /// The time in which an empty bucket is full again, like `1m`: `1s` to `24h`.
     pub per: String,
+    /// Whether a rate limit service counts, for all Envoys together: Envoy's own rate limit filter, behind this one,
+    /// asks it. Then `per` is `1s`, `1m`, `1h` or `24h`, and a call beyond the rate is refused whatever other rules
+    /// allow. Needs `allow_on_headers_stop_iteration`.
+    #[serde(default)]
+    pub global: bool,
 }
 
 /// Operations by name; `*` stands for any text. One of them must match.

@@ -8,6 +8,30 @@ use crate::gate::{Answer, Cors, Lists, Request};
 use crate::mcp::Answering;
 use crate::reason::Reason;
 
+/// What is answered in the place of Envoy's rate limit filter, where that refused a request. One that went on without
+/// having been counted, as far as its answer tells, is complained of, once. `failed`: as below.
+pub(super) fn refused_for_rate(
+    worker: &Worker,
+    request: &Request,
+    status: Option<u16>,
+    failed: Option<u16>,
+) -> Option<Answer> {
+    let rate = request.global_rate()?;
+    if failed.is_none() && status.is_none_or(|status| status >= 400) {
+        let wait = host::response_header("x-ratelimit-reset");
+        return request.refused_for_rate(&host::code_details()?, wait.as_deref());
+    }
+    if host::response_header("x-ratelimit-limit").is_none() && !worker.told_of_uncounted.replace(true) {
+        let rule = rate.rule();
+        host::error(&format!(
+            "mcp-iap: a call went on whose rate nobody seems to count, that of the rule `{rule}`: Envoy's rate limit filter \
+             must stand behind this one, as `mcp-iap render envoy` writes it, and its service must have the limit, as \
+             `mcp-iap render rate-limit-service` writes it"
+        ));
+    }
+    None
+}
+
 /// What filters the lists of an answer whose head is here, where there may be some; or what is answered in its place.
 /// `failed`: the status with which the upstream refused.
 pub(super) fn lists_of(
@@ -28,7 +52,7 @@ pub(super) fn lists_of(
     }
     let refuse = |reason| Answer::refuse_late(request, reason);
     if request.is_watched() {
-        let Some(content_type) = host::content_type() else { return Ok(None) };
+        let Some(content_type) = host::response_header("content-type") else { return Ok(None) };
         let has_length = host::has_length();
         let lists = Lists::watched(request, &content_type, has_length).map_err(refuse)?;
         if has_length && lists.as_ref().is_some_and(|lists| !lists.keeps_length()) {
@@ -49,7 +73,7 @@ pub(super) fn reading(is_complete: bool) -> Option<Answering> {
     if is_complete || !host::is_of_the_upstream() {
         return None;
     }
-    Answering::of(&host::content_type()?)
+    Answering::of(&host::response_header("content-type")?)
 }
 
 /// A piece of an answer in which lists may be. All of it is taken from the host, and what goes on given back.

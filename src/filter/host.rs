@@ -132,9 +132,9 @@ pub(super) fn status() -> Option<u16> {
     std::str::from_utf8(&abi::header(RESPONSE_HEADERS, ":status").ok()?).ok()?.parse().ok()
 }
 
-/// The answer's `Content-Type`, where it has one.
-pub(super) fn content_type() -> Option<String> {
-    String::from_utf8(abi::header(RESPONSE_HEADERS, "content-type").ok()?).ok()
+/// A header of the answer, where it has one.
+pub(super) fn response_header(name: &str) -> Option<String> {
+    String::from_utf8(abi::header(RESPONSE_HEADERS, name).ok()?).ok()
 }
 
 /// Whether the answer's head tells how long it is; where the host does not say, it does.
@@ -147,7 +147,12 @@ pub(super) fn has_length() -> bool {
 
 /// Whether the answer is the upstream's, and not Envoy's own.
 pub(super) fn is_of_the_upstream() -> bool {
-    abi::property("response\0code_details").is_ok_and(|details| details == b"via_upstream")
+    code_details().is_some_and(|details| details == b"via_upstream")
+}
+
+/// Who in Envoy answered, and why: its response code details.
+pub(super) fn code_details() -> Option<Vec<u8>> {
+    abi::property("response\0code_details").ok()
 }
 
 /// How much of the request the host has received, head and body, in bytes.
@@ -177,6 +182,11 @@ pub(super) fn answer(answer: &Answer) -> Result<(), Status> {
 /// Gives the audit record to the access log.
 pub(super) fn set_audit_record(json: &str) -> Result<(), Status> {
     abi::set_property(AUDIT_PROPERTY, json)
+}
+
+/// Gives the filters behind this one a value: `filter_state["wasm.NAME"]`.
+pub(super) fn hand_on(name: &str, value: &str) -> Result<(), Status> {
+    abi::set_property(name, value)
 }
 
 pub(super) fn define_counter(name: &str) -> Result<u32, Status> {

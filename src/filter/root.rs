@@ -25,6 +25,8 @@ pub(super) struct Worker {
     pub(super) shared: Rc<Shared>,
     pub(super) streams: Streams,
     pub(super) metrics: Metrics,
+    /// Whether it was said that a global rate seems not to be counted.
+    pub(super) told_of_uncounted: Cell<bool>,
     /// Whether the host has shown that it brings bodies after a pause at the head.
     brings_bodies: Cell<bool>,
     /// The period of the tick that is under way: setting it anew would put the tick off.
@@ -160,6 +162,7 @@ impl Root {
             shared,
             streams: Streams::default(),
             metrics: Metrics::default(),
+            told_of_uncounted: Cell::new(false),
             brings_bodies: Cell::new(false),
             armed: Cell::new(SOON),
         })));

@@ -8,7 +8,7 @@ use super::root::Worker;
 use super::{answer, host};
 use crate::audit::{Outcome, Written};
 use crate::callout::StreamId;
-use crate::gate::{Answer, Cors, DECISION, Exit, Lists, Request};
+use crate::gate::{Answer, Cors, DECISION, Exit, GlobalRate, Lists, Request};
 use crate::mcp::{Answering, Told};
 use crate::reason::Reason;
 use crate::upstream::UpstreamCredential;
@@ -195,11 +195,17 @@ impl StreamCore {
         let polled = flow.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
         let action = match polled {
             Poll::Ready(Exit::Forward(forward)) => {
-                // A head that is gone went without a credential.
-                if state.head_released || set_credential(&request, forward.credential()) {
+                let rate = request.global_rate();
+                // A head that is gone went without a credential, and past the filters that count.
+                let is_set = if state.head_released {
+                    rate.is_none()
+                } else {
+                    set_credential(&request, forward.credential()) && hand_on(rate.as_deref())
+                };
+                if is_set {
                     let (written, cors) = (request.note(|record| record.write()), request.cors.clone());
                     let reading = if request.reads_answer() { Reading::Due } else { Reading::Not };
-                    let is_kept = request.has_issued_token() || request.has_lists();
+                    let is_kept = request.has_issued_token() || request.has_lists() || rate.is_some();
                     let request = is_kept.then_some(request);
                     self.leave(
                         worker,
@@ -311,6 +317,9 @@ impl StreamCore {
                 // The record tells of no good answer.
                 let failed = status.filter(|status| *status >= 400 && host::is_of_the_upstream());
                 if let Some(request) = request.take() {
+                    if let Some(answer) = answer::refused_for_rate(worker, &request, status, failed) {
+                        return self.answer_instead(worker, &mut state, &request, &answer);
+                    }
                     match answer::lists_of(worker, &request, status, failed, is_complete) {
                         Ok(found) => *lists = found,
                         Err(answer) => return self.answer_instead(worker, &mut state, &request, &answer),
@@ -418,6 +427,11 @@ fn note_answer(written: &mut Written, told: Told) {
     if written.add_answer(told) {
         give(written);
     }
+}
+
+/// What Envoy's rate limit filter, behind this one, counts by.
+fn hand_on(rate: Option<&GlobalRate>) -> bool {
+    rate.is_none_or(|rate| rate.properties().all(|(name, value)| host::hand_on(name, value).is_ok()))
 }
 
 /// Gives a record to the access log, in the place of what it had.

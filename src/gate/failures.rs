@@ -4,7 +4,7 @@
 //! A subject that a token claims and nothing verifies is counted apart, and nothing comes of it but an alert: else
 //! whoever knows a name could lock its owner out.
 
-use super::limits::who;
+use super::limits::owner;
 use super::request::Request;
 use crate::cache::{Buckets, SharedData, Size, Taken};
 use crate::callout::{Outbox, SingleFlight};
@@ -161,7 +161,7 @@ impl Request {
 
     /// Refuses a caller who is blocked.
     pub(super) fn check_subject(&self, caller: &Caller) -> Result<(), Denial> {
-        self.check_blocked(Who::Subject, || Some(who(caller)), |who| who.map(str::as_bytes))
+        self.check_blocked(Who::Subject, || Some(owner(caller)), |owner| *owner)
     }
 
     fn check_blocked<T>(
@@ -185,7 +185,7 @@ impl Request {
         let Some(size) = settings.size.filter(|_| reason.is_failed_authentication()) else { return };
         let (source, suspect) = (self.source(), self.suspect.take());
         let whose = suspect.as_ref().map(|suspect| match suspect {
-            Suspect::Verified(caller) => (Who::Subject, who(caller).map(str::as_bytes)),
+            Suspect::Verified(caller) => (Who::Subject, owner(caller)),
             Suspect::Claimed { issuer, subject } => {
                 (Who::ClaimedSubject, [issuer, subject, "", ""].map(str::as_bytes))
             }

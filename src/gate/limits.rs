@@ -2,19 +2,24 @@
 //! share.
 //!
 //! Whose a bucket is says the credential: a token its issuer and subject, whatever client it came through, so that
-//! another client is no new bucket. A rate that the configuration changes begins anew, one that it leaves goes on.
+//! another client is no new bucket. A rate that the configuration changes begins anew, one that it leaves goes on. A
+//! global rate has no bucket here: it is noted for Envoy's rate limit filter, one for a request.
 
+use super::global_rate::GlobalRate;
 use super::request::Request;
 use crate::cache::{Buckets, Size, Taken};
 use crate::identity::{Caller, CallerKind};
 use crate::policy::{Limiter, NotTaken, Rate};
 use crate::time::Timestamp;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// The buckets, for a request that is for this resource.
 pub(super) struct Limits<'a> {
     buckets: &'a Buckets,
     resource: &'a str,
     now: Timestamp,
+    handed: &'a RefCell<Option<Rc<GlobalRate>>>,
 }
 
 impl Request {
@@ -23,24 +28,15 @@ impl Request {
             buckets: &self.shared().buckets,
             resource: self.resource().map(|resource| resource.protected.identifier()).unwrap_or_default(),
             now: self.shared().now(),
+            handed: &self.handed,
         }
     }
 }
 
-impl Limits<'_> {
-    fn of<T>(&self, rule: &str, rate: &Rate, caller: &Caller, act: impl FnOnce(&[&[u8]], Size) -> T) -> T {
-        let [kind, issuer, which, name] = who(caller).map(str::as_bytes);
-        let [resource, rule, per] = [self.resource, rule, &rate.per].map(str::as_bytes);
-        let calls = rate.calls.to_le_bytes();
-        let owner = [resource, rule, &calls, per, kind, issuer, which, name];
-        act(&owner, Size { calls: rate.calls, interval: rate.interval })
-    }
-}
-
 /// All that tells one caller from others, whatever client it came through.
-pub(super) fn who(caller: &Caller) -> [&str; 4] {
+pub(super) fn owner(caller: &Caller) -> [&[u8]; 4] {
     let kind = caller.kind();
-    let [which, name] = match kind {
+    let [which, name]: [&str; 2] = match kind {
         CallerKind::Anonymous => ["", ""],
         // An introspected token may be of a client alone.
         CallerKind::Token if caller.subject.is_empty() => {
@@ -51,7 +47,27 @@ pub(super) fn who(caller: &Caller) -> [&str; 4] {
         CallerKind::ApiKey => ["", caller.api_key().unwrap_or_default()],
         CallerKind::Workload => ["", caller.spiffe_id().unwrap_or_default()],
     };
-    [kind.name(), &caller.issuer, which, name]
+    [kind.name(), &caller.issuer, which, name].map(str::as_bytes)
+}
+
+impl Limits<'_> {
+    fn of<T>(&self, rule: &str, rate: &Rate, caller: &Caller, act: impl FnOnce(&[&[u8]], Size) -> T) -> T {
+        let [resource, rule, per] = [self.resource, rule, &rate.per].map(str::as_bytes);
+        let calls = rate.calls.to_le_bytes();
+        let [kind, issuer, which, name] = owner(caller);
+        let owner = [resource, rule, &calls, per, kind, issuer, which, name];
+        act(&owner, Size { calls: rate.calls, interval: rate.interval })
+    }
+
+    /// With a request goes one descriptor.
+    fn hand_on(&self, rule: &str, caller: &Caller) -> Result<(), NotTaken> {
+        let mut handed = self.handed.borrow_mut();
+        if handed.is_some() {
+            return Err(NotTaken::Unknown);
+        }
+        *handed = Some(Rc::new(GlobalRate::new(self.resource, rule, &owner(caller))));
+        Ok(())
+    }
 }
 
 fn told(taken: Taken) -> Result<(), NotTaken> {
@@ -64,14 +80,24 @@ fn told(taken: Taken) -> Result<(), NotTaken> {
 
 impl Limiter for Limits<'_> {
     fn look(&self, rule: &str, rate: &Rate, caller: &Caller) -> Result<(), NotTaken> {
+        if rate.is_global {
+            return Ok(());
+        }
         told(self.of(rule, rate, caller, |owner, size| self.buckets.look(owner, size, self.now)))
     }
 
     fn take(&self, rule: &str, rate: &Rate, caller: &Caller) -> Result<(), NotTaken> {
+        if rate.is_global {
+            return self.hand_on(rule, caller);
+        }
         told(self.of(rule, rate, caller, |owner, size| self.buckets.take(owner, size, self.now)))
     }
 
     fn give_back(&self, rule: &str, rate: &Rate, caller: &Caller) {
+        if rate.is_global {
+            self.handed.take();
+            return;
+        }
         self.of(rule, rate, caller, |owner, size| self.buckets.give_back(owner, size, self.now));
     }
 }

@@ -78,8 +78,8 @@ impl Answer {
 
     /// The refusal of a request for what happened after the gate let it through, noted in its record.
     #[must_use]
-    pub fn refuse_late(request: &Request, reason: Reason) -> Self {
-        let denial = reason.into();
+    pub fn refuse_late(request: &Request, denial: impl Into<Denial>) -> Self {
+        let denial = denial.into();
         request.note(|record| record.note_denial(&denial));
         Self::refuse(request, &denial)
     }
@@ -283,6 +283,7 @@ fn wire(reason: Reason, era: Option<Era>, has_id: bool) -> Wire {
         Reason::TokenNotExchanged => answer(503, "the token endpoint gave the token back"),
         Reason::UpstreamRefusedCredential => answer(503, "the upstream refused the gate's credential"),
 
+        Reason::RateLimitUnavailable => answer(503, "the rate limit service can't be asked"),
         Reason::ListUnreadable => answer(502, "the server's list can't be read"),
         Reason::ListTooLarge => answer(502, "the server's list is too large"),
         Reason::UpstreamAnsweredEarly => answer(502, "the upstream answered before the call was decided"),

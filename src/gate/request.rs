@@ -5,6 +5,7 @@ use super::audit_settings::AuditSettings;
 use super::cors::Cors;
 use super::exchange::{Exchange, Used};
 use super::failures::{Failures, Suspect};
+use super::global_rate::GlobalRate;
 use super::issuer::{IssuerSettings, Keys};
 use super::judges::Judges;
 use super::keys::KeyStore;
@@ -124,6 +125,7 @@ pub struct Request {
     era: Cell<Option<Era>>,
     used: Cell<Option<Used>>,
     pub(super) suspect: RefCell<Option<Suspect>>,
+    pub(super) handed: RefCell<Option<Rc<GlobalRate>>>,
     pub(super) answer: Cell<Answered>,
     /// The page that asks, where it is one and may.
     pub cors: Option<Cors>,
@@ -202,6 +204,7 @@ impl Request {
             era: Cell::new(None),
             used: Cell::new(None),
             suspect: RefCell::default(),
+            handed: RefCell::new(None),
             answer: Cell::new(Answered::Unknown),
         }
     }

@@ -84,6 +84,9 @@ pub(super) fn compile(
         let policies = PolicySet::compile(one, &issuers, errors);
         let shadow = one.shadow().map(|shadow| PolicySet::compile(&shadow, &issuers, errors));
         check_hosts(one, errors);
+        if !has_flag {
+            check_rates(one, errors);
+        }
         let outgoing = outgoing::compile(one, written, *has_flag, environment, errors);
         let basic_scope = policies.basic_scope();
         match ProtectedResource::new(one.resource, &issuers, &basic_scope) {
@@ -131,6 +134,18 @@ fn fault(error: ResourceError, one: &Guarded<'_>) -> ConfigError {
         }
     };
     ConfigError::new(one.path("resource"), reason, fix)
+}
+
+/// Without the flag Envoy's rate limit filter decides on a head before the rule is known.
+fn check_rates(one: &Guarded<'_>, errors: &mut Vec<ConfigError>) {
+    for (index, rule) in one.rules.iter().enumerate() {
+        if rule.rate.as_ref().is_some_and(|rate| rate.global) {
+            let reason = "needs `allow_on_headers_stop_iteration`: without it the rate limit filter decides before the \
+                          body, and the rule, are known";
+            let path = one.rule_path(index, "rate.global");
+            errors.push(ConfigError::new(path, reason, "set it here and in Envoy's `PluginConfig`"));
+        }
+    }
 }
 
 fn check_hosts(one: &Guarded<'_>, errors: &mut Vec<ConfigError>) {

@@ -71,8 +71,8 @@ impl Rule {
         let covers_tools = self.tools.annotated.is_none()
             || other.tools.patterns.is_empty()
             || (self.tools.patterns == other.tools.patterns && self.tools.annotated == other.tools.annotated);
-        // Once its rate is used up, the next rule decides.
-        self.rate.is_none()
+        // Once its rate is used up, the next rule decides; not where that is counted elsewhere.
+        self.rate.as_ref().is_none_or(|rate| rate.is_global)
             && self.arguments.is_empty()
             // For the target that the other names it may not hold.
             && (self.exchange.is_none() || self.exchange == other.exchange)

@@ -262,6 +262,13 @@ impl PolicySet {
                     may_be_allowed = true;
                     names_target |= rule.exchange.is_some();
                 }
+                // Who counts elsewhere says so when no other rule can be asked any more.
+                State::Fails(clause @ Clause::Rate, reason)
+                    if rule.is_counted_elsewhere() && call.caller.scope.covers(&rule.scope) =>
+                {
+                    let is_certain = !is_undecided && !may_be_allowed;
+                    return if is_certain { Err(rule.refuses(call, clause, reason)) } else { Ok(None) };
+                }
                 State::Fails(clause, reason) => {
                     if nearest.is_none_or(|(rank, ..)| clause.rank() > rank) {
                         nearest = Some((clause.rank(), rule, clause, reason));
@@ -360,6 +367,10 @@ impl Rule {
             })
     }
 
+    fn is_counted_elsewhere(&self) -> bool {
+        self.rate.as_ref().is_some_and(|rate| rate.is_global)
+    }
+
     fn denies(&self, unevaluated: Option<(Clause<'_>, Reason)>) -> Denial {
         let reason = match unevaluated {
             Some((Clause::When, reason)) => reason,
@@ -394,7 +405,7 @@ impl Rule {
         };
         let told = || {
             if let (Clause::Rate, Some(rate)) = (clause, &self.rate) {
-                return Some(format!("at most {} calls per {}", rate.calls, rate.per));
+                return Some(rate.told());
             }
             let (name, condition) = self.arguments.iter().find(|(name, _)| Some(name) == argument)?;
             Some(format!("{name}: {}", condition.say(call.arguments?.get(name), reason)))

@@ -1,8 +1,9 @@
 //! How often a caller may do what a rule allows: the rate that the rule sets, and the trait of who counts. The
 //! counting itself is elsewhere, where clock and shared data are.
 
-use super::{PolicySet, Rule};
+use super::{Denial, PolicySet, Rule};
 use crate::identity::Caller;
+use crate::reason::Reason;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,12 +20,25 @@ pub struct Rate {
     pub per: Rc<str>,
     /// In how many nanoseconds one call comes back.
     pub interval: u64,
+    /// Whether a rate limit service counts, for all Envoys together: see [`Limiter::take`].
+    pub is_global: bool,
 }
 
 impl Rate {
-    pub(super) fn new(calls: u32, per: &str, time: Duration) -> Self {
+    pub(super) fn new(calls: u32, per: &str, time: Duration, is_global: bool) -> Self {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        Self { calls, per: Rc::from(per), interval: nanoseconds.div_ceil(u64::from(calls.max(1))) }
+        Self { calls, per: Rc::from(per), interval: nanoseconds.div_ceil(u64::from(calls.max(1))), is_global }
+    }
+
+    /// `per`, in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        crate::time::parse_duration(&self.per).map_or(0, |time| time.as_secs())
+    }
+
+    /// For the caller who used it up, where the rule has no words of its own.
+    pub(super) fn told(&self) -> String {
+        format!("at most {} calls per {}", self.calls, self.per)
     }
 }
 
@@ -45,7 +59,8 @@ pub trait Limiter {
     /// Nothing is left, or it can't be told.
     fn look(&self, rule: &str, rate: &Rate, caller: &Caller) -> Result<(), NotTaken>;
 
-    /// Takes one call of this caller's from what the rate of the rule leaves.
+    /// Takes one call of this caller's from what the rate of the rule leaves. Of one that is counted elsewhere it takes
+    /// nothing, and sees to it that it will be counted there.
     ///
     /// # Errors
     /// Nothing is left, or it can't be told.
@@ -174,8 +189,22 @@ impl PolicySet {
         self.rules.iter().map(|rule| &rule.id)
     }
 
-    /// The ids of the rules with a rate.
-    pub fn limited(&self) -> impl Iterator<Item = &Rc<str>> {
-        self.rules.iter().filter(|rule| rule.rate.is_some()).map(|rule| &rule.id)
+    /// The ids of the rules with a rate, and it.
+    pub fn rates(&self) -> impl Iterator<Item = (&Rc<str>, &Rate)> {
+        self.rules.iter().filter_map(|rule| Some((&rule.id, rule.rate.as_ref()?)))
+    }
+
+    /// The refusal by a rule whose rate was counted elsewhere and is used up; when there is a call again.
+    #[must_use]
+    pub fn used_up(&self, id: &str, retry_after: Option<Duration>) -> Denial {
+        let rule = self.rules.iter().find(|rule| *rule.id == *id);
+        let own = rule.and_then(|rule| rule.message.as_deref().map(str::to_owned));
+        let told = || Some(rule?.rate.as_ref()?.told());
+        Denial {
+            rule: rule.map(|rule| Rc::clone(&rule.id)),
+            message: own.or_else(told),
+            retry_after,
+            ..Reason::RateLimited.into()
+        }
     }
 }

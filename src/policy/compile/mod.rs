@@ -24,6 +24,8 @@ const MAX_MESSAGE: usize = 500;
 const MAX_SHADOW: usize = 1_000;
 const MAX_CALLS: u64 = 1_000_000;
 const MAX_PER: Duration = Duration::from_hours(24);
+/// What rate limit services count in, in seconds (`RateLimitResponse.RateLimit.Unit` of Envoy's protocol, up to a day).
+const UNITS: [u64; 4] = [1, 60, 3600, 86_400];
 
 impl PolicySet {
     /// Compiles the rules of one resource. Faults are added to `errors`, with their paths.
@@ -213,7 +215,7 @@ fn compile_rate(
     path: &str,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Rate> {
-    let config::RateLimit { calls, per } = written?;
+    let config::RateLimit { calls, per, global } = written?;
     let time = parse_duration(per);
     let (field, reason, fix) = match (effect, *calls, &time) {
         (Effect::Deny, ..) => (
@@ -229,7 +231,10 @@ fn compile_rate(
         (_, _, Ok(time)) if !(Duration::from_secs(1)..=MAX_PER).contains(time) => {
             ("rate.per", "is out of bounds", "use `1s` to `24h`")
         }
-        _ => return Some(Rate::new(u32::try_from(*calls).ok()?, per, time.ok()?)),
+        (_, _, Ok(time)) if *global && !UNITS.contains(&time.as_secs()) => {
+            ("rate.per", "is no unit of a rate limit service", "use `1s`, `1m`, `1h` or `24h`")
+        }
+        _ => return Some(Rate::new(u32::try_from(*calls).ok()?, per, time.ok()?, *global)),
     };
     let error = fault(path, field, reason, fix);
     errors.push(match field {

@@ -6,6 +6,7 @@ mod around;
 mod bypass;
 mod drift;
 mod envoy;
+mod rate_limit;
 
 use crate::Output;
 use crate::environment::Environment;
@@ -86,6 +87,7 @@ pub fn run(options: &Options) -> ExitCode {
                 if let Some((settings, _)) = findings.check(plugin.document.as_bytes(), &environment) {
                     envoy::compare(&bootstrap, &plugin, &settings, &mut findings);
                     around::check(&bootstrap, &plugin, &settings, &mut findings);
+                    rate_limit::check(&bootstrap, &plugin, &settings, &mut findings);
                 }
             }
             bypass::check(&bootstrap, &mut findings);

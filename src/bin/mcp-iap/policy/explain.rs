@@ -158,8 +158,14 @@ fn rules_to_text(text: &mut String, rules: &[Traced], style: Style) {
         let says = match says {
             Says::Nothing => "is about other operations".to_owned(),
             Says::Matches(None) => {
-                let often =
-                    rate.as_ref().map(|rate| format!(", at most {} calls per {}", rate.calls, rate.per));
+                let often = rate.as_ref().map(|rate| {
+                    format!(
+                        ", at most {} calls per {}{}",
+                        rate.calls,
+                        rate.per,
+                        if rate.is_global { ", counted for all Envoys" } else { "" }
+                    )
+                });
                 style.paint(Colour::Cyan, "matches") + &often.unwrap_or_default()
             }
             Says::Matches(Some(clause)) => format!("matches: `{}` can't be evaluated", escape(clause)),

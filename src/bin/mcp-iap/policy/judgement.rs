@@ -8,6 +8,7 @@ use mcp_iap::mcp::{Arguments, Operation};
 use mcp_iap::policy::{Call, PolicySet, Says, Traced};
 use mcp_iap::reason::Reason;
 use serde_json::{Value, json};
+use std::rc::Rc;
 
 /// What was decided.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
     let is_target_known = !case.is_recorded || !resource.outgoing.depends_on_others(&operations, &arguments);
     let target =
         if is_target_known { resource.outgoing.target_name(&operations, &arguments) } else { Ok(None) };
-    let spent: Vec<_> = rules.limited().filter(|_| case.is_spent).cloned().collect();
+    let spent: Vec<_> = rules.rates().filter(|_| case.is_spent).map(|(rule, _)| Rc::clone(rule)).collect();
     let call = Call {
         caller: &caller,
         known: case.known(),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The list entry of one cluster.
 pub fn cluster(cluster: &Cluster, ca: &str) -> String {
-    let Cluster { name, endpoint, credential, gives_tokens, purpose } = cluster;
+    let Cluster { name, endpoint, credential, gives_tokens, is_grpc, purpose } = cluster;
     let name = scalar(name);
     let (discovery, address) = match &endpoint.host {
         Host::Address(address) => ("type: STATIC".to_owned(), address.to_string()),
@@ -31,8 +31,14 @@ pub fn cluster(cluster: &Cluster, ca: &str) -> String {
     if endpoint.tls {
         text.push_str(&indent(&upstream_tls(&endpoint.host, ca), 2));
     }
-    if endpoint.tls || credential.is_some() {
-        text.push_str(&indent(&protocol(endpoint.tls, credential.as_deref(), *gives_tokens), 2));
+    if endpoint.tls || credential.is_some() || *is_grpc {
+        let protocol = match (is_grpc, endpoint.tls) {
+            (true, _) => "explicit_http_config: { http2_protocol_options: {} }",
+            // Negotiated (ALPN).
+            (false, true) => "auto_config: { http_protocol_options: {}, http2_protocol_options: {} }",
+            (false, false) => "explicit_http_config: { http_protocol_options: {} }",
+        };
+        text.push_str(&indent(&options(protocol, credential.as_deref(), *gives_tokens), 2));
     }
     text
 }
@@ -60,13 +66,7 @@ fn upstream_tls(host: &Host, ca: &str) -> String {
     )
 }
 
-/// By TLS the protocol is negotiated (ALPN); without, it is HTTP/1.1.
-fn protocol(tls: bool, credential: Option<&str>, gives_tokens: bool) -> String {
-    let protocol = if tls {
-        "auto_config: { http_protocol_options: {}, http2_protocol_options: {} }"
-    } else {
-        "explicit_http_config: { http_protocol_options: {} }"
-    };
+fn options(protocol: &str, credential: Option<&str>, gives_tokens: bool) -> String {
     let filters = credential.map(|file| credential_filter(file, gives_tokens)).unwrap_or_default();
     format!(
         r#"typed_extension_protocol_options:

@@ -4,6 +4,7 @@ use super::cluster::folder;
 use super::filter::access_log;
 use super::options::Options;
 use super::plan::Plan;
+use super::rate_limit;
 use super::route::virtual_hosts;
 use super::yaml::{indent, scalar};
 use crate::fault::Fault;
@@ -57,7 +58,7 @@ pub fn listener(plan: &Plan, options: &Options, filter: &str, by_xds: bool) -> R
         address(&options.listen),
         plan.buffer,
         indent(access_log(), 8),
-        indent(filter, 8),
+        indent(&format!("{filter}{}", rate_limit::filter(plan)), 8),
         indent(&virtual_hosts(plan)?, 10),
     ))
 }

@@ -11,6 +11,7 @@ mod istio;
 mod listener;
 mod options;
 mod plan;
+mod rate_limit;
 mod route;
 mod xds;
 pub mod yaml;
@@ -21,9 +22,11 @@ pub use plan::Plan;
 use crate::check;
 use crate::environment::Environment;
 use crate::fault::{Fault, conclude};
+use address::Endpoint;
 use clap::{Args, Subcommand};
+use mcp_iap::gate::Settings;
 use options::{Credential, ForResource};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use xds::XdsDir;
 use yaml::indent;
@@ -39,6 +42,11 @@ pub enum Target {
     IstioWasmplugin(istio::WasmPlugin),
     /// Manifests for Istio around an EnvoyFilter, with which the upstream sees nothing of a refused call.
     IstioEnvoyfilter(istio::EnvoyFilter),
+    /// The limits of rates with `global: true`, for a rate limit service that reads the form of envoyproxy/ratelimit.
+    RateLimitService {
+        /// The configuration of mcp-iap, YAML or JSON; `-` for standard input.
+        file: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -60,6 +68,7 @@ pub fn run(target: &Target) -> ExitCode {
         Target::Envoy(envoy) => (render(envoy), envoy.options.file.as_path()),
         Target::IstioWasmplugin(plugin) => (plugin.render(), plugin.file()),
         Target::IstioEnvoyfilter(filter) => (filter.render(), filter.file()),
+        Target::RateLimitService { file } => (limits(file), file.as_path()),
     };
     match rendered {
         Ok(text) => conclude(&text, ExitCode::SUCCESS),
@@ -68,16 +77,34 @@ pub fn run(target: &Target) -> ExitCode {
 }
 
 /// What is needed for the document in this file.
-fn read(file: &Path, upstreams: &[ForResource], credentials: &[Credential]) -> Result<Plan, Fault> {
-    let text = check::read(file).map_err(|error| Fault::Usage(format!("{}: {error}", file.display())))?;
+fn read(
+    file: &Path,
+    upstreams: &[ForResource],
+    credentials: &[Credential],
+    rate_limit_service: Option<&Endpoint>,
+) -> Result<Plan, Fault> {
+    let text = text(file)?;
     // What is rendered holds no secret: Envoy gives it to the filter.
     let environment = Environment::default();
-    Plan::new(&text, upstreams, credentials, &|name| environment.get(name))
+    Plan::new(&text, upstreams, credentials, &|name| environment.get(name))?.counted_by(rate_limit_service)
+}
+
+fn text(file: &Path) -> Result<Vec<u8>, Fault> {
+    check::read(file).map_err(|error| Fault::Usage(format!("{}: {error}", file.display())))
+}
+
+/// What goes to standard output, for the rate limit service.
+fn limits(file: &Path) -> Result<String, Fault> {
+    let environment = Environment::default();
+    let settings = Settings::load_in(&text(file)?, &|name| environment.get(name))?;
+    rate_limit::service(&settings)
+        .ok_or_else(|| Fault::Failed("no rule has a rate with `global: true`".to_owned()))
 }
 
 /// What goes to standard output.
 fn render(Envoy { options, filter, xds_dir }: &Envoy) -> Result<String, Fault> {
-    let plan = read(&options.file, &options.upstream, &options.credential)?;
+    let service = options.rate_limit_service.as_ref();
+    let plan = read(&options.file, &options.upstream, &options.credential, service)?;
     let wasm = options.wasm.as_deref().unwrap_or(WASM);
     match xds_dir {
         Some(folder) => folder.write(&plan, options, wasm, &command()),
@@ -184,7 +211,7 @@ stats_config:
 clusters:
 {clusters}"#,
         plan.buffer,
-        filter::filter(plan, wasm),
+        filter::filter(plan, wasm) + &rate_limit::filter(plan),
         filter::access_log(),
         indent(filter::stats_tags(), 2),
     )

@@ -1,6 +1,6 @@
 //! The options of `render envoy` and `run`, each checked by itself.
 
-use super::address::Upstream;
+use super::address::{Endpoint, Upstream};
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,6 +45,9 @@ pub struct Options {
     /// secret named `credential`. The filter never sees it. Needs Envoy 1.37.
     #[arg(long, value_name = "CLUSTER=SDS_FILE", value_parser = credential)]
     pub credential: Vec<Credential>,
+    /// The service that counts rates with `global: true`, by gRPC (RLS v3), like `http://127.0.0.1:8081`.
+    #[arg(long, value_name = "URL", value_parser = service)]
+    pub rate_limit_service: Option<Endpoint>,
 }
 
 /// `[RESOURCE=]URL`
@@ -71,6 +74,13 @@ fn upstream(text: &str) -> Result<ForResource, String> {
     let wanted = "write it like `http://127.0.0.1:8000` or `https://mcp.example.com/mcp`: no user, query or fragment, one way to write the path";
     let upstream = Upstream::parse(url).ok_or(wanted)?;
     Ok(ForResource { resource, upstream })
+}
+
+fn service(text: &str) -> Result<Endpoint, String> {
+    let plain = Upstream::parse(text).filter(|url| url.path.is_none()).map(|url| url.endpoint);
+    plain.ok_or_else(|| {
+        "write it like `http://127.0.0.1:8081` or `https://ratelimit.example.com`: no path".to_owned()
+    })
 }
 
 fn socket(text: &str) -> Result<SocketAddr, String> {
@@ -118,6 +128,9 @@ mod tests {
     fn refuses_what_envoy_would_not_read() {
         for text in ["10000", "localhost:10000", ":10000", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1"] {
             assert!(socket(text).is_err(), "{text}");
+        }
+        for text in ["127.0.0.1:8081", "http://127.0.0.1:8081/", "grpc://h", "http://h/x"] {
+            assert!(service(text).is_err(), "{text}");
         }
         for text in ["token", "c=token.txt", "=c.yaml", "c"] {
             assert!(credential(text).is_err(), "{text}");

@@ -28,6 +28,8 @@ pub struct Plan {
     pub issuers: Vec<Cluster>,
     /// How upstreams are reached.
     pub upstreams: Vec<Cluster>,
+    /// Who counts global rates, where there are some.
+    pub rate_limit_service: Option<Cluster>,
     /// Names of the environment that the document refers to.
     pub environment: BTreeSet<String>,
     /// `per_connection_buffer_limit_bytes`
@@ -57,6 +59,8 @@ pub struct Cluster {
     pub credential: Option<String>,
     /// Whether it is asked for tokens: then the credential is a whole value, `Basic` for the most part.
     pub gives_tokens: bool,
+    /// It speaks gRPC.
+    pub is_grpc: bool,
     /// What it is for.
     pub purpose: String,
 }
@@ -99,12 +103,45 @@ impl Plan {
             resources,
             issuers,
             upstreams,
+            rate_limit_service: None,
         })
+    }
+
+    /// With the service that counts global rates.
+    ///
+    /// # Errors
+    /// There is none and rules have such rates, or the other way round.
+    pub fn counted_by(self, service: Option<&Endpoint>) -> Result<Self, Fault> {
+        let mut rates = self.settings.resources.iter().flat_map(|resource| resource.policies.rates());
+        let rule = rates.find_map(|(rule, rate)| rate.is_global.then(|| rule.to_string()));
+        drop(rates);
+        match (rule, service) {
+            (Some(rule), None) => Err(Fault::Usage(format!(
+                "the rule {rule:?} has a rate with `global: true`, for which `render envoy` and `run` need \
+                 --rate-limit-service URL"
+            ))),
+            (None, Some(_)) => Err(Fault::Usage(
+                "--rate-limit-service has nothing to count: no rule has a rate with `global: true`"
+                    .to_owned(),
+            )),
+            (None, None) => Ok(self),
+            (Some(_), Some(endpoint)) => {
+                let mut name = "rate_limit_service".to_owned();
+                while self.clusters().any(|cluster| cluster.name == name) {
+                    name.push('_');
+                }
+                let purpose = "The rate limit service".to_owned();
+                let endpoint = endpoint.clone();
+                let cluster =
+                    Cluster { name, endpoint, credential: None, gives_tokens: false, is_grpc: true, purpose };
+                Ok(Self { rate_limit_service: Some(cluster), ..self })
+            }
+        }
     }
 
     /// All clusters, in the order in which they are written.
     pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
-        self.upstreams.iter().chain(&self.issuers)
+        self.upstreams.iter().chain(&self.issuers).chain(&self.rate_limit_service)
     }
 }
 
@@ -149,7 +186,7 @@ fn add(
     match clusters.iter_mut().find(|cluster| cluster.name == name) {
         None => {
             let (name, credential) = (name.to_owned(), None);
-            clusters.push(Cluster { name, endpoint, credential, gives_tokens, purpose });
+            clusters.push(Cluster { name, endpoint, credential, gives_tokens, is_grpc: false, purpose });
         }
         Some(cluster) if cluster.endpoint == endpoint => {
             cluster.gives_tokens |= gives_tokens;
@@ -223,7 +260,9 @@ fn upstream_clusters(mut resources: Vec<Resource>, issuers: &[Cluster]) -> (Vec<
         resource.cluster.clone_from(&name);
         let purpose = format!("The MCP server behind {}", resource.identifier);
         let endpoint = resource.upstream.endpoint.clone();
-        clusters.push(Cluster { name, endpoint, credential: None, gives_tokens: false, purpose });
+        let cluster =
+            Cluster { name, endpoint, credential: None, gives_tokens: false, is_grpc: false, purpose };
+        clusters.push(cluster);
     }
     (resources, clusters)
 }
@@ -273,6 +312,7 @@ mod tests {
             endpoint: Endpoint::parse("https", "login.example.com").unwrap(),
             credential: None,
             gives_tokens: false,
+            is_grpc: false,
             purpose: String::new(),
         };
         let names = |resources: &[(&str, &str)]| {

@@ -54,7 +54,8 @@ pub fn run(options: &Run) -> ExitCode {
 fn work(options: &Run) -> Result<(), Fault> {
     let file = &options.render.file;
     let text = check::read(file).map_err(|error| Fault::Usage(format!("{}: {error}", file.display())))?;
-    let plan = Plan::new(&text, &options.render.upstream, &options.render.credential, &process_environment)?;
+    let plan = Plan::new(&text, &options.render.upstream, &options.render.credential, &process_environment)?
+        .counted_by(options.render.rate_limit_service.as_ref())?;
     let config = config::load(&text)?;
     let rules: Vec<&Rule> = config.guarded()?.into_iter().flat_map(|one| one.rules).collect();
     let wasm = find::wasm(options.render.wasm.as_deref())?;

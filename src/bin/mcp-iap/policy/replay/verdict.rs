@@ -44,6 +44,7 @@ const AFTER_RULES: &[Reason] = &[
     Reason::TargetRefused,
     Reason::TokenNotExchanged,
     Reason::UpstreamRefusedCredential,
+    Reason::RateLimitUnavailable,
     Reason::ListUnreadable,
     Reason::ListTooLarge,
 ];

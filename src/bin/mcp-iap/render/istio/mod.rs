@@ -43,7 +43,7 @@ impl WasmPlugin {
     /// # Errors
     /// The document's faults, what of the options does not fit it, and what a WasmPlugin can't do.
     pub fn render(&self) -> Result<String, Fault> {
-        let plan = read(&self.options.file, &[], &[])?;
+        let plan = read(&self.options.file, &[], &[], None)?;
         let config = plugin::config(&plan)?;
         let manifest = plugin::manifest(&self.options, &plan, self.pull_secret.as_deref(), &config);
         manifests(&self.options, &plan, manifest, |manifest| manifest["spec"]["pluginConfig"] == config)
@@ -60,7 +60,7 @@ impl EnvoyFilter {
     /// # Errors
     /// The document's faults, or what of the options does not fit it.
     pub fn render(&self) -> Result<String, Fault> {
-        let plan = read(&self.options.file, &[], &[])?;
+        let plan = read(&self.options.file, &[], &[], None)?;
         let manifest = filter::manifest(&self.options, &plan);
         manifests(&self.options, &plan, manifest, |manifest| {
             let patches = manifest["spec"]["configPatches"].as_array().into_iter().flatten();

@@ -1,0 +1,81 @@
+//! A rate that counts for all Envoys together: Envoy's own rate limit filter, behind this one, asks a rate limit service.
+//! The gate hands on by which rule a call is allowed and whose it is; it counts nothing, and hears of a refusal.
+//!
+//! What is handed on stands in filter state, not in a header: no client can set it, and no server sees it.
+
+use super::refusal::Answer;
+use super::request::Request;
+use crate::cache::digest;
+use crate::policy::Denial;
+use crate::reason::Reason;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The descriptor's keys, in their order, and the properties in which Envoy finds their values
+/// (`filter_state["wasm.mcp_iap_rate_rule"]`).
+pub const DESCRIPTOR: [(&str, &str); 3] =
+    [("resource", "mcp_iap_rate_resource"), ("rule", "mcp_iap_rate_rule"), ("caller", "mcp_iap_rate_caller")];
+
+/// How much of the digest names a caller, in bytes.
+const CALLER: usize = 16;
+/// The longest wait that is told.
+const MAX_WAIT: Duration = Duration::from_hours(24);
+
+/// What the rate limit filter is told of a call that it must count.
+#[derive(Debug)]
+pub struct GlobalRate {
+    resource: String,
+    rule: Rc<str>,
+    caller: String,
+}
+
+impl GlobalRate {
+    /// A call that this rule of a resource allows; `owner` is whose it is, of which a digest is handed on.
+    pub(super) fn new(resource: &str, rule: &str, owner: &[&[u8]]) -> Self {
+        let mut caller = String::with_capacity(2 * CALLER);
+        for byte in digest(owner.iter().copied()).iter().take(CALLER) {
+            let _ = write!(caller, "{byte:02x}");
+        }
+        Self { resource: resource.to_owned(), rule: Rc::from(rule), caller }
+    }
+
+    /// The rule whose rate it is.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// Properties and their values, as [`DESCRIPTOR`] names them.
+    pub fn properties(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let values = [&*self.resource, &*self.rule, &*self.caller];
+        DESCRIPTOR.iter().zip(values).map(|((_, property), value)| (*property, value))
+    }
+}
+
+impl Request {
+    /// What Envoy's rate limit filter must be told of it, where a rule with a global rate allows it.
+    #[must_use]
+    pub fn global_rate(&self) -> Option<Rc<GlobalRate>> {
+        self.handed.borrow().clone()
+    }
+
+    /// Envoy answered it by itself, with these response code details: what the client is answered where the rate limit
+    /// filter refused. `wait`: its `X-RateLimit-Reset`, in seconds.
+    #[must_use]
+    pub fn refused_for_rate(&self, details: &[u8], wait: Option<&str>) -> Option<Answer> {
+        let handed = self.global_rate()?;
+        let denial = match details {
+            b"request_rate_limited" => {
+                let wait = wait.and_then(|wait| wait.parse().ok()).map(Duration::from_secs);
+                let policies = &self.resource().ok()?.policies;
+                policies.used_up(&handed.rule, wait.map(|wait| wait.min(MAX_WAIT)))
+            }
+            b"rate_limiter_error" => {
+                Denial { rule: Some(Rc::clone(&handed.rule)), ..Reason::RateLimitUnavailable.into() }
+            }
+            _ => return None,
+        };
+        Some(Answer::refuse_late(self, denial))
+    }
+}
