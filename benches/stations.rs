@@ -7,7 +7,7 @@
 mod support;
 
 use divan::{Bencher, black_box};
-use mcp_iap::audit::Record;
+use mcp_iap::audit::{Masks, Record};
 use mcp_iap::config;
 use mcp_iap::gate::Request;
 use mcp_iap::head::Head;
@@ -116,7 +116,7 @@ fn decide(bencher: Bencher<'_, '_>, rules: usize) {
 fn audit(bencher: Bencher<'_, '_>) {
     let mut record = Record::new("b0dd3d1b502ce0d81f1269b88fbb6f78".into());
     record.note_caller(Rc::new(caller()));
-    record.note_operation(Operation::Tool("create_issue"));
+    record.note_operation(Operation::Tool("create_issue"), &Masks::none().and(None));
     bencher.bench_local(|| black_box(&record).write());
 }
 

@@ -63,7 +63,7 @@ fn the_record_says_how_the_upstream_answered() {
         (true, post(&token, call("get_x", &json!({})))),
         (false, modern(post(&token, modern_call("get_x", &json!({}))), "get_x")),
     ] {
-        let world = world("{ read_answers: true, decision_header: true }", provide);
+        let world = world("{ read_answers: true }", provide);
         for (index, (name, reply, expected)) in rows.iter().enumerate() {
             let (reply, status) = (reply.clone(), if *name == "refused" { 400 } else { 200 });
             world.upstream.script(move |_| Reply { status, ..reply.clone() });
@@ -99,22 +99,38 @@ fn an_answer_that_the_client_leaves_is_unread() {
 }
 
 #[test]
-fn by_default_no_answer_is_read_and_only_refusals_name_the_decision() {
+fn by_default_no_answer_is_read() {
     let world = world("{}", provide);
     world.upstream.script(|_| answer(r#""error":{"code":-32602,"message":"m"}"#));
     let token = KEYS.es256(&claims(&["dev"]));
-    let allowed = post(&token, call("get_x", &json!({}))).send(world.envoy.port);
-    assert_eq!((allowed.status, allowed.header("mcp-iap-decision")), (200, None));
+    assert_eq!(post(&token, call("get_x", &json!({}))).send(world.envoy.port).status, 200);
     assert_eq!(world.record(1)["answer"], Value::Null);
-    for (index, request) in
-        [post(&token, call("drop", &json!({}))), Request::new("GET", "/nowhere"), post("x", "{}")]
-            .iter()
-            .enumerate()
-    {
-        let refused = request.send(world.envoy.port);
-        let record = world.record(index + 2);
-        assert_eq!(record["outcome"], "refused");
-        assert_eq!(record["decision"], json!(refused.header("mcp-iap-decision").unwrap()), "{refused:?}");
+}
+
+/// Whoever else says so: each answer to a call names its decision, once, and to the upstream nobody does.
+#[test]
+fn the_gate_alone_names_the_decision() {
+    let world = world("{}", provide);
+    world.upstream.script(|_| {
+        answer(r#""result":{}"#).header("mcp-iap-decision: forged").header("Mcp-Iap-Decision: again")
+    });
+    let token = KEYS.es256(&claims(&["dev"]));
+    let rows = [
+        (200, "allowed", post(&token, call("get_x", &json!({})))),
+        (403, "refused", post(&token, call("drop", &json!({})))),
+        (404, "refused", Request::new("GET", "/nowhere")),
+        (401, "refused", post("x", "{}")),
+    ];
+    for (index, (status, outcome, request)) in rows.into_iter().enumerate() {
+        let seen = request.header("mcp-iap-decision", "forged").send(world.envoy.port);
+        let record = world.record(index + 1);
+        assert_eq!((seen.status, &record["outcome"]), (status, &json!(outcome)));
+        let named: Vec<_> = seen.headers.iter().filter(|(name, _)| name == "mcp-iap-decision").collect();
+        assert_eq!(named.len(), 1, "{seen:?}");
+        assert_eq!(record["decision"], json!(named[0].1), "{seen:?}");
+    }
+    for seen in world.upstream.seen() {
+        assert_eq!(seen.header("mcp-iap-decision"), None, "{seen:?}");
     }
 }
 
@@ -132,6 +148,11 @@ fn the_trace_is_kept_and_recorded() {
         (in_meta(&json!(OTHER)), json!(OTHER)),
         (in_meta(&json!(OTHER)).header("traceparent", "00-rubbish"), json!(OTHER)),
         (in_meta(&json!(7)), Value::Null),
+        (in_meta(&json!(format!("{TRACE}{}", "0".repeat(100_000)))), Value::Null),
+        (
+            in_meta(&json!("\u{0}")).header("traceparent", format!("{TRACE}{}", "-".repeat(20_000))),
+            Value::Null,
+        ),
         (in_meta(&json!(format!("00-{token}"))), Value::Null),
         (
             in_meta(&json!({"a": TRACE})).header("traceparent", TRACE).header("traceparent", OTHER),
@@ -147,7 +168,7 @@ fn the_trace_is_kept_and_recorded() {
     assert!(String::from_utf8_lossy(&seen[1].body).contains(OTHER));
     // Of a refusal as well.
     let refused = post("x", "{}").header("traceparent", TRACE).send(world.envoy.port);
-    assert_eq!((refused.status, &world.record(7)["traceparent"]), (401, &json!(TRACE)));
+    assert_eq!((refused.status, &world.record(rows.len() + 1)["traceparent"]), (401, &json!(TRACE)));
 }
 
 #[test]

@@ -60,12 +60,13 @@ token_exchange: {{ token_endpoint: '{ISSUER}/token', cluster: identity_provider,
 api_keys: {{ pepper: '${{PEPPER}}', keys: [{{ name: ci, hash: {hash} }}] }}
 rules:
   - {{ id: reads, allow: {{ tools: ['get_*'] }}, arguments: {{ namespace: {{ in: [web] }} }} }}
+  - {{ id: pinned, allow: {{ tools: [pinned] }}, arguments: {{ pin: {{ in: ['1'] }} }} }}
   - {{ id: any, allow: {{ tools: [any] }} }}
 audit:
   clear_arguments: [namespace, pin, note]
   digest_key: ${{DIGEST}}
   mask_arguments: [p*n]
-  mask_values: ['*s3cret-listed*']
+  mask_values: [{LISTED}]
   mask: '<masked>'
   read_answers: true
 "
@@ -145,6 +146,26 @@ fn requests() -> Vec<Request> {
     ];
     requests
         .push(post(&jwt, call("get_x", &arguments)).header("origin", format!("https://{HEADER}.example")));
+    // What is masked is not quoted to whom it is refused.
+    requests.push(post(&jwt, call("get_x", &json!({"namespace": format!("a{LISTED}")}))));
+    requests.push(post(&jwt, call("pinned", &json!({"pin": ARGUMENT}))));
+    requests.push(by_key().body(call("get_x", &json!({"namespace": API_KEY}))));
+    // A name in another spelling, and values of another kind.
+    for arguments in [
+        format!(r#"{{"p\u0069n":"{ARGUMENT}","NOTE":"{LISTED}"}}"#),
+        format!(r#"{{"PIN":"{ARGUMENT}","note":"\u0073{}"}}"#, &LISTED[1..]),
+        format!(r#"{{"P\u0131N":"{ARGUMENT}","note":{{"note":"{ARGUMENT}"}}}}"#),
+        format!(
+            r#"{{"pin\u0000{ARGUMENT}":1,"pin":["{ARGUMENT}"],"note":["{ARGUMENT}",[{{"pin":"{ARGUMENT}"}}]]}}"#
+        ),
+        format!(r#"{{"pin":123456789,"note":"{LISTED}{}"}}"#, "x".repeat(100_000)),
+        format!(r#"{{"note":"{}{LISTED}"}}"#, "x".repeat(100_000)),
+    ] {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"any","arguments":{arguments}}}}}"#
+        );
+        requests.push(post(&jwt, body));
+    }
     requests
 }
 
@@ -187,16 +208,58 @@ fn no_secret_stands_anywhere() {
     assert_eq!((masked(4), masked(5)), (json!(["method"]), json!(["resource"])));
     assert_eq!(masked(9), json!(["tool", "arguments.note"]));
     assert_eq!((masked(10), masked(11)), (json!(["arguments.note"]), json!(["tool"])));
+
+    let told = |index: usize| {
+        let body: Value = serde_json::from_slice(&answers[index].body).unwrap();
+        body["error"]["message"].clone()
+    };
+    assert_eq!(told(20), json!("namespace: \"a<masked>\" is not an accepted value"));
+    assert_eq!(told(21), json!("an argument has a value that is not accepted"));
+    assert_eq!(told(22), json!("namespace: \"<masked>\" is not an accepted value"));
+    let arguments = |index: usize| record(index)["arguments"].clone();
+    assert_eq!(arguments(23), json!({"pin": "<masked>", "NOTE": "<masked>"}));
+    assert_eq!(arguments(24), json!({"PIN": "<masked>", "note": "<masked>"}));
+    assert_eq!(arguments(26), Value::Null, "lists are left out");
+    assert_eq!(arguments(27)["pin"], "<masked>");
+    let note = arguments(27)["note"].as_str().unwrap().to_owned();
+    assert!(note.starts_with("<masked>xxx") && note.len() == 256, "{note}");
+    assert_eq!(arguments(28)["note"], "x".repeat(256));
+}
+
+/// Else who sends a name as his credential, or adds what looks like one, has no record of what he asked for.
+#[test]
+fn nobody_masks_what_he_calls() {
+    let document = format!(
+        "resource: {RESOURCE}
+require_auth: false
+rules: [{{ id: all, allow: {{ tools: ['*'], resources: ['*'] }} }}]
+audit: {{ clear_arguments: [namespace] }}
+"
+    );
+    let changes = Changes { configuration: Some(document), concurrency: Some(1), ..Changes::default() };
+    let world = World::with_provider(&changes, provide);
+    let read = json!({"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": "file:///etc/passwd/eyJ.a.b"}});
+    let requests = [
+        post("delete_namespace", call("delete_namespace", &json!({"namespace": "delete_namespace"}))),
+        post("x", read.to_string()),
+        post("x", call("***REDACTED***", &json!({"namespace": "***REDACTED***"}))),
+    ];
+    for request in &requests {
+        request.send(world.envoy.port);
+    }
+    let lines = world.envoy.access_lines(requests.len());
+    let record = |index: usize| &lines[index]["mcp_iap"][0];
+    assert_eq!(record(0)["tool"], "delete_namespace");
+    assert_eq!(record(0)["arguments"]["namespace"], "delete_namespace");
+    assert_eq!(record(1)["resource"], "file:///etc/passwd/***REDACTED***");
+    assert_eq!(record(1)["masked"], json!(["resource"]));
+    assert_eq!((&record(0)["masked"], &record(2)["masked"]), (&Value::Null, &Value::Null));
 }
 
 /// The signature of the JWT that a request carries.
 fn signature(request: &Request) -> Option<String> {
-    let text = format!("{request:?}");
-    let start = text.find("eyJ")?;
-    let token: String = text[start..]
-        .chars()
-        .take_while(|char| char.is_ascii_alphanumeric() || "-_.".contains(*char))
-        .collect();
+    let (_, value) = request.headers.iter().find(|(name, _)| name == "authorization")?;
+    let token = std::str::from_utf8(value).unwrap().strip_prefix("Bearer eyJ")?;
     token.split('.').nth(2).map(|signature| signature.trim_end_matches('x').to_owned())
 }
 

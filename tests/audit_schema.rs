@@ -3,13 +3,14 @@
 #[path = "support/record_schema.rs"]
 mod record_schema;
 
-use mcp_iap::audit::{Document, Outcome, Record};
+use mcp_iap::audit::{Document, Form, Masks, Outcome, Record};
 use mcp_iap::identity::Caller;
 use mcp_iap::kube::User;
-use mcp_iap::mcp::{Arguments, Era, Operation};
+use mcp_iap::mcp::{Arguments, Era, Operation, Told};
 use mcp_iap::oauth::Scope;
 use mcp_iap::policy::Denial;
 use mcp_iap::reason::Reason;
+use mcp_iap::secret::Secret;
 use mcp_iap::spiffe::SpiffeId;
 use record_schema::{faults, shipped};
 use serde_json::{Value, json};
@@ -46,20 +47,36 @@ fn records() -> Vec<Value> {
         Caller::of_workload(SpiffeId::parse("spiffe://example.org/agent").unwrap()),
         Caller::anonymous(),
     ];
-    let names: Vec<Rc<str>> = ["text", "number", "truth", "none"].map(Rc::from).to_vec();
-    let pairs = vec![("text", "\"\\u001b[2J\""), ("number", "7"), ("truth", "true"), ("none", "null")];
+    let names: Vec<Rc<str>> = ["text", "number", "truth", "none", "secret"].map(Rc::from).to_vec();
+    let pairs = vec![
+        ("text", "\"\\u001b[2J\""),
+        ("number", "7"),
+        ("truth", "true"),
+        ("none", "null"),
+        ("secret", "\"s3cret\""),
+    ];
+    let masks = Masks { forms: vec![Form::new("s3cret"), Form::new("tools/")], ..Masks::none() };
+    let secrets = masks.and(None);
+    let answers = [Told::Error(-32602), Told::ToolError, Told::Unread, Told::Good].into_iter().cycle();
     let operations =
         [Operation::Tool(&long), Operation::Prompt("p"), Operation::Resource("r:x"), Operation::Task("t")];
     let mut records = vec![serde_json::from_str(&Record::new(DECISION.to_owned()).to_json()).unwrap()];
-    for (caller, operation) in callers.into_iter().zip(operations.into_iter().chain([Operation::Open])) {
+    let operations = operations.into_iter().chain([Operation::Open]);
+    for ((caller, operation), told) in callers.into_iter().zip(operations).zip(answers) {
         let mut record = Record::new(DECISION.to_owned());
-        record.note_http_method("POST");
+        record.note_http_method("POST", &secrets);
         record.note_protected_resource("https://r/mcp");
         record.note_caller(Rc::new(caller));
-        record.note_method("tools/call");
+        record.note_method("tools/call", &secrets);
         record.note_era(Era::Modern);
-        record.note_operation(operation);
-        record.note_arguments(&names, &Arguments::from_pairs(pairs.clone()), &|_| false);
+        record.note_operation(operation, &secrets);
+        record.note_arguments(&names, &Arguments::from_pairs(pairs.clone()), &secrets);
+        record.note_digest(&Secret::new(vec![7; 32]), b"{}");
+        record.note_trace(Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        for what in ["keys", "introspection", "token_review"] {
+            record.note_wait(what, Duration::from_millis(7));
+        }
+        record.note_replaced();
         record.note_shadow(Some(Outcome::Refused), Some(Reason::DeniedByRule), Some("freeze"));
         record.note_exchange("k8s", false, Duration::from_millis(7), Some("timeout"));
         record.note_exchange_user(Some("dana"));
@@ -72,6 +89,7 @@ fn records() -> Vec<Value> {
         });
         let mut written = record.write();
         written.add_upstream_status(502);
+        assert_eq!(written.add_answer(told), told != Told::Good);
         records.push(serde_json::from_str(written.json()).unwrap());
     }
     records
@@ -124,9 +142,9 @@ fn the_schema_has_just_the_fields_that_are_written_and_documented() {
     assert_eq!(known, written);
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/audit.md");
     let docs = std::fs::read_to_string(docs).unwrap();
-    for path in
-        known.iter().filter(|path| !matches!(path.as_str(), "caller" | "exchange" | "listed" | "shadow"))
-    {
+    const OBJECTS: [&str; 7] =
+        ["answer", "arguments_digest", "caller", "exchange", "listed", "shadow", "waited_ms"];
+    for path in known.iter().filter(|path| !OBJECTS.contains(&path.as_str())) {
         let is_told = docs
             .lines()
             .filter_map(|line| line.strip_prefix("| `"))
@@ -159,15 +177,26 @@ fn what_is_no_record_is_refused() {
         ("/arguments/text", json!(1.5)),
         ("/shadow/outcome", json!("aborted")),
         ("/upstream_status", json!(42)),
+        ("/traceparent", json!("00-rubbish")),
+        ("/masked", json!("tool")),
+        ("/arguments_digest/hmac_sha256", json!("ab")),
+        ("/waited_ms/keys", json!("7")),
+        ("/answer/error", json!("x")),
+        ("/answer/unread", json!(1)),
     ] {
         let mut record = good.clone();
         match record.pointer_mut(pointer) {
             Some(place) => *place = value,
-            None => record["caller"]["kind"] = value,
+            None => {
+                let (parent, name) = pointer.rsplit_once('/').unwrap();
+                record.pointer_mut(parent).unwrap()[name] = value;
+            }
         }
         assert!(!faults(&record).is_empty(), "{pointer}: {record}");
     }
-    for path in ["", "/caller", "/shadow", "/exchange", "/listed"] {
+    for path in
+        ["", "/caller", "/shadow", "/exchange", "/listed", "/arguments_digest", "/waited_ms", "/answer"]
+    {
         let mut record = good.clone();
         record.pointer_mut(path).unwrap()["more"] = json!(1);
         assert!(!faults(&record).is_empty(), "{path}: {record}");

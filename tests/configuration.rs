@@ -43,6 +43,7 @@ fn each_fault_is_told_with_path_value_reason_and_fix() {
         for part in ["reason ", "fix "] {
             assert!(text.contains(part), "{file}: no {part}");
         }
+        assert!(!text.contains("hunter2"), "{file}: a secret: {text}");
         same_as_golden(&root().join(&file).with_extension("txt"), &text);
     }
 }

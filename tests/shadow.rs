@@ -3,6 +3,7 @@
 mod support;
 
 use mcp_iap::callout::{CalloutError, Reply};
+use mcp_iap::gate::DECISION;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -54,12 +55,14 @@ fn visible(ended: &Ended) -> (Option<(u16, Value)>, Value) {
     let answer = ended.answer.as_ref().map(|answer| {
         let mut body: Value = serde_json::from_str(&answer.body).unwrap();
         body["error"]["data"]["decision"].take();
-        (answer.status, json!([body, format!("{:?}", answer.headers)]))
+        let headers: Vec<_> = answer.headers.iter().filter(|(name, _)| *name != DECISION).collect();
+        (answer.status, json!([body, format!("{headers:?}")]))
     });
     let mut record = ended.record.clone();
     let members = record.as_object_mut().unwrap();
     members.remove("shadow");
     members.remove("decision");
+    members.remove("waited_ms");
     (answer, record)
 }
 

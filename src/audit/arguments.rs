@@ -3,39 +3,56 @@
 
 use super::MAX_NAME;
 use super::line::{Line, written_length};
-use super::mask::Masks;
+use super::mask::Secrets;
 use crate::json::{Kind, Reader};
 use crate::mcp::Arguments;
 use serde_json::Value;
 use std::rc::Rc;
 
-pub(super) type Clear = Vec<(Rc<str>, Value)>;
+pub(super) type Clear = Vec<Argument>;
 
-/// Those of these arguments that are listed. `is_credential`: whether a text has what proves this caller.
-pub(super) fn clear(
-    listed: &[Rc<str>],
-    arguments: &Arguments<'_>,
-    masks: &Masks,
-    is_credential: &dyn Fn(&str) -> bool,
-) -> Clear {
+/// One that stands in a record.
+#[derive(Clone, Debug)]
+pub(super) struct Argument {
+    name: Rc<str>,
+    value: Value,
+    /// Whether something of it does not.
+    is_masked: bool,
+}
+
+/// Those of these arguments that are listed.
+pub(super) fn clear(listed: &[Rc<str>], arguments: &Arguments<'_>, secrets: &Secrets<'_>) -> Clear {
     let mut clear = Clear::new();
     for name in listed {
         // What a server may take for it stands there as well, as it was spelt; behind a NUL there may be anything.
         let Some((spelt, raw)) = arguments.spelt(name) else { continue };
         let spelt = spelt.split_inclusive('\0').next().unwrap_or_default();
-        let Some(value) = plain(raw).filter(|_| !clear.iter().any(|(known, _)| **known == *spelt)) else {
+        let Some(value) = plain(raw).filter(|_| !clear.iter().any(|known| *known.name == *spelt)) else {
             continue;
         };
-        let is_masked = masks.has_name(spelt)
-            || value.as_str().is_some_and(|text| masks.has_value(text) || is_credential(text));
-        let value = match value {
-            _ if is_masked => Value::from(&*masks.mask),
-            Value::String(text) => Value::from(cut_as_written(&text)),
-            value => value,
-        };
-        clear.push((if *spelt == **name { Rc::clone(name) } else { Rc::from(spelt) }, value));
+        let (value, is_masked) = masked(name, value, secrets);
+        let name = if *spelt == **name { Rc::clone(name) } else { Rc::from(spelt) };
+        clear.push(Argument { name, value, is_masked });
     }
     clear
+}
+
+/// The value without what must not stand there, and whether that is another. However the name was spelt, it is masked as
+/// the one that is listed.
+fn masked(listed: &str, value: Value, secrets: &Secrets<'_>) -> (Value, bool) {
+    if secrets.masks.has_name(listed) {
+        return (Value::from(&*secrets.masks.mask), true);
+    }
+    let hidden = match &value {
+        Value::String(text) => secrets.hide(text),
+        Value::Number(number) => secrets.hide(&number.to_string()),
+        _ => None,
+    };
+    match (hidden, value) {
+        (Some(hidden), _) => (Value::from(cut_as_written(&hidden)), true),
+        (None, Value::String(text)) => (Value::from(cut_as_written(&text)), false),
+        (None, value) => (value, false),
+    }
 }
 
 /// A value that is no list and no object. A number that is no 64-bit integer is a text, as it was written.
@@ -64,8 +81,13 @@ fn cut_as_written(text: &str) -> &str {
     end.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }
 
+/// Which of them are masked.
+pub(super) fn masked_names(arguments: &Clear) -> impl Iterator<Item = &str> {
+    arguments.iter().filter(|argument| argument.is_masked).map(|argument| &*argument.name)
+}
+
 pub(super) fn write(arguments: &Clear, line: &mut Line) {
-    for (name, value) in arguments {
+    for Argument { name, value, .. } in arguments {
         match value {
             Value::String(text) => line.text(name, text),
             value => line.plain(name, value),
@@ -75,9 +97,13 @@ pub(super) fn write(arguments: &Clear, line: &mut Line) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::MASK;
+    use super::super::mask::{Form, Masks};
     use super::*;
     use crate::policy::Pattern;
+
+    fn shown(clear: &Clear) -> Vec<String> {
+        clear.iter().map(|Argument { name, value, .. }| format!("{name}={value}")).collect()
+    }
 
     #[test]
     fn plain_values_stand_in_clear_and_credentials_do_not() {
@@ -97,17 +123,16 @@ mod tests {
             ("within", &texts[1]),
             ("long", &texts[2]),
             ("own", "\"my opaque-token\""),
+            ("escaped", "\"my \\u006fpaque-token\""),
             ("not_listed", "\"x\""),
         ];
         let arguments = Arguments::from_pairs(pairs.to_vec());
         let listed = [
             "text", "integer", "fraction", "large", "bool", "null", "list", "object", "token", "within",
-            "long", "own", "absent",
+            "long", "own", "escaped", "absent",
         ];
         let listed: Vec<Rc<str>> = listed.into_iter().map(Rc::from).collect();
-        let seen = clear(&listed, &arguments, &Masks::none(), &|text| text.contains("opaque-token"));
-        let seen: Vec<String> = seen.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let masked = |name: &str| format!("{name}=\"***REDACTED***\"");
+        let seen = clear(&listed, &arguments, &Masks::none().and(Some("opaque-token")));
         let expected = [
             "text=\"ab\"".to_owned(),
             "integer=-7".to_owned(),
@@ -115,12 +140,14 @@ mod tests {
             "large=\"99999999999999999999\"".to_owned(),
             "bool=true".to_owned(),
             "null=null".to_owned(),
-            masked("token"),
-            masked("within"),
+            "token=\"***REDACTED***\"".to_owned(),
+            "within=\"x ***REDACTED*** y\"".to_owned(),
             format!("long=\"{}\"", "é".repeat(128)),
-            masked("own"),
+            "own=\"my ***REDACTED***\"".to_owned(),
+            "escaped=\"my ***REDACTED***\"".to_owned(),
         ];
-        assert_eq!(seen, expected);
+        assert_eq!(shown(&seen), expected);
+        assert_eq!(masked_names(&seen).collect::<Vec<_>>(), ["token", "within", "own", "escaped"]);
     }
 
     /// A server that takes it for the one that is listed acts on it: the record is not silent.
@@ -137,14 +164,12 @@ mod tests {
             let arguments = Arguments::from_pairs(sent);
             // Listed twice, it stands there once.
             let listed = ["namespace", "NAMESPACE"].map(Rc::from);
-            let seen = clear(&listed, &arguments, &Masks::none(), &|_| false);
-            let seen: Vec<String> = seen.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            assert_eq!(seen.join(" "), expected);
+            assert_eq!(shown(&clear(&listed, &arguments, &Masks::none().and(None))).join(" "), expected);
         }
         let token = "\"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJkYW5hIn0.c2ln\"";
         let arguments = Arguments::from_pairs(vec![("NOTE", token)]);
-        let seen = clear(&["note".into()], &arguments, &Masks::none(), &|_| false);
-        assert_eq!(seen, [(Rc::from("NOTE"), Value::from(MASK))]);
+        let seen = clear(&["note".into()], &arguments, &Masks::none().and(None));
+        assert_eq!(shown(&seen), ["NOTE=\"***REDACTED***\""]);
     }
 
     /// Else a caller makes the line too long for who collects it.
@@ -160,17 +185,36 @@ mod tests {
         assert_eq!(cut_as_written("ab"), "ab");
     }
 
+    /// A name is masked however it is spelt and whatever it holds; a form is looked for in numbers as well.
     #[test]
     fn names_and_forms_that_are_configured_are_masked() {
         let masks = Masks {
             mask: "<gone>".into(),
-            names: vec![Pattern::new("*pin*")],
-            values: vec![Pattern::new("*AKIA*")],
+            names: vec![Pattern::new("*pass*")],
+            forms: vec![Form::new("AKIA*"), Form::new("4111")],
         };
-        let pairs = vec![("card_PIN", "1234"), ("note", "\"key AKIA0123\""), ("other", "\"akia\"")];
-        let listed = ["card_PIN", "note", "other"].map(Rc::from);
-        let seen = clear(&listed, &Arguments::from_pairs(pairs), &masks, &|_| false);
-        let values: Vec<_> = seen.iter().map(|(_, value)| value.as_str().unwrap_or_default()).collect();
-        assert_eq!(values, ["<gone>", "<gone>", "akia"]);
+        let pairs = vec![
+            ("pa\u{17f}\u{17f}word", "1234"),
+            ("MY_PASS", "true"),
+            ("note", "\"key AKIA0123\""),
+            ("card", "4111000011112222"),
+            ("fraction", "4111000011112222.0"),
+            ("other", "\"akia\""),
+            ("said", "\"<gone>\""),
+        ];
+        let listed = ["password", "my_pass", "note", "card", "fraction", "other", "said"].map(Rc::from);
+        let seen = clear(&listed, &Arguments::from_pairs(pairs), &masks.and(None));
+        let expected = [
+            "pa\u{17f}\u{17f}word=\"<gone>\"",
+            "MY_PASS=\"<gone>\"",
+            "note=\"key <gone>\"",
+            "card=\"<gone>000011112222\"",
+            "fraction=\"<gone>000011112222.0\"",
+            "other=\"akia\"",
+            "said=\"<gone>\"",
+        ];
+        assert_eq!(shown(&seen), expected);
+        // What only looks like the mask is none.
+        assert_eq!(masked_names(&seen).count(), 5);
     }
 }

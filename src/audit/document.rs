@@ -70,9 +70,9 @@ pub struct Document {
     #[schemars(extend("maxProperties" = MAX_ARGUMENTS,
         "additionalProperties" = {"type": ["string", "integer", "boolean", "null"]}))]
     pub arguments: BTreeMap<String, Value>,
-    /// What is masked: `method`, `tool`, `prompt`, `resource`, `task`, `arguments.NAME`.
+    /// In what something is masked: `http_method`, `method`, `tool`, `prompt`, `resource`, `task`, `arguments.NAME`.
     #[serde(default)]
-    #[schemars(extend("maxItems" = MAX_ARGUMENTS + 2))]
+    #[schemars(extend("maxItems" = MAX_ARGUMENTS + 3))]
     pub masked: Vec<String>,
     /// Of all arguments as they were written, where `audit.digest_key` is set.
     pub arguments_digest: Option<DigestDocument>,
@@ -179,6 +179,8 @@ pub struct ListedDocument {
     pub shown: u64,
     /// How many he did not.
     pub hidden: u64,
+    /// How many messages of a stream could not be read and became an error.
+    pub replaced: Option<u64>,
 }
 
 /// How long services were waited for, in milliseconds.

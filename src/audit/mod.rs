@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use hmac_sha256::HMAC;
 use line::Line;
 pub use line::written_length;
-pub use mask::{MASK, Masks};
+pub use mask::{Form, MASK, Masks, Secrets};
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub const SCHEMA: u32 = 1;
 pub const MAX_NAME: usize = 256;
 /// How many of the caller's groups are kept.
 pub const MAX_GROUPS: usize = 32;
+/// The fields of which a record has one.
+const OPERANDS: [&str; 4] = ["tool", "prompt", "resource", "task"];
 /// How much of arguments is digested, in bytes.
 const DIGESTED: usize = 16 * 1024;
 
@@ -97,8 +99,8 @@ pub struct Record {
     traceparent: Option<String>,
     /// Values of arguments, of those that are listed.
     arguments: arguments::Clear,
-    /// What stands in the place of those that are masked.
-    mask: Option<Rc<str>>,
+    /// The fields in which something is masked, beside arguments.
+    masked: Vec<&'static str>,
     /// Of all arguments, as they were written.
     digest: Option<Box<Digested>>,
     /// Of what the threshold of failed authentications is reached.
@@ -212,7 +214,7 @@ impl Record {
             task: None,
             traceparent: None,
             arguments: Vec::new(),
-            mask: None,
+            masked: Vec::new(),
             digest: None,
             failing: Vec::new(),
             shadow: None,
@@ -224,8 +226,18 @@ impl Record {
     }
 
     /// Notes the HTTP method.
-    pub fn note_http_method(&mut self, method: &str) {
-        self.http_method = Some(cut(method).to_owned());
+    pub fn note_http_method(&mut self, method: &str, secrets: &Secrets<'_>) {
+        self.http_method = self.shown("http_method", method, secrets);
+    }
+
+    /// A text that a caller chose, as it may stand in this field; `None` where it is empty.
+    fn shown(&mut self, field: &'static str, text: &str, secrets: &Secrets<'_>) -> Option<String> {
+        let hidden = secrets.hide(text);
+        if hidden.is_some() {
+            self.masked.push(field);
+        }
+        let text = hidden.as_deref().unwrap_or(text);
+        (!text.is_empty()).then(|| cut(text).to_owned())
     }
 
     /// Notes which resource the request is for.
@@ -258,22 +270,20 @@ impl Record {
     }
 
     /// Notes the JSON-RPC method.
-    pub fn note_method(&mut self, method: &str) {
-        if !method.is_empty() {
-            self.method = Some(cut(method).to_owned());
-        }
+    pub fn note_method(&mut self, method: &str, secrets: &Secrets<'_>) {
+        self.method = self.shown("method", method, secrets);
     }
 
     /// Notes what the request is about; of several operations, the one that decided.
-    pub fn note_operation(&mut self, operation: Operation<'_>) {
-        let name = |name: &str| if name.is_empty() { None } else { Some(cut(name).to_owned()) };
+    pub fn note_operation(&mut self, operation: Operation<'_>, secrets: &Secrets<'_>) {
         (self.tool, self.prompt, self.resource, self.task) = (None, None, None, None);
+        self.masked.retain(|field| !OPERANDS.contains(field));
         match operation {
             Operation::Open | Operation::Unknown => {}
-            Operation::Tool(tool) => self.tool = name(tool),
-            Operation::Prompt(prompt) => self.prompt = name(prompt),
-            Operation::Resource(uri) => self.resource = name(uri),
-            Operation::Task(id) => self.task = name(id),
+            Operation::Tool(name) => self.tool = self.shown("tool", name, secrets),
+            Operation::Prompt(name) => self.prompt = self.shown("prompt", name, secrets),
+            Operation::Resource(uri) => self.resource = self.shown("resource", uri, secrets),
+            Operation::Task(id) => self.task = self.shown("task", id, secrets),
         }
     }
 
@@ -294,32 +304,15 @@ impl Record {
         }
     }
 
-    /// Notes the values of the arguments with these names. `is_credential`: whether a text has what proves this caller.
-    pub fn note_arguments(
-        &mut self,
-        listed: &[Rc<str>],
-        arguments: &Arguments<'_>,
-        masks: &Masks,
-        is_credential: &dyn Fn(&str) -> bool,
-    ) {
-        self.arguments = arguments::clear(listed, arguments, masks, is_credential);
+    /// Notes the values of the arguments with these names.
+    pub fn note_arguments(&mut self, listed: &[Rc<str>], arguments: &Arguments<'_>, secrets: &Secrets<'_>) {
+        self.arguments = arguments::clear(listed, arguments, secrets);
     }
 
-    /// Notes what stands in the place of what is masked.
-    pub fn note_mask(&mut self, masks: &Masks) {
-        self.mask = Some(Rc::clone(&masks.mask));
-    }
-
-    /// The fields that are masked: who reads the record can't tell them from a name.
+    /// Which fields are masked: who reads the record can't tell them from others.
     fn write_masked(&self, line: &mut Line) {
-        let Some(mask) = self.mask.as_deref() else { return };
-        let Self { method, tool, prompt, resource, task, .. } = self;
-        let names =
-            [("method", method), ("tool", tool), ("prompt", prompt), ("resource", resource), ("task", task)];
-        let names = names.into_iter().filter(|(_, text)| text.as_deref() == Some(mask));
-        let arguments = self.arguments.iter().filter(|(_, value)| value.as_str() == Some(mask));
-        let arguments = arguments.map(|(name, _)| format!("arguments.{name}"));
-        let fields: Vec<_> = names.map(|(name, _)| name.to_owned()).chain(arguments).collect();
+        let arguments = arguments::masked_names(&self.arguments).map(|name| format!("arguments.{name}"));
+        let fields: Vec<_> = self.masked.iter().map(|field| (*field).to_owned()).chain(arguments).collect();
         if !fields.is_empty() {
             line.texts("masked", fields.iter().map(String::as_str));
         }
@@ -528,12 +521,32 @@ mod tests {
     #[test]
     fn a_record_is_one_line_of_json() {
         let mut record = Record::new("d".into());
-        record.note_operation(Operation::Tool("a\n\"b"));
+        record.note_operation(Operation::Tool("a\n\"b"), &Masks::none().and(None));
         let text = record.to_json();
         assert!(!text.contains('\n'));
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["tool"], "a\n\"b");
         assert_eq!((&json["outcome"], &json["reason"]), (&"aborted".into(), &"client_gone".into()));
+    }
+
+    /// Of several operations the one that decided is noted last: what is masked is of that.
+    #[test]
+    fn what_is_masked_is_named() {
+        let (masks, token) = (Masks::none(), "eyJh.eyJz.c2ln");
+        let secrets = masks.and(None);
+        let mut record = Record::new("d".into());
+        record.note_http_method(&format!("x{token}"), &secrets);
+        record.note_method("tools/call", &secrets);
+        record.note_operation(Operation::Tool(token), &secrets);
+        record.note_operation(Operation::Resource(&format!("x:/{token}/")), &secrets);
+        let json: serde_json::Value = serde_json::from_str(&record.to_json()).unwrap();
+        assert_eq!(json["masked"], serde_json::json!(["http_method", "resource"]));
+        assert_eq!(
+            (&json["http_method"], &json["resource"]),
+            (&"x***REDACTED***".into(), &"x:/***REDACTED***/".into())
+        );
+        record.note_operation(Operation::Open, &secrets);
+        assert!(!record.to_json().contains("resource"), "{record:?}");
     }
 
     #[test]

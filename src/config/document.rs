@@ -553,20 +553,18 @@ pub struct Audit {
     /// `${NAME}`: the key, of at least 32 bytes, by which the arguments of each call stand in the record as an
     /// HMAC-SHA-256 of their text, of its first 16 KiB. Default: none, and no digest.
     pub digest_key: Option<SecretReference>,
-    /// Listed arguments of these names are masked, whatever they hold; `*` stands for any text, and case does not count.
-    /// At most 32. Default: none.
+    /// Listed arguments of these names are masked, whatever they hold, and refusals do not quote them; `*` stands for any
+    /// text, and case does not count. At most 32. Default: none.
     pub mask_arguments: Vec<String>,
-    /// Texts of these forms are masked, in arguments and in what a request names (tool, prompt, resource, task, method);
-    /// `*` stands for any text. At most 32. What has the form of a JWT is masked in any case. Default: none.
+    /// Texts of these forms are masked, wherever they stand in arguments, in what a request names (tool, prompt,
+    /// resource, task, method) and in refusals; `*` stands for any text, at an end for all up to there. At most 32. What
+    /// has the form of a JWT is masked in any case. Default: none.
     pub mask_values: Vec<String>,
     /// What stands in the place of what is masked: 1 to 64 printable characters of ASCII. Default: `***REDACTED***`.
     pub mask: String,
     /// Whether answers to requests are read as they pass, up to 16 KiB of each, for errors of JSON-RPC and of tools
     /// (`isError`), which then stand in the record. Default: false.
     pub read_answers: bool,
-    /// Whether answers of the upstream carry the id of the decision in the header `mcp-iap-decision`. Refusals always do.
-    /// Default: false.
-    pub decision_header: bool,
 }
 
 impl Default for Audit {
@@ -578,7 +576,6 @@ impl Default for Audit {
             mask_values: Vec::new(),
             mask: "***REDACTED***".to_owned(),
             read_answers: false,
-            decision_header: false,
         }
     }
 }

@@ -90,10 +90,12 @@ impl Fault {
 
     /// Path, value, reason and fix.
     fn explain(&self, path: String, written: Option<&mut Value>) -> ConfigError {
-        // What stands there may be the secret itself.
-        let secrets = ["_secret", "actor_token", "private_key", ".pepper", ".hash"];
-        let may_be_secret = secrets.iter().any(|end| path.ends_with(end));
-        let written = written.filter(|_| !may_be_secret).map(|value| &*value);
+        // What stands there may be the secret itself, or have one in it.
+        let secrets = ["_secret", "actor_token", "_key", ".pepper", ".hash"];
+        let may_be_secret = |value: &Value| {
+            value.is_object() || value.is_array() || secrets.iter().any(|end| path.ends_with(end))
+        };
+        let written = written.map(|value| &*value).filter(|value| !may_be_secret(value));
         let error = match self {
             Self::Unknown { near, known, .. } => {
                 let fix = match near {

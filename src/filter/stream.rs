@@ -332,9 +332,8 @@ impl StreamCore {
                 if matches!(reading, Reading::Due) {
                     *reading = answer::reading(is_complete).map_or(Reading::Not, Reading::Begun);
                 }
-                if worker.settings.audit.decision_header
-                    && host::set_response_header(DECISION, &written.decision).is_err()
-                {
+                // In the place of whatever the upstream says under this name.
+                if host::set_response_header(DECISION, &written.decision).is_err() {
                     host::error("mcp-iap: the host did not set a header of an answer");
                 }
                 // It asks for a credential of the gate's, which no client has.

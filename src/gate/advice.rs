@@ -42,11 +42,12 @@ impl Settings {
                 advice.push(ConfigError::new(path, reason, "use https; this is for tests").value(asked));
             }
         }
-        let names = self.audit.clear_arguments.iter().enumerate().filter(|(_, name)| sounds_secret(name));
+        let is_shown = |name: &str| sounds_secret(name) && !self.audit.masks.has_name(name);
+        let names = self.audit.clear_arguments.iter().enumerate().filter(|(_, name)| is_shown(name));
         advice.extend(names.map(|(index, name)| {
             let path = format!("audit.clear_arguments[{index}]");
             let reason = "sounds like a secret, which everybody who reads records would know";
-            ConfigError::new(path, reason, "remove it").value(&**name)
+            ConfigError::new(path, reason, "remove it, or list it in `audit.mask_arguments`").value(&**name)
         }));
         advice
     }

@@ -1,12 +1,13 @@
 //! What records hold beside what stands in each: the document's `audit`, compiled.
 
-use crate::audit::Masks;
+use crate::audit::{Form, Masks};
 use crate::config::{self, ConfigError, Environment};
 use crate::policy::Pattern;
 use crate::secret::Secret;
 use std::rc::Rc;
 
 const MAX_CLEAR: usize = 32;
+const MAX_PATTERNS: usize = 32;
 /// The least length of a key, in bytes: as many as the digest has.
 const MIN_KEY: usize = 32;
 const MAX_MASK: usize = 64;
@@ -22,8 +23,6 @@ pub struct AuditSettings {
     pub masks: Masks,
     /// Whether answers are read for errors.
     pub read_answers: bool,
-    /// Whether the upstream's answers name the decision.
-    pub decision_header: bool,
 }
 
 impl AuditSettings {
@@ -39,7 +38,6 @@ impl AuditSettings {
             mask_values,
             mask,
             read_answers,
-            decision_header,
         } = audit;
         if names.len() > MAX_CLEAR {
             let fix = "name at most 32: those that tell what a call was about";
@@ -77,24 +75,20 @@ impl AuditSettings {
             let fix = "use 1 to 64 printable characters of ASCII";
             errors.push(ConfigError::new("audit.mask", "can't stand in a record", fix));
         }
+        check_patterns(mask_arguments, "audit.mask_arguments", errors);
+        check_patterns(mask_values, "audit.mask_values", errors);
         let masks = Masks {
             mask: Rc::from(mask.as_str()),
-            names: patterns(mask_arguments, "audit.mask_arguments", true, errors),
-            values: patterns(mask_values, "audit.mask_values", false, errors),
+            names: mask_arguments.iter().map(|name| Pattern::new(&name.to_lowercase())).collect(),
+            forms: mask_values.iter().map(|form| Form::new(form)).collect(),
         };
-        let (read_answers, decision_header) = (*read_answers, *decision_header);
-        Self { clear_arguments, digest_key, masks, read_answers, decision_header }
+        Self { clear_arguments, digest_key, masks, read_answers: *read_answers }
     }
 }
 
-fn patterns(
-    texts: &[String],
-    path: &str,
-    in_lower_case: bool,
-    errors: &mut Vec<ConfigError>,
-) -> Vec<Pattern> {
-    if texts.len() > MAX_CLEAR {
-        errors.push(ConfigError::new(path, "has too many", "use at most 32"));
+fn check_patterns(texts: &[String], path: &str, errors: &mut Vec<ConfigError>) {
+    if texts.len() > MAX_PATTERNS {
+        errors.push(ConfigError::new(path, "has too many patterns", "use at most 32"));
     }
     for (index, text) in texts.iter().enumerate() {
         if text.is_empty() || text.len() > 256 {
@@ -102,6 +96,4 @@ fn patterns(
             errors.push(ConfigError::new(format!("{path}[{index}]"), "is no pattern", fix));
         }
     }
-    let cased = |text: &String| if in_lower_case { text.to_lowercase() } else { text.clone() };
-    texts.iter().map(|text| Pattern::new(&cased(text))).collect()
 }

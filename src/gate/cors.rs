@@ -8,7 +8,7 @@ use crate::head::{Head, One};
 use crate::reason::Reason;
 
 /// What an upstream's and our answers expose to a page.
-const EXPOSED: &str = "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version";
+const EXPOSED: &str = "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Iap-Decision";
 /// What a page may send, beside every `Mcp-Param-*`.
 const ACCEPTED: &[&str] = &[
     "accept",

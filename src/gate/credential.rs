@@ -3,6 +3,7 @@
 
 use super::api_keys::ApiKeySettings;
 use super::judges;
+use super::refusal::DECISION;
 use super::request::Request;
 use super::token::{self, Spoken};
 use crate::head::One;
@@ -102,13 +103,13 @@ fn missing(request: &Request) -> Reason {
 }
 
 impl Request {
-    /// The headers of the request that don't go on, whatever comes in their place: credentials, and what only a trusted
-    /// proxy may say. To be asked while the request's flow is polled.
+    /// The headers of the request that don't go on, whatever comes in their place: credentials, what only a trusted proxy
+    /// may say, and what only the gate says. To be asked while the request's flow is polled.
     pub fn withheld_headers(&self) -> impl Iterator<Item = &str> {
         let key = self.settings.api_keys.as_ref().map(ApiKeySettings::header);
         let mesh = self.settings.mesh.as_ref();
         let told = mesh.filter(|mesh| mesh.reads_forwarded() && !mesh.is_trusted(self.sender()));
-        let names = ["proxy-authorization"].into_iter().chain(key).chain(told.map(|_| XFCC));
+        let names = ["proxy-authorization", DECISION].into_iter().chain(key).chain(told.map(|_| XFCC));
         // What is filtered must come as it is.
         let names = names.chain(self.may_have_lists().then_some("accept-encoding"));
         names.filter(|name| self.head.one(name) != One::Absent)
@@ -118,6 +119,7 @@ impl Request {
 fn by_key(request: &Request, key: &str) -> Result<Identity<'static>, Reason> {
     let keys = request.settings.api_keys.as_ref().ok_or(Reason::Internal)?;
     let entry = keys.find(key)?;
+    request.note_credential(key);
     let caller = Rc::new(entry.caller());
     // Whose key has ended is known, and recorded.
     request.note(|record| record.note_caller(Rc::clone(&caller)));
@@ -148,6 +150,7 @@ async fn by_token<'a>(
             (caller, validity.ends(&expected))
         }
     };
+    request.note_credential(token.expose());
     let identity = Identity { caller, token: Some(token), ends: Some((ends, Reason::TokenExpired)) };
     // An answer may have taken its time.
     identity.check(request.now())?;

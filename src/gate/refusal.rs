@@ -12,6 +12,7 @@ use crate::oauth::{Challenge, ProtectedResource};
 use crate::policy::Denial;
 use crate::reason::Reason;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// An answer that is given here.
 #[derive(Clone, Debug)]
@@ -90,9 +91,10 @@ impl Answer {
         let wire = wire(denial.reason, request.era(), id.is_some());
         let decision = request.note(|record| record.decision.clone());
         let is_version = denial.reason == Reason::UnsupportedProtocolVersion;
+        let said = denial.message.as_deref().and_then(|message| may_say(request, denial, message));
         let error = ErrorObject {
             code: wire.code.unwrap_or_else(|| i32::from(wire.status)),
-            message: denial.message.as_deref().unwrap_or(wire.message),
+            message: said.as_deref().unwrap_or(wire.message),
             data: ErrorData {
                 reason: denial.reason.code(),
                 decision: &decision,
@@ -149,6 +151,16 @@ impl Answer {
         }
         Self { status: wire.status, headers, body, reason: denial.reason }
     }
+}
+
+/// What a rule says of a call, without what is masked: it may quote an argument's value. Who called knows it, and yet his
+/// client may write down what it is told.
+fn may_say<'a>(request: &Request, denial: &Denial, message: &'a str) -> Option<Cow<'a, str>> {
+    let masks = &request.settings.audit.masks;
+    if denial.argument.as_deref().is_some_and(|name| masks.has_name(name)) {
+        return None;
+    }
+    Some(request.secrets().hide(message).map_or(Cow::Borrowed(message), Cow::Owned))
 }
 
 fn body(id: Option<&str>, error: &ErrorObject<'_>) -> String {

@@ -18,7 +18,7 @@ use super::settings::Settings;
 use super::shadow::Differences;
 use super::signatures::Signatures;
 use super::token::Tokens;
-use crate::audit::{Outcome, Record};
+use crate::audit::{Outcome, Record, Secrets};
 use crate::cache::{Buckets, SharedData};
 use crate::callout::{Callouts, StreamId};
 use crate::head::Head;
@@ -29,7 +29,7 @@ use crate::policy::{Call, Denial, Known, Permit, Unspent};
 use crate::reason::Reason;
 use crate::time::{Timestamp, UnixTime};
 use crate::upstream::UpstreamCredential;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -122,6 +122,8 @@ pub struct Request {
     body: RefCell<Body>,
     released: RefCell<Option<UpstreamCredential>>,
     message_id: RefCell<Option<String>>,
+    /// What proves the caller, once that is verified.
+    credential: OnceCell<Box<str>>,
     era: Cell<Option<Era>>,
     used: Cell<Option<Used>>,
     pub(super) suspect: RefCell<Option<Suspect>>,
@@ -173,7 +175,7 @@ impl Request {
         let decision = shared.random.id().unwrap_or_else(|| "0".repeat(32));
         let mut record = Record::new(decision);
         if let Some(method) = head.one(":method").text() {
-            record.note_http_method(method);
+            record.note_http_method(method, &settings.audit.masks.and(None));
         }
         record.note_trace(head.one("traceparent").text());
         let resource = resource::find(&settings.resources, &head);
@@ -201,6 +203,7 @@ impl Request {
             body: RefCell::new(Body::Arriving),
             released: RefCell::new(None),
             message_id: RefCell::new(None),
+            credential: OnceCell::new(),
             era: Cell::new(None),
             used: Cell::new(None),
             suspect: RefCell::default(),
@@ -362,49 +365,38 @@ impl Request {
 
     pub(super) fn note_message(&self, message: &Message<'_>, operations: &[Operation<'_>]) {
         self.message_id.replace(message.id.map(str::to_owned));
-        let AuditSettings { clear_arguments: listed, masks, digest_key, .. } = &self.settings.audit;
-        let is_credential = |text: &str| self.shows_credential(text);
+        let AuditSettings { clear_arguments: listed, digest_key, .. } = &self.settings.audit;
+        let secrets = self.secrets();
         self.note(|record| {
-            record.note_mask(masks);
-            record.note_method(masks.shown(&message.method, &is_credential));
+            record.note_method(&message.method, &secrets);
+            record.note_operation(operations.first().copied().unwrap_or(Operation::Open), &secrets);
             record.note_trace(message.traceparent.as_deref());
+            if !listed.is_empty() {
+                record.note_arguments(listed, &message.arguments, &secrets);
+            }
+            if let (Some(key), Some(written)) = (digest_key, message.written_arguments) {
+                record.note_digest(key, written);
+            }
         });
-        self.note_operation(operations.first().copied().unwrap_or(Operation::Open));
-        if !listed.is_empty() {
-            self.note(|record| record.note_arguments(listed, &message.arguments, masks, &is_credential));
-        }
-        if let (Some(key), Some(written)) = (digest_key, message.written_arguments) {
-            self.note(|record| record.note_digest(key, written));
-        }
     }
 
-    /// Notes what the request is about, without what must not stand in a record.
-    fn note_operation(&self, operation: Operation<'_>) {
-        let masks = &self.settings.audit.masks;
-        let shown = |text| masks.shown(text, &|text| self.shows_credential(text));
-        let operation = match operation {
-            Operation::Tool(name) => Operation::Tool(shown(name)),
-            Operation::Prompt(name) => Operation::Prompt(shown(name)),
-            Operation::Resource(uri) => Operation::Resource(shown(uri)),
-            Operation::Task(id) => Operation::Task(shown(id)),
-            other @ (Operation::Open | Operation::Unknown) => other,
-        };
-        self.note(|record| record.note_operation(operation));
+    /// What must not stand in the record, or be told. A credential that nobody verified is none: who may choose it could
+    /// mask with it what he calls.
+    pub(super) fn secrets(&self) -> Secrets<'_> {
+        self.settings.audit.masks.and(self.credential.get().map(|credential| &**credential))
     }
 
-    /// Whether the credential that the request came with stands in a text.
-    fn shows_credential(&self, text: &str) -> bool {
-        let value = |name: &str| self.head.one(name).text().and_then(|value| value.split(' ').next_back());
-        let key = self.settings.api_keys.as_ref().and_then(|keys| value(keys.header()));
-        let credentials = [value("authorization"), key].into_iter().flatten();
-        credentials.filter(|secret| !secret.is_empty()).any(|secret| text.contains(secret))
+    /// Notes what proves the caller.
+    pub(super) fn note_credential(&self, verified: &str) {
+        let _ = self.credential.set(verified.into());
     }
 
     /// Of several operations the record names the one that is denied.
     pub(super) fn note_decision(&self, operations: &[Operation<'_>], decision: &Result<Permit, Denial>) {
         let denied = decision.as_ref().err().and_then(|denial| operations.get(denial.operation));
         if let Some(operation) = denied {
-            self.note_operation(*operation);
+            let secrets = self.secrets();
+            self.note(|record| record.note_operation(*operation, &secrets));
         }
     }
 

@@ -8,14 +8,16 @@ const LENGTH: usize = 55;
 /// case, with ids that are not zero.
 #[must_use]
 pub fn traceparent(text: &str) -> Option<&str> {
+    if text.len() != LENGTH {
+        return None;
+    }
     let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
     let mut parts = text.split('-');
     let [version, trace, parent, flags] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
     let has_form = [version, trace, parent, flags].map(str::len) == [2, 32, 16, 2]
         && [version, trace, parent, flags].into_iter().all(is_hex);
-    (text.len() == LENGTH && has_form && version != "ff" && !is_zero(trace) && !is_zero(parent))
-        .then_some(text)
+    (has_form && version != "ff" && !is_zero(trace) && !is_zero(parent)).then_some(text)
 }
 
 #[cfg(test)]
