@@ -136,6 +136,7 @@ fn shows_what_it_guards_and_each_decision_and_leaves_nothing_behind() {
             run.port
         ),
         "issuer    http://127.0.0.1:9400 by cluster keys".to_owned(),
+        "aud       http://127.0.0.1:10000/mcp in its tokens".to_owned(),
         "rules     1 allow and 1 deny; what no rule allows is refused".to_owned(),
         format!("admin     http://127.0.0.1:{}", run.admin),
         format!("Envoy     {}", binary("ENVOY").display()),
@@ -147,10 +148,10 @@ fn shows_what_it_guards_and_each_decision_and_leaves_nothing_behind() {
     assert_eq!(decisions.len(), 4, "{out}");
     let parts = |line: &str| line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>().join(" ");
     assert_eq!(parts(decisions[0]), "allowed 200 dana by agent tools/call get_pods dev");
-    assert_eq!(
-        parts(decisions[1]),
-        "refused 403 dana by agent tools/call drop_table denied_by_rule (never) ask the sre"
-    );
+    let refused = parts(decisions[1]);
+    let (told, id) = refused.split_once("; decision ").unwrap();
+    assert_eq!(told, "refused 403 dana by agent tools/call drop_table denied_by_rule (never) ask the sre");
+    assert!(id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()), "{refused}");
     assert!(parts(decisions[2]).contains(" drop_\\u{202e}x "), "{out}");
     assert!(parts(decisions[3]).starts_with("refused 403 \\u{1b}[2J\\u{9b}1m"), "{out}");
     let plain = |c: char| c.is_ascii_graphic() || matches!(c, ' ' | '\n' | '…');
