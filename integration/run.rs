@@ -1,12 +1,12 @@
 //! `mcp-iap run` for real: what it says, what it shows, and that nothing is left behind.
 
-use crate::client::Request;
 use crate::envoy::{binary, free_port, root, scratch};
 use crate::stub::{Reply, Stub};
 use crate::world::{KEYS, call, claims, post, provide};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::net::TcpListener;
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -136,6 +136,7 @@ fn shows_what_it_guards_and_each_decision_and_leaves_nothing_behind() {
             run.port
         ),
         "issuer    http://127.0.0.1:9400 by cluster keys".to_owned(),
+        "aud       http://127.0.0.1:10000/mcp in its tokens".to_owned(),
         "rules     1 allow and 1 deny; what no rule allows is refused".to_owned(),
         format!("admin     http://127.0.0.1:{}", run.admin),
         format!("Envoy     {}", binary("ENVOY").display()),
@@ -147,10 +148,10 @@ fn shows_what_it_guards_and_each_decision_and_leaves_nothing_behind() {
     assert_eq!(decisions.len(), 4, "{out}");
     let parts = |line: &str| line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>().join(" ");
     assert_eq!(parts(decisions[0]), "allowed 200 dana by agent tools/call get_pods dev");
-    assert_eq!(
-        parts(decisions[1]),
-        "refused 403 dana by agent tools/call drop_table denied_by_rule (never) ask the sre"
-    );
+    let refused = parts(decisions[1]);
+    let (told, id) = refused.split_once("; decision ").unwrap();
+    assert_eq!(told, "refused 403 dana by agent tools/call drop_table denied_by_rule (never) ask the sre");
+    assert!(id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()), "{refused}");
     assert!(parts(decisions[2]).contains(" drop_\\u{202e}x "), "{out}");
     assert!(parts(decisions[3]).starts_with("refused 403 \\u{1b}[2J\\u{9b}1m"), "{out}");
     let plain = |c: char| c.is_ascii_graphic() || matches!(c, ' ' | '\n' | '…');
@@ -210,7 +211,9 @@ fn an_envoy_that_dies_is_told() {
     let provider = Stub::start(provide);
     let mut run = Run::start(provider.port, &[]);
     run.wait_for("out", "ready; Ctrl-C ends it");
-    assert_eq!(Request::new("POST", "/quitquitquit").send(run.admin).status, 200);
+    // It may be gone before it has answered.
+    let mut admin = TcpStream::connect(("127.0.0.1", run.admin)).unwrap();
+    admin.write_all(b"POST /quitquitquit HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\n\r\n").unwrap();
     assert_eq!(run.ended().code(), Some(1));
     let said = run.read("err");
     assert!(
@@ -224,6 +227,23 @@ fn an_envoy_that_dies_is_told() {
     assert_eq!(run.process.wait().unwrap().code(), Some(1));
     assert_eq!(run.ended().code(), Some(1));
     assert!(run.read("err").contains("Failed to load certificate chain"), "{}", run.read("err"));
+}
+
+/// On a machine that has much to do, what Envoy said last comes when it has ended.
+#[test]
+fn what_envoy_said_last_is_waited_for() {
+    let folder = scratch();
+    let script = folder.join("envoy");
+    std::fs::write(&script, "#!/bin/sh\n(sleep 0.4; echo that is why >&2) &\nexit 3\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let [listen, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let output = command(1, &folder)
+        .args(["--upstream", "http://127.0.0.1:1", "--listen", &listen, "--admin", &admin, "--envoy"])
+        .arg(script)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("that is why"), "{said}");
 }
 
 #[test]

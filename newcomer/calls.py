@@ -1,5 +1,7 @@
 """The calls of the newcomer's agents, what each must see, and what `run` must show of it."""
 
+import re
+
 from agent import ask_bare, connect
 from stack import ISSUER
 
@@ -94,7 +96,7 @@ async def shown_by_run(report, terminal):
         found, lacking = 0, []
         for caller, tool, *_, told in CALLS:
             of_caller = [line for line in lines if f" {caller} " in line and f" {tool} " in line]
-            fits = [line for line in of_caller if line.endswith(f"  {told}")]
+            fits = [line for line in of_caller if re.search(f"  {re.escape(told)}(; decision [0-9a-f]{{32}})?$", line)]
             found += bool(fits)
             lacking += [] if fits else [told]
         row.saw(f"{found} of {len(CALLS)}" + "".join(f"; not {told}" for told in lacking))

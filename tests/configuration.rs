@@ -60,6 +60,15 @@ fn what_is_probably_not_meant_is_told_and_accepted() {
     assert!(json["ok"] == true && json["warnings"].as_array().unwrap().len() > 5, "{json}");
 }
 
+/// The call is judged for the other target as well: where that is never allowed, the rule allows nothing.
+#[test]
+fn an_exchange_that_can_never_be_allowed_is_told() {
+    let file = "tests/golden/advice/exchange.yaml";
+    let seen = mcp_iap(&["check", file]);
+    assert_eq!(seen.status.code(), Some(0));
+    same_as_golden(&root().join(file).with_extension("txt"), &String::from_utf8(seen.stdout).unwrap());
+}
+
 #[test]
 fn a_token_that_passes_through_is_warned_of() {
     let file = "tests/golden/advice/passthrough.yaml";

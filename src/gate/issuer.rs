@@ -53,13 +53,19 @@ impl IssuerSettings {
         }
     }
 
+    /// The audiences of which a token of this issuer must have one, for `resource`.
+    #[must_use]
+    pub fn audiences<'a>(&'a self, resource: &'a ProtectedResource) -> &'a [String] {
+        self.audiences.as_deref().unwrap_or_else(|| resource.audiences())
+    }
+
     /// What a token of this issuer must be for `resource`.
     #[must_use]
     pub fn expected<'a>(&'a self, resource: &'a ProtectedResource, now: UnixTime) -> Expected<'a> {
         Expected {
             issuer: &self.identifier,
             algorithms: &self.algorithms,
-            audiences: self.audiences.as_deref().unwrap_or_else(|| resource.audiences()),
+            audiences: self.audiences(resource),
             clock_skew: self.clock_skew,
             now,
         }

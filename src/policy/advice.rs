@@ -23,6 +23,8 @@ impl PolicySet {
             } else if let Some(other) = before.iter().find(|other| other.decides_all_of(rule)) {
                 let reason = format!("never decides: rule `{}` before it covers all of it", other.id);
                 advice.push(ConfigError::new(&path, reason, "remove it, or put it first"));
+            } else {
+                advice.extend(self.dead_exchange(rule, &path));
             }
             if rule.is_open_to_all() {
                 let reason = "allows every tool to every authenticated caller";
@@ -36,6 +38,41 @@ impl PolicySet {
         }
         advice
     }
+}
+
+impl PolicySet {
+    /// What an allow rule exchanges for a target for which rules never allow it: the call is judged for that one as well.
+    fn dead_exchange(&self, rule: &Rule, path: &str) -> Option<ConfigError> {
+        let named = rule.exchange.as_deref()?;
+        let denies =
+            |other: &&Rule| other.effect == Effect::Deny && other.is_for(named) && other.covers_for_any(rule);
+        let reason = if let Some(other) = self.rules.iter().find(denies) {
+            format!("never allows anything: rule `{}` denies all of it for that target", other.id)
+        } else {
+            let may_allow = |other: &Rule| {
+                other.effect == Effect::Allow
+                    && other.is_for(named)
+                    && other.exchange.as_deref().is_none_or(|exchange| exchange == named)
+                    && may_meet(&other.tools.patterns, &rule.tools.patterns)
+            };
+            if self.rules.iter().any(may_allow) {
+                return None;
+            }
+            "never allows anything: no rule allows it for that target".to_owned()
+        };
+        let fix = "name another target, or have a rule allow it for this one";
+        Some(ConfigError::new(format!("{path}.exchange"), reason, fix).value(named))
+    }
+}
+
+/// Whether one of `theirs` may name what one of `ours` does: certain is only what has no `*`.
+fn may_meet(ours: &[Pattern], theirs: &[Pattern]) -> bool {
+    // A rule about methods, say, may be about tools.
+    ours.is_empty()
+        || theirs.is_empty()
+        || theirs
+            .iter()
+            .any(|pattern| pattern.literal().is_none_or(|name| ours.iter().any(|own| own.matches(name))))
 }
 
 /// Literal names in a deny rule that the catalogue does not have.
@@ -65,8 +102,21 @@ impl Rule {
         self.effect == later.effect && self.covers(later)
     }
 
+    /// Whether it counts for calls for this target.
+    fn is_for(&self, target: &str) -> bool {
+        self.targets.as_ref().is_none_or(|ours| ours.iter().any(|own| own == target))
+    }
+
     /// Whether every call that the other rule is about is one that this rule decides.
     fn covers(&self, other: &Self) -> bool {
+        let covers_targets = self.targets.as_ref().is_none_or(|ours| {
+            other.targets.as_ref().is_some_and(|theirs| theirs.iter().all(|name| ours.contains(name)))
+        });
+        covers_targets && self.covers_for_any(other)
+    }
+
+    /// The same, whatever targets the two are for.
+    fn covers_for_any(&self, other: &Self) -> bool {
         // What an annotation stands for is compared only with the same names, or with all.
         let covers_tools = self.tools.annotated.is_none()
             || other.tools.patterns.is_empty()
@@ -84,9 +134,6 @@ impl Rule {
             && cover(&self.tasks, &other.tasks)
             && cover(&self.methods, &other.methods)
             && self.subjects.cover(&other.subjects)
-            && self.targets.as_ref().is_none_or(|ours| {
-                other.targets.as_ref().is_some_and(|theirs| theirs.iter().all(|name| ours.contains(name)))
-            })
             && match (&self.time, &other.time) {
                 (None, _) => true,
                 (Some(ours), Some(theirs)) => ours.covers(theirs),

@@ -82,7 +82,8 @@ pub fn decision(
         _ => Colour::Yellow,
     };
     let told = record.filter(|_| is_refused).and_then(|record| words.of(record));
-    let message = message(around, record, told);
+    let id = record.filter(|_| is_refused && matches!(clock, Clock::Time)).map(|record| &*record.decision);
+    let message = message(around, record, told, id);
     row(&columns, &message, clock, |outcome| style.paint(colour, &outcome))
 }
 
@@ -95,8 +96,9 @@ fn caller(caller: Option<&CallerDocument>) -> String {
     }
 }
 
-/// What else is worth knowing: what the caller was told, how the upstream answered.
-fn message(around: &Around, record: Option<&Document>, told: Option<String>) -> String {
+/// What else is worth knowing: what the caller was told, how the upstream answered, and by which `id` the refusal that is
+/// just seen is found again.
+fn message(around: &Around, record: Option<&Document>, told: Option<String>, id: Option<&str>) -> String {
     let mut parts = Vec::new();
     parts.extend(told.map(|message| escape(&message)));
     let upstream = record.and_then(|record| record.upstream_status).filter(|status| *status >= 400);
@@ -106,6 +108,7 @@ fn message(around: &Around, record: Option<&Document>, told: Option<String>) -> 
         let words = known.map(|(_, words)| format!("{words} ")).unwrap_or_default();
         format!("{words}(Envoy's flags {})", escape(flags))
     }));
+    parts.extend(id.map(|id| format!("decision {}", escape(id))));
     parts.join("; ")
 }
 
@@ -174,7 +177,7 @@ mod tests {
         );
         assert_eq!(
             line(&refused, &Words::default(), PLAIN),
-            "10:20:11  refused   403  sam by agent        tools/call            scale                     argument_out_of_range (sre-scales)  replicas: an argument is out of range"
+            "10:20:11  refused   403  sam by agent        tools/call            scale                     argument_out_of_range (sre-scales)  replicas: an argument is out of range; decision d"
         );
         assert!(
             line(&refused, &Words::default(), Style { coloured: true })

@@ -16,6 +16,8 @@ const MAX_EVENTS: usize = 1024;
 const MAX_LINE: u64 = 64 * 1024;
 /// How many of Envoy's last log lines are kept.
 const LAST_LINES: usize = 15;
+/// How long what Envoy said before it ended may take to come.
+const SAID_WITHIN: Duration = Duration::from_secs(2);
 /// How long Envoy may take to end by itself.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -26,7 +28,7 @@ pub enum Event {
     Access(String),
     /// A line of Envoy's own log.
     Log(String),
-    /// Envoy's access log has ended.
+    /// Envoy's access log has ended, or its own.
     Closed,
     /// SIGINT, SIGTERM or SIGHUP came.
     Signal,
@@ -39,6 +41,8 @@ pub struct Envoy {
     folder: PathBuf,
     events: Receiver<Event>,
     last: VecDeque<String>,
+    /// How many of the two logs have ended.
+    closed: u8,
 }
 
 impl Envoy {
@@ -67,14 +71,17 @@ impl Envoy {
             .process_group(0)
             .spawn()?;
         let pipes = (child.stdout.take(), child.stderr.take());
-        let envoy = Self { child, admin, folder: folder.keep(), events, last: VecDeque::new() };
+        let envoy = Self { child, admin, folder: folder.keep(), events, last: VecDeque::new(), closed: 0 };
         if let (Some(access), Some(log)) = pipes {
             let (to_access, to_log) = (sender.clone(), sender.clone());
             std::thread::spawn(move || {
                 read_lines(access, &to_access, Event::Access);
                 let _ = to_access.send(Event::Closed);
             });
-            std::thread::spawn(move || read_lines(log, &to_log, Event::Log));
+            std::thread::spawn(move || {
+                read_lines(log, &to_log, Event::Log);
+                let _ = to_log.send(Event::Closed);
+            });
         }
         std::thread::spawn(move || {
             let mut signals = signals;
@@ -91,11 +98,15 @@ impl Envoy {
             Ok(event) => event,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
         };
-        if let Event::Log(line) = &event {
-            if self.last.len() == LAST_LINES {
-                self.last.pop_front();
+        match &event {
+            Event::Log(line) => {
+                if self.last.len() == LAST_LINES {
+                    self.last.pop_front();
+                }
+                self.last.push_back(line.clone());
             }
-            self.last.push_back(line.clone());
+            Event::Closed => self.closed = self.closed.saturating_add(1),
+            Event::Access(_) | Event::Signal => {}
         }
         Some(event)
     }
@@ -103,8 +114,10 @@ impl Envoy {
     /// How Envoy ended, if it has; with the last lines of its log.
     pub fn ended(&mut self) -> Option<(ExitStatus, Vec<String>)> {
         let status = self.child.try_wait().ok()??;
-        let until = Instant::now() + Duration::from_millis(500);
-        while Instant::now() < until && self.next(Duration::from_millis(100)).is_some() {}
+        let until = Instant::now() + SAID_WITHIN;
+        while self.closed < 2 && Instant::now() < until {
+            self.next(Duration::from_millis(50));
+        }
         Some((status, self.last.iter().cloned().collect()))
     }
 
@@ -121,6 +134,7 @@ impl Envoy {
         while Instant::now() < until {
             match self.next(Duration::from_millis(50)) {
                 Some(Event::Signal) => break,
+                Some(Event::Closed) if self.closed < 2 => {}
                 Some(Event::Closed) => {
                     // It is ending; its exit comes at once.
                     while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {

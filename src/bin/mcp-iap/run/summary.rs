@@ -30,6 +30,13 @@ pub fn summary(plan: &Plan, rules: &[&Rule], options: &Options, envoy: &Path) ->
             format!(", asked about opaque tokens by cluster {}", asked.endpoint.cluster)
         });
         text.push_str(&line("issuer", &format!("{} {how}{asked}", issuer.identifier)));
+        let mut audiences: Vec<&str> = Vec::new();
+        for one in plan.settings.resources.iter().flat_map(|one| issuer.audiences(&one.protected)) {
+            if !audiences.contains(&one.as_str()) {
+                audiences.push(one);
+            }
+        }
+        text.push_str(&line("aud", &format!("{} in its tokens", audiences.join(" or "))));
     }
     if let Some(review) = &plan.settings.token_review {
         text.push_str(&line(
@@ -90,6 +97,8 @@ mod tests {
         let hash = "ab".repeat(32);
         for (more, line) in [
             (format!("{issuer} }}]"), "issuer    https://login.example.com by cluster login.example.com\n"),
+            (format!("{issuer} }}]"), "aud       http://127.0.0.1:10000/mcp in its tokens\n"),
+            (format!("{issuer}, audiences: [a, b] }}]"), "aud       a or b in its tokens\n"),
             (
                 format!(
                     "{issuer}, introspection: {{ endpoint: 'https://login.example.com/i', cluster: asks }} }}]"
