@@ -1,5 +1,6 @@
-//! `mcp-iap schema`: the JSON Schema of the configuration or of the audit record, made from its types.
+//! `mcp-iap schema`: the JSON Schema of the configuration or of the audit record, made from its types; and that of a file of cases.
 
+use crate::policy::written::File;
 use clap::{Args, ValueEnum};
 use mcp_iap::audit::Document;
 use mcp_iap::config::Config;
@@ -20,12 +21,15 @@ enum Of {
     Configuration,
     /// The record of one request.
     AuditRecord,
+    /// A file of cases, as `mcp-iap test` takes it.
+    Cases,
 }
 
 pub fn run(options: &Options) -> ExitCode {
     let schema = match options.of {
         Of::Configuration => schemars::schema_for!(Config),
         Of::AuditRecord => schemars::schema_for!(Document),
+        Of::Cases => schemars::schema_for!(File),
     };
     let mut schema = schema.to_value();
     without_null(&mut schema);
