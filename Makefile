@@ -59,7 +59,7 @@ demo-servers: deps-demo ## its MCP server and provider alone, staying up, for yo
 	@$(DEPS)/venv/bin/python demo/demo.py --servers
 
 golden: $(WASM) deps-demo ## writes the golden files anew: read the difference before you commit it
-	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render --test audit_schema --test istio
+	@UPDATE_GOLDEN=1 cargo test --quiet --test configuration --test render --test audit_schema --test istio --test cases
 	@scripts/deps.sh mesh
 	@$(if $(ISTIO_CRDS),$(MESH)/python meshcheck/run.py --kubectl $(MESH)/kubectl --crds $(ISTIO_CRDS) --carry)
 	@$(DEPS)/venv/bin/python demo/demo.py --envoy "$(ENVOY)" --write-golden docs/demo.txt

@@ -506,6 +506,102 @@ fn a_rate_is_told_and_taken_as_a_record_says() {
     }
 }
 
+/// Where the caller or the call is a list, each is a case of its own, by a name that tells which.
+#[test]
+fn a_list_is_a_case_for_each() {
+    let policy = "resource: https://r/mcp\nissuers: [{issuer: 'https://i'}]\nrules:
+  - {id: few, allow: {tools: [get_*, scale]}, to: {groups: [dev]}, arguments: {n: {integer: {max: 10}}}}\n";
+    let policy = file("lists.yaml", policy);
+    let cases = "cases:
+  - name: reads
+    caller: [{subject: dana, groups: [dev]}, {groups: [dev, sre]}, {}, {}]
+    call: [{tool: get_a, arguments: {n: 1}}, {tool: scale, arguments: {n: 2}}, {tool: scale, arguments: {n: 50}}]
+    expect: {decision: allow}
+  - {name: one, caller: [{subject: dana, groups: [dev]}], call: {tool: get_a, arguments: {n: 1}}, expect: {decision: allow}}
+";
+    let cases = file("lists-cases.yaml", cases);
+    let junit = file("lists.xml", "");
+    let seen = mcp_iap(&["test", "-o", "json", "--policy", &policy, "--junit", &junit, &cases]);
+    assert_eq!(seen.status.code(), Some(1));
+    let lines = json_lines(&seen);
+    let ok = |line: &Value| (line["case"].as_str().unwrap().to_owned(), line["ok"] == true);
+    let expected = [
+        ("reads: dana, get_a", true),
+        ("reads: dana, scale {\"n\":2}", true),
+        ("reads: dana, scale {\"n\":50}", false),
+        ("reads: dev+sre, get_a", true),
+        ("reads: dev+sre, scale {\"n\":2}", true),
+        ("reads: dev+sre, scale {\"n\":50}", false),
+        ("reads: #3, get_a", false),
+        ("reads: #3, scale {\"n\":2}", false),
+        ("reads: #3, scale {\"n\":50}", false),
+        ("reads: #4, get_a", false),
+        ("reads: #4, scale {\"n\":2}", false),
+        ("reads: #4, scale {\"n\":50}", false),
+        ("one: dana", true),
+    ];
+    let expected: Vec<_> = expected.map(|(name, is_ok)| (name.to_owned(), is_ok)).into();
+    assert_eq!(lines.iter().map(ok).collect::<Vec<_>>(), expected);
+    let xml = fs::read_to_string(&junit).unwrap();
+    assert!(xml.contains("tests=\"13\" failures=\"8\""), "{xml}");
+    assert!(xml.contains("name=\"reads: dana, scale {&quot;n&quot;:50}\"><failure"), "{xml}");
+    // By the name of all, and by that of one.
+    for (name, count) in [("reads", 12), ("reads: dana, get_a", 1), ("read", 0)] {
+        let seen = mcp_iap(&["explain", "-o", "json", "--case", name, &policy, &cases]);
+        assert_eq!(json_lines(&seen).len(), count, "{name}");
+    }
+    for (index, (entry, told)) in [
+        ("caller: [], call: {tool: x}", "`cases[0].caller`: an empty list"),
+        ("call: []", "`cases[0].call`: an empty list"),
+        ("caller: [{}, {grups: [a]}], call: {tool: x}", "`cases[0].caller[1]"),
+        ("call: [{tool: x}, {tool: x, arguments: [1]}]", "`cases[0].call[1].arguments`"),
+        ("call: [{tool: x}, {}]", "`cases[0].call[1]` says not what is called"),
+        ("call: [{tool: x}, [{tool: y}]]", "`cases[0].call[1]`"),
+        ("call: x", "`cases[0].call`: invalid type: string \"x\", expected fields, or a list of such"),
+        ("call: {tool: x}, time: soon", "`cases[0].time`: `soon` is no instant"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let cases = file(&format!("bad-list-{index}.yaml"), &format!("cases: [{{name: a, {entry}}}]"));
+        let seen = mcp_iap(&["test", "--policy", &policy, &cases]);
+        let said = text(&seen.stderr);
+        assert!(seen.status.code() == Some(2) && said.contains(told), "{entry}: {said}");
+    }
+}
+
+/// The schema is current, takes every shipped file of cases, and what a file may not have it does not.
+#[test]
+fn the_schema_of_cases_is_that_of_what_is_read() {
+    let now = text(&mcp_iap(&["schema", "cases"]).stdout);
+    let path = root().join("docs/cases.schema.json");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &now).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), now, "`make golden` writes it");
+    let schema = jsonschema::validator_for(&serde_json::from_str(&now).unwrap()).unwrap();
+    let read = |text: &str| -> Value { mcp_iap::config::yaml::read(text).unwrap() };
+    for entry in fs::read_dir(root().join("examples/cases")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "yaml") {
+            let cases = read(&fs::read_to_string(&path).unwrap());
+            assert!(schema.is_valid(&cases), "{}", path.display());
+        }
+    }
+    let of = |case: &str| read(&format!("cases: [{{name: a, {case}}}]"));
+    assert!(schema.is_valid(&of("caller: [{subject: a}, {}], call: [{tool: x}]")));
+    for case in [
+        "call: []",
+        "call: x",
+        "caller: [], call: {tool: x}",
+        "call: {tol: x}",
+        "call: [{tol: x}]",
+        "caller: {}",
+    ] {
+        assert!(!schema.is_valid(&of(case)), "{case}");
+    }
+}
+
 /// A rate that is counted elsewhere has no other rule to go on with, and where none was used up the record says nothing
 /// of it.
 #[test]

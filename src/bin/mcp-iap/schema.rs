@@ -1,6 +1,7 @@
-//! `mcp-iap schema`: the JSON Schema of the configuration or of the audit record, made from its types.
+//! `mcp-iap schema`: the JSON Schema of the configuration or of the audit record, made from its types; and that of a file of cases.
 
 use crate::fault::conclude;
+use crate::policy::written::File;
 use clap::{Args, ValueEnum};
 use mcp_iap::audit::Document;
 use mcp_iap::config::Config;
@@ -21,12 +22,15 @@ enum Of {
     Configuration,
     /// The record of one request.
     AuditRecord,
+    /// A file of cases, as `mcp-iap test` takes it.
+    Cases,
 }
 
 pub fn run(options: &Options) -> ExitCode {
     let schema = match options.of {
         Of::Configuration => schemars::schema_for!(Config),
         Of::AuditRecord => schemars::schema_for!(Document),
+        Of::Cases => schemars::schema_for!(File),
     };
     let mut schema = schema.to_value();
     without_null(&mut schema);

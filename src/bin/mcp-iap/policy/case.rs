@@ -1,6 +1,5 @@
 //! A case: a call as data, and what is expected of it.
 
-use mcp_iap::config::yaml;
 use mcp_iap::head::Head;
 use mcp_iap::identity::Caller;
 use mcp_iap::jose::{Sender, claim_at};
@@ -10,29 +9,20 @@ use mcp_iap::oauth::Scope;
 use mcp_iap::policy::{Known, parse_instant};
 use mcp_iap::spiffe::SpiffeId;
 use mcp_iap::time::UnixTime;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
-
-/// A file of cases.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cases {
-    /// The document whose rules are asked, beside this file.
-    pub policy: Option<PathBuf>,
-    pub cases: Vec<Case>,
-}
 
 /// A call, and what is expected of it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Case {
     pub name: String,
+    /// The name of the entry that it is of, whose caller or call may be a list.
+    pub entry: String,
     /// Which resource of several it is for.
     pub resource: Option<String>,
-    #[serde(default)]
     pub caller: Who,
     pub call: What,
     /// An instant (RFC 3339). Without it the time is not known.
@@ -40,22 +30,18 @@ pub struct Case {
     /// The client's address. Without it the address is not known.
     pub source: Option<IpAddr>,
     /// Headers that Envoy sets.
-    #[serde(default)]
     pub headers: BTreeMap<String, String>,
     pub expect: Option<Expected>,
     /// Whether it is that of a record, which has not everything.
-    #[serde(skip)]
     pub is_recorded: bool,
     /// Of a record, whether the caller is in no other groups than those.
-    #[serde(skip)]
     pub has_all_groups: bool,
     /// Whether the caller has used up the rates that there are, as a record says; else none.
-    #[serde(skip)]
     pub is_spent: bool,
 }
 
 /// The caller, as the token names it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Who {
     /// Default: the first of `issuers`; none for a Kubernetes user, who has an API key, or is a workload without a `subject`.
@@ -79,7 +65,7 @@ pub struct Who {
 }
 
 /// What is asked for: one of the five, or a method by itself.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct What {
     pub method: Option<String>,
@@ -91,18 +77,22 @@ pub struct What {
     pub arguments: Option<Map<String, Value>>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// What is decided, and as far as it matters by what.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
     pub decision: Decision,
+    /// The rule that decides, or comes nearest.
     pub rule: Option<String>,
+    /// The reason code.
     pub reason: Option<String>,
+    /// The argument that fails.
     pub argument: Option<String>,
     /// The target of `token_exchange` whose token the upstream gets, or would have got.
     pub target: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Decision {
     Allow,
@@ -131,25 +121,6 @@ impl Sender for From {
 
     fn address(&self) -> Option<IpAddr> {
         self.0
-    }
-}
-
-impl Cases {
-    /// Reads a file of cases.
-    pub fn read(text: &str) -> Result<Self, String> {
-        let value = yaml::read(text).map_err(|fault| format!("is no YAML or JSON: {fault}"))?;
-        let mut unknown = None;
-        let cases: Self = serde_path_to_error::deserialize(&value)
-            .map_err(|error| format!("`{}`: {}", error.path(), error.inner()))?;
-        for case in &cases.cases {
-            if let Some(Err(fault)) = case.time.as_deref().map(|_| case.now()) {
-                unknown.get_or_insert(format!("{}: {fault}", case.name));
-            }
-            if let Err(fault) = case.operation() {
-                unknown.get_or_insert(format!("{}: {fault}", case.name));
-            }
-        }
-        unknown.map_or(Ok(cases), Err)
     }
 }
 

@@ -1,9 +1,10 @@
 //! `mcp-iap explain`: rule by rule, what a policy says of a call, and the first clause that fails of each.
 
-use super::case::{Case, Cases, Decision};
+use super::case::{Case, Decision};
 use super::judgement::{Asked, Judgement, judge};
 use super::listing::Listing;
 use super::record::{self, Then};
+use super::written::Cases;
 use crate::Output;
 use crate::check;
 use crate::fault::{Fault, say};
@@ -76,7 +77,7 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
                 continue;
             }
         };
-        if wanted.as_ref().is_some_and(|wanted| *wanted != case.name) {
+        if wanted.as_ref().is_some_and(|wanted| *wanted != case.name && *wanted != case.entry) {
             continue;
         }
         let of_case = |fault| Fault::Usage(format!("{}: {fault}", case.name));

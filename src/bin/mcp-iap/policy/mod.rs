@@ -8,6 +8,7 @@ mod listing;
 mod record;
 pub mod replay;
 pub mod test;
+pub mod written;
 
 use crate::check;
 use crate::environment::Environment;

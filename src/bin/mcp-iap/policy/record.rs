@@ -105,6 +105,7 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
         None => time,
     });
     let case = Case {
+        entry: decision.clone(),
         name: decision,
         resource: protected_resource,
         has_all_groups: groups.len() < MAX_GROUPS && !groups.iter().any(|group| may_be_cut(group)),

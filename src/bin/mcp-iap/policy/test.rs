@@ -1,8 +1,9 @@
 //! `mcp-iap test`: files of cases against the policies that they name, and what differs.
 
-use super::case::{Case, Cases};
+use super::case::Case;
 use super::judgement::{Asked, judge};
 use super::junit;
+use super::written::Cases;
 use crate::Output;
 use crate::check;
 use crate::fault::{Fault, conclude, say};
