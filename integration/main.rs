@@ -4,10 +4,12 @@
 //!
 //! Run by `make integration`, which builds the filter and brings the Envoys.
 
+mod accounting;
 mod bound;
 mod certificates;
 mod client;
 mod cluster;
+mod collector;
 mod credentials;
 mod dynamic;
 mod envoy;
@@ -38,6 +40,7 @@ mod rows;
 mod run;
 mod said;
 mod shadow;
+mod sinks;
 mod soak;
 mod streaming;
 mod stub;

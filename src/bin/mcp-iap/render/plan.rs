@@ -2,6 +2,7 @@
 //! fit together is refused here.
 
 use super::address::{Endpoint, Upstream};
+use super::log::{self, Logger, Sink};
 use super::options::{Credential, ForResource};
 use super::yaml;
 use crate::fault::Fault;
@@ -28,6 +29,8 @@ pub struct Plan {
     pub issuers: Vec<Cluster>,
     /// How upstreams are reached.
     pub upstreams: Vec<Cluster>,
+    /// Where the records go.
+    pub loggers: Vec<Logger>,
     /// Names of the environment that the document refers to.
     pub environment: BTreeSet<String>,
     /// `per_connection_buffer_limit_bytes`
@@ -57,6 +60,8 @@ pub struct Cluster {
     pub credential: Option<String>,
     /// Whether it is asked for tokens: then the credential is a whole value, `Basic` for the most part.
     pub gives_tokens: bool,
+    /// Whether it is asked by gRPC.
+    pub is_grpc: bool,
     /// What it is for.
     pub purpose: String,
 }
@@ -99,12 +104,28 @@ impl Plan {
             resources,
             issuers,
             upstreams,
+            loggers: Vec::new(),
         })
     }
 
-    /// All clusters, in the order in which they are written.
+    /// The same with records that go there.
+    ///
+    /// # Errors
+    /// One sink twice.
+    pub fn logging(mut self, sinks: &[Sink]) -> Result<Self, Fault> {
+        let others: Vec<_> = self.clusters().map(|cluster| cluster.name.as_str()).collect();
+        self.loggers = log::loggers(sinks, &others)?;
+        Ok(self)
+    }
+
+    /// The clusters of upstreams and issuers, in the order in which they are written.
     pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
         self.upstreams.iter().chain(&self.issuers)
+    }
+
+    /// The clusters of loggers, which Envoy takes from its bootstrap alone.
+    pub fn collectors(&self) -> impl Iterator<Item = &Cluster> {
+        self.loggers.iter().filter_map(|logger| logger.cluster.as_ref())
     }
 }
 
@@ -149,7 +170,7 @@ fn add(
     match clusters.iter_mut().find(|cluster| cluster.name == name) {
         None => {
             let (name, credential) = (name.to_owned(), None);
-            clusters.push(Cluster { name, endpoint, credential, gives_tokens, purpose });
+            clusters.push(Cluster { name, endpoint, credential, gives_tokens, is_grpc: false, purpose });
         }
         Some(cluster) if cluster.endpoint == endpoint => {
             cluster.gives_tokens |= gives_tokens;
@@ -223,7 +244,8 @@ fn upstream_clusters(mut resources: Vec<Resource>, issuers: &[Cluster]) -> (Vec<
         resource.cluster.clone_from(&name);
         let purpose = format!("The MCP server behind {}", resource.identifier);
         let endpoint = resource.upstream.endpoint.clone();
-        clusters.push(Cluster { name, endpoint, credential: None, gives_tokens: false, purpose });
+        let (gives_tokens, is_grpc) = (false, false);
+        clusters.push(Cluster { name, endpoint, credential: None, gives_tokens, is_grpc, purpose });
     }
     (resources, clusters)
 }
@@ -273,6 +295,7 @@ mod tests {
             endpoint: Endpoint::parse("https", "login.example.com").unwrap(),
             credential: None,
             gives_tokens: false,
+            is_grpc: false,
             purpose: String::new(),
         };
         let names = |resources: &[(&str, &str)]| {

@@ -158,6 +158,7 @@ mod tests {
             endpoint: Endpoint::parse(scheme, authority).unwrap(),
             credential: None,
             gives_tokens: false,
+            is_grpc: false,
             purpose: String::new(),
         };
         Service::of(&cluster).ok().map(|service| (service.host.to_owned(), service.port))
