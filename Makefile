@@ -72,6 +72,7 @@ test-unit: $(WASM) ## native tests, in seconds
 integration: $(WASM) deps-envoy ## scenarios on a real Envoy
 	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
 	@scripts/deps.sh node
+	@scripts/deps.sh collectors
 	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- --skip soak:: --skip kube:: --skip metrics::
 
 test-wire: $(WASM) deps-envoy ## what gets in and what passes unchanged: every row, on a real Envoy
@@ -140,10 +141,13 @@ sbom: ## what the module and the command line are made of, as CycloneDX in dist/
 soak: $(WASM) deps-envoy ## memory under a flood of TOKENS (40000) unique tokens, each used once
 	@ENVOY="$(ENVOY)" TOKENS=$(or $(TOKENS),40000) cargo test --quiet --test integration -- soak:: --nocapture
 
-test-audit: ## records: their schema, and queries, pages, indexes and replays of them
+test-audit: $(WASM) deps-envoy ## records: each end of a request, each sink, their schema, queries, pages, indexes and replays
+	@scripts/deps.sh envoy $(ENVOY_OLDEST) >/dev/null
+	@scripts/deps.sh collectors
 	@cargo test --quiet --lib audit::
 	@cargo test --quiet --bin mcp-iap audit::
 	@cargo test --quiet --test audit_schema --test audit --test replay
+	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- sinks:: accounting::
 
 test-metrics: $(WASM) deps-envoy ## monitoring/: alerts by promtool, and every query by a real Prometheus that scrapes a real Envoy
 	@cd monitoring && tools="$$(../scripts/deps.sh prometheus)" && \
@@ -163,6 +167,7 @@ test-compose: $(WASM) deps-demo ## docker-compose.yaml as it is, and the demo's 
 test-matrix: $(WASM) ## every scenario on Envoy 1.36 to 1.40, or those that SCENARIOS names
 	@for version in $(ENVOY_MATRIX); do scripts/deps.sh envoy $$version >/dev/null || exit; done
 	@scripts/deps.sh prometheus >/dev/null
+	@scripts/deps.sh collectors
 	@scripts/matrix.py $(foreach version,$(ENVOY_MATRIX),$(version)=$(DEPS)/envoy-$(version)/envoy/_bin/envoy) $(SCENARIOS)
 
 test-policy: ## the shipped policies against the cases that go with them

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 /// What a scenario changes of the shipped file.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
+    /// The shipped file, `envoy/envoy.yaml` unless given.
+    pub shipped: Option<&'static str>,
     /// The filter's configuration instead of the shipped one.
     pub configuration: Option<String>,
     /// Texts to be replaced; each must be there.
@@ -74,6 +76,12 @@ pub fn minor_version(binary: &Path) -> u32 {
     minor.and_then(|minor| minor.parse().ok()).unwrap_or_else(|| panic!("no version: {text}"))
 }
 
+/// A log that nobody keeps.
+pub fn no_log() -> Vec<(&'static str, String)> {
+    let kind = "stream.v3.StdoutAccessLog\n";
+    vec![(kind, "file.v3.FileAccessLog\n              path: /dev/null\n".to_owned())]
+}
+
 /// A port that nobody listens on, below those that the kernel gives to connections: one of these is soon taken, and
 /// who asks again and again whether somebody listens there at last meets himself.
 pub fn free_port() -> u16 {
@@ -89,7 +97,8 @@ pub fn free_port() -> u16 {
 
 /// The shipped bootstrap with changes, and with ports of this run.
 pub fn bootstrap(changes: &Changes, listener: u16, admin: u16, upstream: u16, provider: u16) -> String {
-    let mut text = fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let shipped = changes.shipped.unwrap_or("envoy/envoy.yaml");
+    let mut text = fs::read_to_string(root().join(shipped)).unwrap();
     let wasm = root().join("dist/mcp_iap.wasm");
     assert!(wasm.is_file(), "dist/mcp_iap.wasm is missing: run `make build`");
     if let Some(configuration) = &changes.configuration {

@@ -4,11 +4,13 @@
 //!
 //! Run by `make integration`, which builds the filter and brings the Envoys.
 
+mod accounting;
 mod answers;
 mod bound;
 mod certificates;
 mod client;
 mod cluster;
+mod collector;
 mod credentials;
 mod dynamic;
 mod envoy;
@@ -44,6 +46,7 @@ mod run;
 mod said;
 mod secrets;
 mod shadow;
+mod sinks;
 mod soak;
 mod streaming;
 mod stub;

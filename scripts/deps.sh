@@ -22,6 +22,7 @@ usage: scripts/deps.sh COMMAND
   containers       a Debian and packages for images that can't be pulled (compose/images.py); needs root
   kube             a Kubernetes API server, built from Debian's source package, and etcd: about ten minutes, once
   mesh             what validates manifests, of meshcheck/requirements.txt
+  collectors       receivers of records by gRPC, of sinks/*-requirements.txt, each in an environment of its own
   registry         a registry for container images and a client for it, of Debian's packages (scripts/registry.sh)
   prometheus       Prometheus and promtool, unpacked from Debian's package; prints where they are
   cargo-deny       the checker of dependencies, compiled from crates.io: some minutes, once
@@ -249,6 +250,20 @@ install_mesh() {
   stamp mesh "$sum"
 }
 
+# Two environments: each brings the messages of the other's protocol, and they don't go together.
+install_collectors() {
+  local kind sum
+  open_deps
+  for kind in als otlp; do
+    sum=$(checksum "$root/sinks/$kind-requirements.txt")
+    make_venv "$kind-venv" "$kind"
+    if is_current "$kind" "$sum"; then continue; fi
+    say "installing what receives records by $kind"
+    install_wheels "$kind-venv" -r "$root/sinks/$kind-requirements.txt"
+    stamp "$kind" "$sum"
+  done
+}
+
 install_registry() {
   local sum
   sum=$(checksum "$root/scripts/registry.sh")
@@ -299,6 +314,7 @@ case "${1-} $#" in
   "clients 1") install_clients ;;
   "kube 1") install_kube ;;
   "mesh 1") install_mesh ;;
+  "collectors 1") install_collectors ;;
   "registry 1") install_registry ;;
   "prometheus 1") install_prometheus ;;
   "cargo-deny 1") install_cargo_deny ;;

@@ -469,7 +469,7 @@ fn what_envoy_reads_otherwise_than_it_looks_is_refused() {
             "replaces the manager's filters",
         ),
         (
-            vec![("          - name: envoy.access_loggers.file\n", "          - name: envoy.access_loggers.file\n            filter: { not_health_check_filter: {} }\n".to_owned())],
+            vec![("          - name: envoy.access_loggers.stdout\n", "          - name: envoy.access_loggers.stdout\n            filter: { not_health_check_filter: {} }\n".to_owned())],
             0,
             "access_log.filter",
             "warning leaves out",

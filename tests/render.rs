@@ -393,6 +393,60 @@ fn parts_for_an_envoy_that_already_runs() {
     }
 }
 
+/// The clusters of collectors stand in the bootstrap, however the others come: Envoy takes no logger without.
+#[test]
+fn records_go_where_they_are_wanted() {
+    let sinks = ["file=/var/log/a b", "otlp=https://logs.example.com:4317", "als=http://127.0.0.1:9001"];
+    let sinks: Vec<_> = sinks.iter().flat_map(|sink| ["--access-log", *sink]).collect();
+    let names = |value: &Value| -> Vec<String> {
+        let entries = value.as_array().into_iter().flatten();
+        entries.map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let loggers = [
+        "envoy.access_loggers.file",
+        "envoy.access_loggers.open_telemetry",
+        "envoy.access_loggers.http_grpc",
+    ];
+    let whole = rendered("examples/smallest.yaml", &[&UPSTREAM[..], &sinks].concat());
+    let bootstrap = read(&whole);
+    let log = &manager(&bootstrap)["access_log"];
+    assert_eq!(names(log), loggers);
+    assert_eq!(log[0]["typed_config"]["path"], "/var/log/a b");
+    let collectors = ["access_log_otlp", "access_log_als"];
+    assert_eq!(names(&bootstrap["static_resources"]["clusters"])[2..], collectors);
+    let otlp = cluster(&bootstrap, "access_log_otlp");
+    assert_eq!(otlp["transport_socket"]["typed_config"]["sni"], "logs.example.com");
+    assert!(otlp.to_string().contains(r#""explicit_http_config":{"http2_protocol_options":{}}"#), "{otlp}");
+
+    let parts = read(&rendered("examples/smallest.yaml", &[&["--filter"], &sinks[..]].concat()));
+    assert_eq!(
+        (names(&parts["access_log"]), &names(&parts["clusters"])[1..]),
+        (loggers.map(str::to_owned).to_vec(), &collectors.map(str::to_owned)[..])
+    );
+
+    let folder = fresh("sinks");
+    let dir = folder.to_str().unwrap();
+    rendered("examples/smallest.yaml", &[&UPSTREAM[..], &["--xds-dir", dir], &sinks].concat());
+    let file = |name: &str| read(&std::fs::read_to_string(folder.join(name)).unwrap());
+    assert_eq!(names(&file("envoy.yaml")["static_resources"]["clusters"]), collectors);
+    assert_eq!(names(&file("clusters.yaml")["resources"]), ["mcp_server", "login.example.com"]);
+
+    // Each of them is what `check` looks for.
+    for sink in ["als=http://127.0.0.1:9001", "otlp=http://127.0.0.1:4317", "stdout", "file=/a"] {
+        let text = rendered("examples/smallest.yaml", &[&UPSTREAM[..], &["--access-log", sink]].concat());
+        let file = document("sink.yaml", &text);
+        let seen = Command::new(env!("CARGO_BIN_EXE_mcp-iap")).args(["check", &file]).output().unwrap();
+        let said = String::from_utf8(seen.stdout).unwrap();
+        assert!(seen.status.success() && !said.contains("access_log"), "{sink}: {said}");
+        let without = text.replace("wasm.mcp_iap", "wasm.other");
+        let seen = Command::new(env!("CARGO_BIN_EXE_mcp-iap"))
+            .args(["check", &document("sink.yaml", &without)])
+            .output()
+            .unwrap();
+        assert!(String::from_utf8(seen.stdout).unwrap().contains("writes no records"), "{sink}");
+    }
+}
+
 #[test]
 fn with_an_upstream_the_parts_lead_to_it() {
     let arguments = ["--filter", "--upstream", "https://tools.example.com/v1"];
@@ -430,6 +484,11 @@ fn what_can_not_be_rendered_is_a_mistake_of_use() {
         (&["--filter", "--xds-dir", "d"], "--filter"),
         (&["--upstream", "http://a", "--xds-dir", ""], "name a folder"),
         (&["--xds-dir", "/nowhere"], "give --upstream"),
+        (&["--upstream", "http://a", "--access-log", "syslog"], "write `stdout`"),
+        (
+            &["--upstream", "http://a", "--access-log", "otlp=http://a", "--access-log", "otlp=http://b"],
+            "--access-log otlp is there twice",
+        ),
     ] {
         let output = render("examples/smallest.yaml", arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

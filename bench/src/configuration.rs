@@ -17,7 +17,7 @@ const NATIVE_LISTS: &str = include_str!("../variants/native-lists.yaml");
 const EXT_AUTHZ: &str = include_str!("../variants/ext-authz.yaml");
 
 /// The record of mcp-iap, as `mcp-iap render` writes it.
-const RECORD: &str = r#"{"time":"%START_TIME%","status":%RESPONSE_CODE%,"duration_ms":%DURATION%,"bytes_received":%BYTES_RECEIVED%,"bytes_sent":%BYTES_SENT%,"source":"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%","flags":"%RESPONSE_FLAGS%","mcp_iap":[%FILTER_STATE(wasm.mcp_iap:PLAIN)%]}"#;
+const RECORD: &str = r#"{"time":"%START_TIME%","status":%RESPONSE_CODE%,"duration_ms":%DURATION%,"bytes_received":%BYTES_RECEIVED%,"bytes_sent":%BYTES_SENT%,"source":"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%","flags":"%RESPONSE_FLAGS%","details":"%RESPONSE_CODE_DETAILS%","mcp_iap":[%FILTER_STATE(wasm.mcp_iap:PLAIN)%]}"#;
 /// The six fields of the native filters: status, method, tool, subject, outcome, duration.
 const NATIVE_LOG: &str = r#"{"status":%RESPONSE_CODE%,"method":%DYNAMIC_METADATA(envoy.filters.http.mcp:method)%,"tool":%DYNAMIC_METADATA(envoy.filters.http.mcp:params:name)%,"subject":%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:jwt:sub)%,"outcome":"%RESPONSE_CODE_DETAILS%","duration_ms":%DURATION%}"#;
 /// The same fields as far as a chain that reads neither body nor token knows them.

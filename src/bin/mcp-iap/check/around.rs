@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 
 /// Envoy's own `per_connection_buffer_limit_bytes`.
 const BUFFER: u64 = 1024 * 1024;
+/// The record, in a format; and in what a gRPC logger takes along.
 const RECORD: &str = "FILTER_STATE(wasm.mcp_iap";
+const STATE: &str = "wasm.mcp_iap";
 
 /// Looks at each HTTP connection manager that has the plugin.
 pub fn check(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &mut Findings) {
@@ -86,7 +88,13 @@ fn check_certificates(listener: &Value, manager: &Value, findings: &mut Findings
 }
 
 fn check_log(log: &Value, findings: &mut Findings) {
-    let has_record = |entry: &&Value| entry.to_string().contains(RECORD);
+    let takes_along = |entry: &Value| {
+        let config = &entry["typed_config"];
+        let objects =
+            [&config["common_config"], config].map(|one| one["filter_state_objects_to_log"].as_array());
+        objects.into_iter().flatten().flatten().any(|name| name == STATE)
+    };
+    let has_record = |entry: &&Value| entry.to_string().contains(RECORD) || takes_along(entry);
     let entries: Vec<_> = log.as_array().into_iter().flatten().filter(has_record).collect();
     if entries.is_empty() {
         let fix = "add the entry that `mcp-iap render envoy --filter` prints";

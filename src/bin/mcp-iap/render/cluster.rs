@@ -28,17 +28,15 @@ pub fn cluster(cluster: &Cluster, ca: &str) -> String {
 ",
         endpoint.port
     );
+    if *is_grpc {
+        text.push_str("  # Of what waits until it can be sent; Envoy's own is 3.\n  circuit_breakers: { thresholds: [{ max_retries: 100 }] }\n");
+    }
     if endpoint.tls {
         text.push_str(&indent(&upstream_tls(&endpoint.host, ca), 2));
     }
     if endpoint.tls || credential.is_some() || *is_grpc {
-        let protocol = match (is_grpc, endpoint.tls) {
-            (true, _) => "explicit_http_config: { http2_protocol_options: {} }",
-            // Negotiated (ALPN).
-            (false, true) => "auto_config: { http_protocol_options: {}, http2_protocol_options: {} }",
-            (false, false) => "explicit_http_config: { http_protocol_options: {} }",
-        };
-        text.push_str(&indent(&options(protocol, credential.as_deref(), *gives_tokens), 2));
+        let filters = credential.as_deref().map(|file| credential_filter(file, *gives_tokens));
+        text.push_str(&indent(&protocol(endpoint.tls, *is_grpc, &filters.unwrap_or_default()), 2));
     }
     text
 }
@@ -66,15 +64,20 @@ fn upstream_tls(host: &Host, ca: &str) -> String {
     )
 }
 
-fn options(protocol: &str, credential: Option<&str>, gives_tokens: bool) -> String {
-    let filters = credential.map(|file| credential_filter(file, gives_tokens)).unwrap_or_default();
+/// gRPC is HTTP/2; else by TLS the protocol is negotiated (ALPN), and without it is HTTP/1.1.
+fn protocol(tls: bool, is_grpc: bool, filters: &str) -> String {
+    let protocol = match (is_grpc, tls) {
+        (true, _) => "explicit_http_config: { http2_protocol_options: {} }",
+        (false, true) => "auto_config: { http_protocol_options: {}, http2_protocol_options: {} }",
+        (false, false) => "explicit_http_config: { http_protocol_options: {} }",
+    };
     format!(
         r#"typed_extension_protocol_options:
   envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
     "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
     {protocol}
 {}"#,
-        indent(&filters, 4)
+        indent(filters, 4)
     )
 }
 

@@ -1,4 +1,4 @@
-//! The HTTP filter with the document in it, and the access log that writes its records.
+//! The HTTP filter with the document in it, and the tags of its counters.
 
 use super::plan::Plan;
 use super::yaml::{indent, literal, scalar};
@@ -47,22 +47,6 @@ pub fn typed_config(plan: &Plan, code: &str) -> String {
 {}"#,
         indent(&literal("value", &plan.document), 6)
     )
-}
-
-/// The list entry below `access_log`.
-pub fn access_log() -> &'static str {
-    r#"- name: envoy.access_loggers.file
-  typed_config:
-    "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
-    path: /dev/stdout
-    log_format:
-      # One JSON object a line. Nothing that a client chose stands outside the record, which
-      # the filter wrote as JSON itself: a text format does not escape.
-      omit_empty_values: true
-      text_format_source:
-        inline_string: |
-          {"time":"%START_TIME%","status":%RESPONSE_CODE%,"duration_ms":%DURATION%,"bytes_received":%BYTES_RECEIVED%,"bytes_sent":%BYTES_SENT%,"source":"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%","flags":"%RESPONSE_FLAGS%","mcp_iap":[%FILTER_STATE(wasm.mcp_iap:PLAIN)%]}
-"#
 }
 
 /// What makes tags of the names of the filter's counters, below `stats_config`.

@@ -1,7 +1,7 @@
 //! The listener: its address, its TLS, and the HTTP connection manager with the filter.
 
 use super::cluster::folder;
-use super::filter::access_log;
+use super::log::access_log;
 use super::options::Options;
 use super::plan::Plan;
 use super::rate_limit;
@@ -57,7 +57,7 @@ pub fn listener(plan: &Plan, options: &Options, filter: &str, by_xds: bool) -> R
 {}{tls}"#,
         address(&options.listen),
         plan.buffer,
-        indent(access_log(), 8),
+        indent(&access_log(&plan.loggers), 8),
         indent(&format!("{filter}{}", rate_limit::filter(plan)), 8),
         indent(&virtual_hosts(plan)?, 10),
     ))

@@ -9,6 +9,7 @@ mod cluster;
 mod filter;
 mod istio;
 mod listener;
+mod log;
 mod options;
 mod plan;
 mod rate_limit;
@@ -16,6 +17,7 @@ mod route;
 mod xds;
 pub mod yaml;
 
+pub use log::Sink;
 pub use options::Options;
 pub use plan::Plan;
 
@@ -104,7 +106,8 @@ fn limits(file: &Path) -> Result<String, Fault> {
 /// What goes to standard output.
 fn render(Envoy { options, filter, xds_dir }: &Envoy) -> Result<String, Fault> {
     let service = options.rate_limit_service.as_ref();
-    let plan = read(&options.file, &options.upstream, &options.credential, service)?;
+    let plan =
+        read(&options.file, &options.upstream, &options.credential, service)?.logging(&options.access_log)?;
     let wasm = options.wasm.as_deref().unwrap_or(WASM);
     match xds_dir {
         Some(folder) => folder.write(&plan, options, wasm, &command()),
@@ -122,7 +125,8 @@ pub fn bootstrap(plan: &Plan, options: &Options, wasm: &str, written_by: &str) -
     let by_sds = options.tls_sds.is_some() || !options.credential.is_empty();
     let node = if by_sds { node("SDS") } else { String::new() };
     let listener = listener::listener(plan, options, &filter::filter(plan, wasm), false)?;
-    let clusters: String = plan.clusters().map(|cluster| cluster::cluster(cluster, &options.ca)).collect();
+    let clusters: String =
+        plan.clusters().chain(plan.collectors()).map(|one| cluster::cluster(one, &options.ca)).collect();
     let resources = format!(
         "{node}static_resources:\n  listeners:\n{}\n  clusters:\n{}",
         indent(&listener, 2),
@@ -182,8 +186,11 @@ stats_config:
 
 /// What is pasted into an Envoy that already runs.
 fn parts(plan: &Plan, options: &Options, wasm: &str) -> String {
-    let clusters: String = plan.clusters().map(|one| cluster::cluster(one, &options.ca)).collect();
+    let clusters: String =
+        plan.clusters().chain(plan.collectors()).map(|one| cluster::cluster(one, &options.ca)).collect();
     let routes = if plan.resources.is_empty() { String::new() } else { route::pasted(plan) };
+    let static_ones =
+        if plan.collectors().next().is_some() { "; that of a collector not by CDS" } else { "" };
     let node = if options.credential.is_empty() {
         ""
     } else {
@@ -207,12 +214,12 @@ access_log:
 # Into the bootstrap, for metrics with the tags `outcome` and `reason`.
 stats_config:
 {}
-# Into `clusters` of `static_resources`, or by CDS.
+# Into `clusters` of `static_resources`, or by CDS{static_ones}.
 clusters:
 {clusters}"#,
         plan.buffer,
         filter::filter(plan, wasm) + &rate_limit::filter(plan),
-        filter::access_log(),
+        log::access_log(&plan.loggers),
         indent(filter::stats_tags(), 2),
     )
 }

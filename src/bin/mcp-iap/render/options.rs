@@ -1,6 +1,7 @@
 //! The options of `render envoy` and `run`, each checked by itself.
 
 use super::address::{Endpoint, Upstream};
+use super::log::Sink;
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +42,10 @@ pub struct Options {
     /// The authorities of issuers and upstreams that are reached by https, in PEM.
     #[arg(long, value_name = "FILE", default_value = SYSTEM_CA)]
     pub ca: String,
+    /// Where the records go: `stdout`, `file=PATH`, `als=URL` (Envoy's gRPC access log service) or `otlp=URL`
+    /// (an OpenTelemetry collector, by gRPC). Several times for several.
+    #[arg(long, value_name = "SINK", default_value = "stdout", value_parser = Sink::parse)]
+    pub access_log: Vec<Sink>,
     /// Has Envoy send a bearer token with what the filter asks of an issuer's cluster: SDS_FILE has a
     /// secret named `credential`. The filter never sees it. Needs Envoy 1.37.
     #[arg(long, value_name = "CLUSTER=SDS_FILE", value_parser = credential)]

@@ -2,6 +2,7 @@
 //! fit together is refused here.
 
 use super::address::{Endpoint, Upstream};
+use super::log::{self, Logger, Sink};
 use super::options::{Credential, ForResource};
 use super::yaml;
 use crate::fault::Fault;
@@ -30,6 +31,8 @@ pub struct Plan {
     pub upstreams: Vec<Cluster>,
     /// Who counts global rates, where there are some.
     pub rate_limit_service: Option<Cluster>,
+    /// Where the records go.
+    pub loggers: Vec<Logger>,
     /// Names of the environment that the document refers to.
     pub environment: BTreeSet<String>,
     /// `per_connection_buffer_limit_bytes`
@@ -59,7 +62,7 @@ pub struct Cluster {
     pub credential: Option<String>,
     /// Whether it is asked for tokens: then the credential is a whole value, `Basic` for the most part.
     pub gives_tokens: bool,
-    /// It speaks gRPC.
+    /// Whether it is asked by gRPC.
     pub is_grpc: bool,
     /// What it is for.
     pub purpose: String,
@@ -104,6 +107,7 @@ impl Plan {
             issuers,
             upstreams,
             rate_limit_service: None,
+            loggers: Vec::new(),
         })
     }
 
@@ -139,9 +143,24 @@ impl Plan {
         }
     }
 
-    /// All clusters, in the order in which they are written.
+    /// The same with records that go there.
+    ///
+    /// # Errors
+    /// One sink twice.
+    pub fn logging(mut self, sinks: &[Sink]) -> Result<Self, Fault> {
+        let others: Vec<_> = self.clusters().map(|cluster| cluster.name.as_str()).collect();
+        self.loggers = log::loggers(sinks, &others)?;
+        Ok(self)
+    }
+
+    /// The clusters but those of loggers, in the order in which they are written.
     pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
         self.upstreams.iter().chain(&self.issuers).chain(&self.rate_limit_service)
+    }
+
+    /// The clusters of loggers, which Envoy takes from its bootstrap alone.
+    pub fn collectors(&self) -> impl Iterator<Item = &Cluster> {
+        self.loggers.iter().filter_map(|logger| logger.cluster.as_ref())
     }
 }
 
@@ -260,9 +279,8 @@ fn upstream_clusters(mut resources: Vec<Resource>, issuers: &[Cluster]) -> (Vec<
         resource.cluster.clone_from(&name);
         let purpose = format!("The MCP server behind {}", resource.identifier);
         let endpoint = resource.upstream.endpoint.clone();
-        let cluster =
-            Cluster { name, endpoint, credential: None, gives_tokens: false, is_grpc: false, purpose };
-        clusters.push(cluster);
+        let (gives_tokens, is_grpc) = (false, false);
+        clusters.push(Cluster { name, endpoint, credential: None, gives_tokens, is_grpc, purpose });
     }
     (resources, clusters)
 }

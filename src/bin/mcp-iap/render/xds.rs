@@ -102,12 +102,21 @@ path_config_source: {{ path: {}, watched_directory: {{ path: {} }} }}\n",
     }
 
     fn bootstrap(&self, plan: &Plan, options: &Options, written_by: &str) -> String {
+        let collectors: String = plan.collectors().map(|one| cluster::cluster(one, &options.ca)).collect();
+        let collectors = if collectors.is_empty() {
+            collectors
+        } else {
+            format!(
+                "static_resources:\n  # Envoy wants these from the start.\n  clusters:\n{}",
+                indent(&collectors, 2)
+            )
+        };
         let resources = format!(
             "{}# Read anew when a file is moved into the folder; where Envoy refuses one, it goes on with what it has.
 dynamic_resources:
   cds_config:
 {}  lds_config:
-{}",
+{}{collectors}",
             node("xDS"),
             indent(&self.source(CLUSTERS), 4),
             indent(&self.source(LISTENER), 4)

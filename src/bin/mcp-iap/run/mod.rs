@@ -10,7 +10,7 @@ mod tether;
 pub mod words;
 
 use crate::fault::Fault;
-use crate::render::{self, Plan};
+use crate::render::{self, Plan, Sink};
 use crate::{Output, check};
 use clap::Args;
 use mcp_iap::config::{self, Rule, process_environment};
@@ -53,9 +53,13 @@ pub fn run(options: &Run) -> ExitCode {
 
 fn work(options: &Run) -> Result<(), Fault> {
     let file = &options.render.file;
+    // What it shows is what comes there.
+    let shown = options.render.access_log.iter().filter(|sink| **sink != Sink::Stdout);
+    let sinks: Vec<_> = std::iter::once(&Sink::Stdout).chain(shown).cloned().collect();
     let text = check::read(file).map_err(|error| Fault::Usage(format!("{}: {error}", file.display())))?;
     let plan = Plan::new(&text, &options.render.upstream, &options.render.credential, &process_environment)?
-        .counted_by(options.render.rate_limit_service.as_ref())?;
+        .counted_by(options.render.rate_limit_service.as_ref())?
+        .logging(&sinks)?;
     let config = config::load(&text)?;
     let rules: Vec<&Rule> = config.guarded()?.into_iter().flat_map(|one| one.rules).collect();
     let wasm = find::wasm(options.render.wasm.as_deref())?;
