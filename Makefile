@@ -89,8 +89,9 @@ test-credentials: $(WASM) deps-envoy ## API keys, workloads, opaque tokens, nobo
 	@cargo test --quiet --test credentials --test judges --test hash_key
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- credentials:: introspection::
 
-test-kube: $(WASM) deps-envoy ## tokens of a real Kubernetes API server, which the first run builds in about ten minutes
+test-kube: $(WASM) deps-envoy ## tokens and manifests at a real Kubernetes API server, which the first run builds in about ten minutes
 	@scripts/deps.sh kube
+	@scripts/deps.sh mesh
 	@ENVOY="$(ENVOY)" cargo test --quiet --test integration -- kube:: --test-threads 1
 
 test-reload: $(WASM) deps-envoy ## twenty changes of the configuration under load: no request is lost

@@ -8,6 +8,7 @@ An HTML comment right above a block says what the block can't say itself:
     <!-- prints -->                       a text block: what the block before printed
     <!-- shows -->                        a text block: what one that stays up shows by then
     <!-- replaces the section `NAME:` of FILE -->   a block that is written into a file
+    <!-- run by make test-kube: WITHOUT -->  what a real API server is asked there, and what is not there
     <!-- not run: REASON -->              why this one can't be run
     <!-- needs: NAME -->                  what is started before the document's first block
 """
@@ -16,7 +17,7 @@ import re
 from dataclasses import dataclass
 
 COMMANDS = ("sh", "console", "bash", "shell")
-WORDS = "stays up until the end|stays up|until|prints|shows|replaces|not run|needs"
+WORDS = "stays up until the end|stays up|until|prints|shows|replaces|run by make test-kube|not run|needs"
 MARK = re.compile(rf"<!--\s*({WORDS})\b:?\s*(.*?)\s*-->")
 
 

@@ -1,8 +1,8 @@
 """Runs what README and docs have their reader type, in a copy of the tree, on a real Envoy, and compares what is
 printed where the document shows it.
 
-Not run are blocks that say why they can't be, in a comment, and `make TARGET` where .ci/run runs the same target
-itself; both are counted. Exit code 0: all as it is written; 1: a difference; 2: something is missing.
+Not run are blocks that say why they can't be, in a comment, and what .ci/run runs itself: `make TARGET`, and what a
+comment says `make test-kube` runs. Both are counted. Exit code 0: all as it is written; 1: a difference; 2: something is missing.
 `make test-docs` runs this.
 """
 
@@ -142,6 +142,9 @@ class Page:
         elif block.mark == "not run":
             self.run.excused += 1
             row.saw(f"not run: {block.rest}", enough=bool(block.rest))
+        elif block.mark == "run by make test-kube":
+            self.run.by_ci += 1
+            row.saw("run by make test-kube", enough=bool(block.rest))
         elif self.is_run_by_ci(block.text):
             self.run.by_ci += 1
             row.saw("run by .ci/run", enough=True)

@@ -51,7 +51,7 @@ impl Cluster {
         let authority = Authority::new();
         authority.write(&folder.join("ca.crt"));
         // For the test's client, and for the gate.
-        authority.sign_names(&["mcp.example.com", "localhost"]).write(&folder);
+        authority.sign_names(&["mcp.example.com", "localhost", "kubernetes.default.svc"]).write(&folder);
         let key = RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
         let pem = key.to_pkcs8_pem(LineEnding::LF).unwrap();
         fs::write(folder.join("accounts.key"), pem.as_bytes()).unwrap();
@@ -123,6 +123,19 @@ impl Cluster {
             .body(body);
         std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         request.send_tls(self.port, &self.authority.client(None, &TLS13)).ok()
+    }
+
+    /// For kubectl, as the admin.
+    pub fn kubeconfig(&self) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "cluster", "cluster": {
+                "server": format!("https://localhost:{}", self.port), "certificate-authority": self.folder.join("ca.crt")}}],
+            "users": [{"name": "admin", "user": {"token": ADMIN}}],
+            "contexts": [{"name": "admin", "context": {"cluster": "cluster", "user": "admin"}}],
+            "current-context": "admin",
+        })
     }
 
     fn create(&self, path: &str, object: &Value) -> Value {

@@ -1,6 +1,9 @@
 //! Tokens that a real Kubernetes API server reviews, on a real Envoy as `render envoy` writes it: the gate's own
 //! credential comes from a file that rotates. Run by `make test-kube`.
 
+mod typed;
+mod walkthrough;
+
 use crate::client::Answer;
 use crate::cluster::{AUDIENCE, Cluster, NOBODY, REVIEWER};
 use crate::envoy::{Changes, Envoy, root, scratch};

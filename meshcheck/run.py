@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cluster
 import mutants
+import walkthrough
 from manifests import Invalid, read, shown
 from schemas import CARRIED, Istio, check_kubernetes
 
@@ -40,16 +41,17 @@ def main():
     crds = options.crds if options.crds and options.crds.is_file() else None
     istio = Istio.of_crds(crds) if crds else Istio.carried()
     shipped = {file.stem: file.read_text() for file in sorted((ROOT / "istio").glob("*.yaml"))}
+    everything = [one for text in shipped.values() for one in read(text)]
+    everything += [one for of_file in walkthrough.documents().values() for one in of_file]
+    documents = [one for one in everything if has_schema(istio, one)]
     if options.carry:
         if not crds:
             sys.exit("meshcheck: --carry needs --crds, Istio's own file")
-        documents = [one for text in shipped.values() for one in read(text) if has_schema(istio, one)]
         CARRIED.write_text(json.dumps(istio.part_for(documents), indent=1, sort_keys=True) + "\n")
         return 0
     rows = Rows()
     if crds:
         print(f"Istio's schemas: all of {crds}\n")
-        documents = [one for text in shipped.values() for one in read(text) if has_schema(istio, one)]
         is_current = json.loads(CARRIED.read_text()) == istio.part_for(documents)
         rows.add(is_current, "the part of them that is carried along", "is current" if is_current else "run --carry")
     else:
@@ -64,6 +66,7 @@ def main():
             rows.add(False, f"mutant: {what}", f"istio/{name} has no {old!r}")
             continue
         refused(rows, f"mutant: {what}", lambda: [check(istio, one) for one in read(text.replace(old, new, 1))])
+    walkthrough.check(rows, options.kubectl, verdict, refused, lambda document: check(istio, document))
     cluster.check(rows, options.kubectl, verdict, refused)
     return rows.close()
 

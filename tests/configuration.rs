@@ -339,6 +339,37 @@ fn what_passes_the_filter_by_is_refused_and_what_cuts_calls_is_told() {
     }
 }
 
+/// What a file says comes from elsewhere may pass the filter by, and `check` has not seen it.
+#[test]
+fn what_comes_from_elsewhere_is_told() {
+    let shipped = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let ads = "config_source: { ads: {} }";
+    let routes = "          route_config:\n";
+    let top = "static_resources:\n";
+    let other = format!(
+        "  listeners:\n  - name: other\n    filter_chains: [{{ filters: [{{ name: m, typed_config: {{ rds: {{ {ads} }} }} }}] }}]\n"
+    );
+    for (index, (from, to, field)) in [
+        (routes, format!("          rds: {{ {ads} }}\n          x:\n"), "rds"),
+        (routes, format!("          scopedRoutes: {{ {ads} }}\n          x:\n"), "scoped_routes"),
+        ("  listeners:\n", other, "rds"),
+        (top, format!("dynamic_resources: {{ lds_config: {{ ads: {{}} }} }}\n{top}"), "lds_config"),
+        (top, format!("dynamicResources: {{ cdsConfig: {{ ads: {{}} }} }}\n{top}"), "cds_config"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(shipped.matches(from).count(), 1, "{from}");
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("elsewhere-{index}.yaml"));
+        std::fs::write(&file, shipped.replacen(from, &to, 1)).unwrap();
+        let seen = mcp_iap(&["check", "--strict", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(seen.status.code(), Some(1), "{text}");
+        assert!(text.contains(&format!(": {field}\n")) && text.contains("was not looked at"), "{text}");
+        assert!(text.ends_with("\n1 warning\n"), "{text}");
+    }
+}
+
 /// Each of these passes requests unguarded in a real Envoy, or may.
 #[test]
 fn what_envoy_reads_otherwise_than_it_looks_is_refused() {

@@ -75,14 +75,17 @@ fn plugin_document(name: &str, more: &str) -> String {
 fn the_shipped_manifests_are_what_render_writes() {
     let is_update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut count = 0;
-    for place in ["sidecar", "gateway"] {
-        for (command, name) in [(PLUGIN, "wasmplugin"), (FILTER, "envoyfilter")] {
-            let path = root().join(format!("istio/{place}-{name}.yaml"));
+    for folder in ["istio", "istio/walkthrough"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
             let shipped = std::fs::read_to_string(&path).unwrap();
-            let start = format!("#   mcp-iap render {command} ");
-            let line = shipped.lines().find_map(|line| line.strip_prefix(&start)).unwrap();
+            let start = "#   mcp-iap render ";
+            let Some(line) = shipped.lines().find_map(|line| line.strip_prefix(start)) else { continue };
             let words: Vec<_> = line.split_whitespace().collect();
-            let now = rendered(command, words[0], &words[1..]);
+            let now = rendered(words[0], words[1], &words[2..]);
             if is_update {
                 std::fs::write(&path, &now).unwrap();
             }
@@ -91,9 +94,7 @@ fn the_shipped_manifests_are_what_render_writes() {
             count += 1;
         }
     }
-    let shipped = std::fs::read_dir(root().join("istio")).unwrap();
-    let names = shipped.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert_eq!(names.filter(|name| name.ends_with(".yaml")).count(), count + 1, "and mesh.yaml");
+    assert_eq!(count, 7, "three kinds in two places, and the walk-through's");
 }
 
 /// A record has one form, whoever writes it into a log.
@@ -140,19 +141,98 @@ fn the_server_is_reached_by_the_filters_proxy_alone() {
             assert_eq!(manifest["spec"]["selector"]["matchLabels"], json!({"app": app}));
         }
         assert_eq!(of_kind(manifests, "PeerAuthentication")["spec"]["mtls"]["mode"], "STRICT");
-        let policy = &of_kind(manifests, "AuthorizationPolicy")["spec"];
-        assert_eq!(policy["action"], "ALLOW");
+        let [allow, deny] = policies(manifests, namespace, app);
+        // What has no method is TCP, which the filter does not see: a rule that names some never allows it.
         let methods = ["GET", "POST", "DELETE", "OPTIONS", "HEAD"];
         let rule = json!({
             "from": [{"source": {"principals": [principal]}}],
-            // What has no method is TCP, which the filter does not see: a rule that names some never allows it.
             "to": [{"operation": {"methods": methods}}],
         });
-        assert_eq!(policy["rules"], json!([rule]));
+        assert_eq!(allow["rules"], json!([rule]));
+        // Whatever else is allowed there: a rule that refuses some methods alone refuses TCP.
+        let rules = json!([
+            {"from": [{"source": {"notPrincipals": [principal]}}]},
+            {"to": [{"operation": {"notMethods": methods}}]},
+        ]);
+        assert_eq!(deny["rules"], rules);
         for kind in ["EnvoyFilter", "ServiceEntry", "DestinationRule", "Telemetry", "ConfigMap"] {
             assert_eq!(of_kind(manifests, kind)["metadata"]["namespace"], "mcp", "beside the filter: {kind}");
         }
     }
+}
+
+/// Both AuthorizationPolicies of a server: what is allowed, and what is refused whatever else is allowed.
+fn policies<'a>(manifests: &'a [Value], namespace: &str, app: &str) -> [&'a Value; 2] {
+    let all: Vec<_> = manifests.iter().filter(|one| one["kind"] == "AuthorizationPolicy").collect();
+    let [allow, deny] = all.as_slice() else { panic!("{all:?}") };
+    for (policy, action, name) in [(allow, "ALLOW", "mcp-iap"), (deny, "DENY", "mcp-iap-deny")] {
+        assert_eq!(policy["metadata"], json!({"name": name, "namespace": namespace}));
+        assert_eq!(policy["spec"]["action"], action);
+        assert_eq!(policy["spec"]["selector"]["matchLabels"], json!({"app": app}));
+    }
+    [&allow["spec"], &deny["spec"]]
+}
+
+/// Of the other ports nothing is refused for good, and nothing is allowed: whoever wants one opens it.
+#[test]
+fn with_a_port_the_policies_are_about_that_one() {
+    let server = ["--at", "gateway", "--server-namespace", "tools", "--server", "app=tools"];
+    let gateway = [server.as_slice(), &["--service-account", "edge"]].concat();
+    for (more, namespace, app) in [(vec![], "mcp", "mcp-server"), (gateway, "tools", "tools")] {
+        let options = [OPTIONS.as_slice(), &more, &["--port", "8000"]].concat();
+        let manifests = manifests(&rendered(FILTER, "examples/mesh.yaml", &options));
+        let [allow, deny] = policies(&manifests, namespace, app);
+        let rules = [&allow["rules"], &deny["rules"]].map(|rules| rules.as_array().unwrap());
+        assert_eq!(rules.map(Vec::len), [1, 2]);
+        for rule in rules.into_iter().flatten() {
+            assert_eq!(rule["to"][0]["operation"]["ports"], json!(["8000"]), "{rule}");
+            assert_eq!(rule["to"].as_array().unwrap().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_gateway_is_not_told_of_the_annotation_of_sidecars() {
+    let said = |file: &str| {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        let start = text.find("# Tags of the filter's counters").unwrap();
+        text[start..].to_owned()
+    };
+    let annotation = "sidecar.istio.io/bootstrapOverride: mcp-iap-bootstrap";
+    let variable = "ISTIO_BOOTSTRAP_OVERRIDE=/etc/istio/custom-bootstrap/custom_bootstrap.json";
+    let (sidecar, gateway) = (said("istio/sidecar-envoyfilter.yaml"), said("istio/gateway-envoyfilter.yaml"));
+    assert!(sidecar.contains(annotation) && !sidecar.contains(variable));
+    assert!(gateway.contains(variable) && !gateway.contains(annotation));
+}
+
+/// Istio makes the same of both, so they must say the same.
+#[test]
+fn a_traffic_extension_is_the_plugin_in_another_place() {
+    let more = format!(
+        "rules: []\napi_keys: {{ pepper: '${{PEPPER}}', keys: [{{ name: ci, hash: {} }}] }}\n",
+        "ab".repeat(32)
+    );
+    let file = plugin_document("extension.yaml", &more);
+    let options = [OPTIONS.as_slice(), &["--port", "8000", "--pull-secret", "registry"]].concat();
+    let plugin = manifests(&rendered(PLUGIN, &file, &options));
+    let text = rendered(PLUGIN, &file, &[options.as_slice(), &["--traffic-extension"]].concat());
+    assert!(text.contains("for Istio 1.30 or later"));
+    let extension = manifests(&text);
+    assert_eq!(plugin[1..], extension[1..]);
+    assert_eq!(
+        (&plugin[0]["kind"], &extension[0]["kind"]),
+        (&json!("WasmPlugin"), &json!("TrafficExtension"))
+    );
+    let mut module = plugin[0]["spec"].clone();
+    let mut placed = json!({});
+    for field in ["selector", "match", "phase"] {
+        placed[field] = module.as_object_mut().unwrap().remove(field).unwrap();
+    }
+    placed["wasm"] = module;
+    assert_eq!(extension[0]["spec"], placed);
+    let (code, said) =
+        refused(FILTER, "examples/mesh.yaml", &[OPTIONS.as_slice(), &["--traffic-extension"]].concat());
+    assert_eq!(code, Some(2), "{said}");
 }
 
 #[test]
@@ -280,6 +360,84 @@ fn a_filter_has_what_a_plugin_can_not_set() {
     assert_eq!(config["configuration"]["value"], text);
 }
 
+/// `check` and `explain` take what `render` wrote, and what somebody has changed in it.
+#[test]
+fn manifests_are_checked() {
+    let check = |text: &str| {
+        let file = document("rendered.yaml", text);
+        let output = Command::new(env!("CARGO_BIN_EXE_mcp-iap"))
+            .args(["check", "--strict", &file])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap().replace(&file, "FILE"))
+    };
+    let shipped = |name: &str| std::fs::read_to_string(root().join(format!("istio/{name}.yaml"))).unwrap();
+    for place in ["sidecar", "gateway"] {
+        for kind in ["wasmplugin", "trafficextension", "envoyfilter"] {
+            let (code, said) = check(&shipped(&format!("{place}-{kind}")));
+            assert_eq!((code, said.as_str()), (Some(0), "FILE: ok, guards https://mcp.example.com/mcp\n"));
+        }
+    }
+    for (name, from, to, wanted) in [
+        ("sidecar-envoyfilter", "allow: { tools: [get_*", "alow: { tools: [get_*", "FILE: rules[0].alow\n"),
+        (
+            "sidecar-envoyfilter",
+            "stop_iteration: true",
+            "stop_iteration: false",
+            "is false in Envoy and true in the document",
+        ),
+        (
+            "sidecar-envoyfilter",
+            "failure_policy: FAIL_RELOAD",
+            "failurePolicy: FAIL_OPEN",
+            "passes requests unguarded",
+        ),
+        ("sidecar-envoyfilter", "vm_id: mcp_iap\n", "vm_id: ''\n", "vm_config.vm_id"),
+        (
+            "sidecar-wasmplugin",
+            "failStrategy: FAIL_RELOAD",
+            "failStrategy: FAIL_OPEN",
+            "passes requests unguarded",
+        ),
+        (
+            "sidecar-wasmplugin",
+            "failStrategy: FAIL_RELOAD",
+            "failStrategy: FAIL_CLOSE",
+            "refuses everything until",
+        ),
+        ("sidecar-wasmplugin", "stop_iteration: false", "stop_iteration: true", "Istio has no field for it"),
+        (
+            "gateway-trafficextension",
+            "stop_iteration: false",
+            "stop_iteration: true",
+            "Istio has no field for it",
+        ),
+        ("gateway-trafficextension", "groups:\n", "grups:\n", "FILE: rules[0].to.grups\n"),
+        ("sidecar-wasmplugin", "pluginConfig:\n", "pluginConfig: {}\n  x:\n", "reason  is absent"),
+        ("sidecar-wasmplugin", "kind: WasmPlugin", "kind: Secret", "manifests without a filter of mcp-iap"),
+    ] {
+        let text = shipped(name);
+        assert!(text.contains(from), "{name}: {from}");
+        let (code, said) = check(&text.replace(from, to));
+        assert!(code == Some(1) && said.contains(wanted), "{name}, {to}: {said}");
+    }
+    // What the document refers to must be given to the filter.
+    let secret = "rules: []\napi_keys: { pepper: '${MCP_IAP_NOT_SET}', keys: [{ name: ci, hash: HASH }] }\n";
+    let file = plugin_document("given.yaml", &secret.replace("HASH", &"ab".repeat(32)));
+    for more in [vec![], vec!["--traffic-extension"]] {
+        let text = rendered(PLUGIN, &file, &[OPTIONS.as_slice(), &more].concat());
+        let (code, said) = check(&text);
+        assert!(code == Some(1) && said.contains("is not set here, so its value was not checked"), "{said}");
+        let (code, said) = check(
+            &text.replace("valueFrom: HOST", "valueFrom: INLINE, value: pepper-of-at-least-thirty-two-bytes"),
+        );
+        assert!(code == Some(0), "{said}");
+        let (code, said) = check(&text.replace("name: MCP_IAP_NOT_SET", "name: OTHER"));
+        assert!(code == Some(1) && said.contains("api_keys.pepper"), "{said}");
+    }
+}
+
 #[test]
 fn options_that_do_not_go_together_are_refused() {
     let gateway = ["--at", "gateway"];
@@ -288,10 +446,6 @@ fn options_that_do_not_go_together_are_refused() {
         (FILTER, [OPTIONS.as_slice(), &gateway].concat()),
         (FILTER, [OPTIONS.as_slice(), &gateway, &server].concat()),
         (FILTER, [OPTIONS.as_slice(), &gateway, &["--service-account", "a"]].concat()),
-        (
-            FILTER,
-            [OPTIONS.as_slice(), &gateway, &server, &["--service-account", "a", "--port", "1"]].concat(),
-        ),
         (FILTER, [OPTIONS.as_slice(), &server].concat()),
         (FILTER, [OPTIONS.as_slice(), &["--service-account", "a"]].concat()),
         (FILTER, [OPTIONS.as_slice(), &["--pull-secret", "a"]].concat()),

@@ -316,7 +316,8 @@ pub(super) fn dispatch(callout: &Callout) -> Result<u32, CalloutError> {
         (":scheme", scheme.as_bytes()),
         (":authority", authority.as_bytes()),
         (":path", path.as_bytes()),
-        ("accept", b"application/json"),
+        // A Kubernetes API server gives its key set as the second alone (RFC 7517 section 8.5).
+        ("accept", b"application/json, application/jwk-set+json"),
     ];
     pairs.extend(content.iter().map(|content| ("content-type", content.media_type.as_bytes())));
     pairs.extend(headers.iter().map(|(name, value)| (*name, value.expose())));

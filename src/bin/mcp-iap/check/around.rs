@@ -1,5 +1,5 @@
 //! What stands around the filter in an Envoy configuration: routes for a resource that turn it off or cut calls, a
-//! log without records, a buffer that is too small. Only what stands there: what comes by RDS or LDS is not seen.
+//! log without records, a buffer that is too small. Only what stands there: of what comes from elsewhere `unseen` tells.
 
 use super::Findings;
 use super::envoy::Plugin;
@@ -48,6 +48,34 @@ pub fn check(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &mut
         for resource in &settings.resources {
             check_routes(&routes, resource.protected.path(), findings);
         }
+    }
+}
+
+/// Warns of what Envoy gets from elsewhere, and may pass the filter by.
+pub fn unseen(envoy: &Value, findings: &mut Findings) {
+    let mut managers = Vec::new();
+    find(envoy, None, &|_| false, &mut managers);
+    let has = |field: &str| managers.iter().any(|manager| !manager.value[field].is_null());
+    let is_dynamic = |field: &str| envoy["dynamic_resources"].get(field).is_some();
+    let rows = [
+        ("rds", has("rds"), "routes: whether one passes the filter by, or cuts calls"),
+        ("scoped_routes", has("scoped_routes"), "routes: whether one passes the filter by, or cuts calls"),
+        (
+            "lds_config",
+            is_dynamic("lds_config"),
+            "listeners: whether another leads to the MCP server without the filter",
+        ),
+        (
+            "cds_config",
+            is_dynamic("cds_config"),
+            "clusters: whether each issuer has one, and which lead to the MCP server",
+        ),
+    ];
+    for (field, _, what) in rows.into_iter().filter(|(_, is_there, _)| *is_there) {
+        let reason = format!("brings {what}, was not looked at");
+        let fix =
+            "check what comes from there too, `mcp-iap check` of the file, or of `GET /config_dump` by eye";
+        findings.warnings.push(ConfigError::new(field, reason, fix));
     }
 }
 
@@ -121,7 +149,9 @@ pub fn find<'a>(
     into: &mut Vec<Manager<'a>>,
 ) {
     let listener = if value.get("filter_chains").is_some() { Some(value) } else { listener };
-    let is_manager = ["http_filters", "route_config"].iter().any(|field| value.get(field).is_some());
+    let is_manager = ["http_filters", "route_config", "rds", "scoped_routes"]
+        .iter()
+        .any(|field| value.get(field).is_some());
     if is_manager {
         let filters = value["http_filters"].as_array().into_iter().flatten();
         let filters = filters.filter(|one| is_looked_for(&one["typed_config"]["config"]));

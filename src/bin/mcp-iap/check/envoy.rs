@@ -16,6 +16,18 @@ pub struct Plugin {
 
 /// The plugins of mcp-iap inside an Envoy configuration, and the configuration; `None` for every other document.
 pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
+    let document: Value = yaml::read(std::str::from_utf8(text).ok()?).ok()?;
+    let document = snake_case(document);
+    let found = plugins_of(&document);
+    let is_envoy = ["static_resources", "dynamic_resources", "http_filters"]
+        .iter()
+        .any(|field| document.get(field).is_some())
+        || document.pointer("/resources/0/@type").is_some();
+    if found.is_empty() && !is_envoy { None } else { Some((document, found)) }
+}
+
+/// The same of what was read already.
+pub fn plugins_of(document: &Value) -> Vec<Plugin> {
     fn walk(value: &Value, into: &mut Vec<Plugin>) {
         match value {
             Value::Object(members) => {
@@ -30,20 +42,14 @@ pub fn plugins(text: &[u8]) -> Option<(Value, Vec<Plugin>)> {
             _ => {}
         }
     }
-    let document: Value = yaml::read(std::str::from_utf8(text).ok()?).ok()?;
-    let document = snake_case(document);
     let mut found = Vec::new();
-    walk(&document, &mut found);
-    let is_envoy = ["static_resources", "dynamic_resources", "http_filters"]
-        .iter()
-        .any(|field| document.get(field).is_some())
-        || document.pointer("/resources/0/@type").is_some();
-    if found.is_empty() && !is_envoy { None } else { Some((document, found)) }
+    walk(document, &mut found);
+    found
 }
 
 /// Envoy takes each field in lowerCamelCase too (protobuf's JSON mapping): here all have the names of the schema.
 /// The document that it hands over stays as it is, and so do keys that are no fields.
-fn snake_case(value: Value) -> Value {
+pub fn snake_case(value: Value) -> Value {
     const MAPS: [&str; 4] =
         ["typed_per_filter_config", "key_values", "filter_metadata", "typed_filter_metadata"];
     match value {
@@ -153,7 +159,7 @@ pub fn compare(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &m
 
 /// What Envoy does when the filter can't run. `FailurePolicy` may be written as number too: UNSPECIFIED 0,
 /// FAIL_RELOAD 1, FAIL_CLOSED 2, FAIL_OPEN 3.
-fn compare_policy(config: &Value, findings: &mut Findings) {
+pub fn compare_policy(config: &Value, findings: &mut Findings) {
     let policy = &config["failure_policy"];
     let field = "failure_policy";
     let shown = if policy.is_null() { Value::from("unset") } else { policy.clone() };

@@ -1,11 +1,12 @@
 //! `mcp-iap check FILE`: the configuration as the filter reads it, with all its faults, and with advice on
-//! what is valid but probably not meant; of an Envoy configuration the text that it gives to the filter,
-//! and whether the two fit.
+//! what is valid but probably not meant; of an Envoy configuration, or of manifests for Istio, the text that they give to
+//! the filter, and whether the two fit.
 
 mod around;
 mod bypass;
 mod drift;
 mod envoy;
+mod manifests;
 mod rate_limit;
 
 use crate::Output;
@@ -26,8 +27,8 @@ pub const UNUSABLE: u8 = 2;
 
 #[derive(Args)]
 pub struct Options {
-    /// The configuration, YAML or JSON, or the Envoy configuration that it stands in; `-` for standard
-    /// input.
+    /// The configuration, YAML or JSON, or the Envoy configuration or manifests for Istio that it stands in; `-` for
+    /// standard input.
     file: PathBuf,
     /// How the result is written.
     #[arg(short, long, value_enum, default_value_t)]
@@ -64,13 +65,13 @@ pub fn run(options: &Options) -> ExitCode {
         }
     };
     let mut findings = Findings::default();
-    match envoy::plugins(&text) {
-        Some(_) if upstream.is_some() => {
-            eprintln!(
-                "mcp-iap: --upstream is for the document by itself, not for the Envoy configuration around it"
-            );
-            return ExitCode::from(UNUSABLE);
-        }
+    let manifests = manifests::read(&text);
+    let envoy = if manifests.is_some() { None } else { envoy::plugins(&text) };
+    if upstream.is_some() && (manifests.is_some() || envoy.is_some()) {
+        eprintln!("mcp-iap: --upstream is for the document by itself, not for the configuration around it");
+        return ExitCode::from(UNUSABLE);
+    }
+    match envoy {
         Some((envoy, plugins)) if plugins.is_empty() && envoy::is_part(&envoy) => {
             let reason = "has the filter in a file of its own, which is not seen here";
             let fix = "check that file: `mcp-iap check DIR/filter.yaml` where `render envoy --xds-dir DIR` wrote it";
@@ -91,7 +92,9 @@ pub fn run(options: &Options) -> ExitCode {
                 }
             }
             bypass::check(&bootstrap, &mut findings);
+            around::unseen(&bootstrap, &mut findings);
         }
+        None if manifests.is_some() => manifests::check(&manifests.unwrap_or_default(), &mut findings),
         None => {
             if let (Some((_, config)), Some(upstream)) =
                 (findings.check(&text, &Environment::default()), upstream)
@@ -161,8 +164,11 @@ impl Findings {
     }
 }
 
-/// The documents inside an Envoy configuration; `None` for every other text.
+/// The documents inside an Envoy configuration or manifests for Istio; `None` for every other text.
 pub fn configurations(text: &[u8]) -> Option<Vec<String>> {
+    if let Some(manifests) = manifests::read(text) {
+        return Some(manifests::documents(&manifests));
+    }
     let (_, plugins) = envoy::plugins(text)?;
     Some(plugins.into_iter().map(|plugin| plugin.document).collect())
 }

@@ -26,8 +26,14 @@ spec:
     )
 }
 
-/// AuthorizationPolicy of the server.
-pub fn only_the_mesh(options: &Options) -> String {
+/// What HTTP's requests to an MCP server, and those of browsers before them, have. What Istio takes for TCP has none.
+const METHODS: &str = "[GET, POST, DELETE, OPTIONS, HEAD]";
+
+/// The two AuthorizationPolicies of the server.
+///
+/// Istio asks those with `DENY` first: what they refuse no other policy of the user's can allow. The one with `ALLOW` is
+/// for a namespace where nothing is allowed that no policy names.
+pub fn only_by_the_filter(options: &Options) -> [String; 2] {
     let (namespace, labels) = options.server();
     let (who, principal) = match (options.at, &options.service_account) {
         (Place::Gateway, Some(account)) => (
@@ -39,24 +45,46 @@ pub fn only_the_mesh(options: &Options) -> String {
             "*".to_owned(),
         ),
     };
-    format!(
-        "# {who}
-apiVersion: security.istio.io/v1
+    let principal = scalar(&principal);
+    let ports = options.port.map(|port| format!("ports: [\"{port}\"]"));
+    let with_ports = ports.as_ref().map(|ports| format!(", {ports}")).unwrap_or_default();
+    let on_ports =
+        ports.map(|ports| format!("    to:\n    - operation: {{ {ports} }}\n")).unwrap_or_default();
+    let head = |name: &str, action: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 {}
 spec:
   selector: {{ matchLabels: {labels} }}
-  action: ALLOW
+  action: {action}
   rules:
-  - from:
-    - source: {{ principals: [{}] }}
+",
+            options.metadata(name, namespace)
+        )
+    };
+    let allow = head(&options.name, "ALLOW");
+    let deny = head(&format!("{}-deny", options.name), "DENY");
+    [
+        format!(
+            "# {who}
+{allow}  - from:
+    - source: {{ principals: [{principal}] }}
     # As HTTP alone: what Istio takes for TCP would go past the filter, and has no method.
     to:
-    - operation: {{ methods: [GET, POST, DELETE, OPTIONS, HEAD] }}
-",
-        options.metadata(&options.name, namespace),
-        scalar(&principal)
-    )
+    - operation: {{ methods: {METHODS}{with_ports} }}
+"
+        ),
+        format!(
+            "# The same as a refusal, which comes first: whatever other policies of yours allow.
+{deny}  - from:
+    - source: {{ notPrincipals: [{principal}] }}
+{on_ports}  # Of TCP Istio leaves the methods out, and refuses all of it.
+  - to:
+    - operation: {{ notMethods: {METHODS}{with_ports} }}
+"
+        ),
+    ]
 }
 
 /// Telemetry of the workload in whose proxy the filter stands.
@@ -85,9 +113,18 @@ pub fn counters(options: &Options) -> String {
     let tags: Value = yaml::read(stats_tags()).unwrap_or_default();
     let bootstrap = format!("{:#}\n", json!({ "stats_config": tags }));
     let name = format!("{}-bootstrap", options.name);
+    let how = match options.at {
+        Place::Sidecar => format!(
+            "the pods of the workload need the annotation
+#   sidecar.istio.io/bootstrapOverride: {name}"
+        ),
+        Place::Gateway => "of a gateway the container istio-proxy needs this
+# as a volume at /etc/istio/custom-bootstrap (istio/walkthrough/gateway.yaml; the annotation is for sidecars alone), and
+#   ISTIO_BOOTSTRAP_OVERRIDE=/etc/istio/custom-bootstrap/custom_bootstrap.json"
+            .to_owned(),
+    };
     format!(
-        "# Tags of the filter's counters. Envoy takes them when it starts: the pods of the workload need the annotation
-#   sidecar.istio.io/bootstrapOverride: {name}
+        "# Tags of the filter's counters. Envoy takes them when it starts: {how}
 # Without it the counters are there, and have the tags in their names.
 apiVersion: v1
 kind: ConfigMap

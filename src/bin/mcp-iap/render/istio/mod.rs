@@ -15,8 +15,12 @@ use crate::fault::Fault;
 use clap::Args;
 use mcp_iap::config::yaml;
 use options::{Options, Place};
+use plugin::Api;
 use serde_json::Value;
 use std::path::Path;
+
+/// The oldest Istio whose Envoy the filter runs in.
+const SINCE: &str = "1.28";
 
 #[derive(Args)]
 pub struct WasmPlugin {
@@ -25,6 +29,9 @@ pub struct WasmPlugin {
     /// The Secret with which the image is pulled, in the namespace of the workload.
     #[arg(long, value_name = "NAME", value_parser = options::name)]
     pull_secret: Option<String>,
+    /// Writes a TrafficExtension instead, which Istio has from 1.30 on.
+    #[arg(long)]
+    traffic_extension: bool,
 }
 
 #[derive(Args)]
@@ -45,8 +52,11 @@ impl WasmPlugin {
     pub fn render(&self) -> Result<String, Fault> {
         let plan = read(&self.options.file, &[], &[], None)?;
         let config = plugin::config(&plan)?;
-        let manifest = plugin::manifest(&self.options, &plan, self.pull_secret.as_deref(), &config);
-        manifests(&self.options, &plan, manifest, |manifest| manifest["spec"]["pluginConfig"] == config)
+        let api = if self.traffic_extension { Api::TrafficExtension } else { Api::WasmPlugin };
+        let since = if self.traffic_extension { "1.30" } else { SINCE };
+        let manifest = plugin::manifest(&self.options, &plan, api, self.pull_secret.as_deref(), &config);
+        let holds = |manifest: &Value| manifest.pointer(api.document()) == Some(&config);
+        Ok(head(&self.options, &plan, since) + &manifests(&self.options, &plan, manifest, holds)?)
     }
 }
 
@@ -62,12 +72,13 @@ impl EnvoyFilter {
     pub fn render(&self) -> Result<String, Fault> {
         let plan = read(&self.options.file, &[], &[], None)?;
         let manifest = filter::manifest(&self.options, &plan);
-        manifests(&self.options, &plan, manifest, |manifest| {
+        let holds = |manifest: &Value| {
             let patches = manifest["spec"]["configPatches"].as_array().into_iter().flatten();
             let document = "/patch/value/typed_config/config/configuration/value";
             let mut documents = patches.filter_map(|patch| patch.pointer(document));
             documents.next().is_some_and(|text| *text == plan.document) && documents.next().is_none()
-        })
+        };
+        Ok(head(&self.options, &plan, SINCE) + &manifests(&self.options, &plan, manifest, holds)?)
     }
 }
 
@@ -79,7 +90,8 @@ fn manifests(
     holds: impl Fn(&Value) -> bool,
 ) -> Result<String, Fault> {
     options.check()?;
-    let mut texts = vec![filter, mesh::only_mutual_tls(options), mesh::only_the_mesh(options)];
+    let mut texts = vec![filter, mesh::only_mutual_tls(options)];
+    texts.extend(mesh::only_by_the_filter(options));
     texts.extend(reach::manifests(options, plan)?);
     texts.extend([mesh::records(options), mesh::counters(options)]);
     let read: Result<Vec<Value>, _> = texts.iter().map(|text| yaml::read(text)).collect();
@@ -87,7 +99,7 @@ fn manifests(
         let message = "the document can't stand in a manifest as it is written";
         return Err(Fault::Failed(message.to_owned()));
     }
-    Ok(head(options, plan) + &texts.join("---\n"))
+    Ok(texts.join("---\n"))
 }
 
 fn is_manifest(manifest: &Value) -> bool {
@@ -95,7 +107,7 @@ fn is_manifest(manifest: &Value) -> bool {
     ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"].into_iter().all(is_text)
 }
 
-fn head(options: &Options, plan: &Plan) -> String {
+fn head(options: &Options, plan: &Plan, since: &str) -> String {
     let guarded: Vec<_> =
         plan.settings.resources.iter().map(|one| one.protected.identifier().to_owned()).collect();
     let place = match options.at {
@@ -103,13 +115,13 @@ fn head(options: &Options, plan: &Plan) -> String {
         Place::Gateway => "a gateway in front of an MCP server",
     };
     format!(
-        "# mcp-iap in {place}, for Istio 1.28 or later. It guards
+        "# mcp-iap in {place}, for Istio {since} or later. It guards
 #   {}
 #
 # Written by
 #   {}
 #
-# Apply istio/mesh.yaml before: it tells the mesh what a record is. docs/istio.md goes through all of it.
+# The mesh must know what a record is before: istio/mesh.yaml. docs/istio.md goes through all of it.
 
 ",
         guarded.join("\n#   "),

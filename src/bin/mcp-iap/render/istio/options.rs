@@ -37,7 +37,8 @@ pub struct Options {
     /// A label of that workload, several times for several.
     #[arg(long, value_name = "LABEL=VALUE", value_parser = label, required = true)]
     pub workload: Vec<Label>,
-    /// The only port of the sidecar that is guarded. Without it every port is.
+    /// The port of the MCP server's container. Only this one is guarded, and reached as the policies say; every other is
+    /// closed until a policy of yours opens it. Without it every port is guarded.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// With `--at gateway`: the namespace of the MCP server.
@@ -76,9 +77,6 @@ impl Options {
             Place::Gateway if !is_whole => {
                 "--at gateway needs --server-namespace and --server, the MCP server behind it, and \
                  --service-account, the gateway's own: nobody else may reach the server"
-            }
-            Place::Gateway if self.port.is_some() => {
-                "--port is for a sidecar: a gateway with the filter guards every port"
             }
             Place::Sidecar if self.service_account.is_some() || !self.server.is_empty() => {
                 "--server and --service-account are for --at gateway"

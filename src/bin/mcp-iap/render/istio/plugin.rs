@@ -1,4 +1,4 @@
-//! The WasmPlugin. It has no field for `allow_on_headers_stop_iteration`, and istiod hands the document over as JSON
+//! The WasmPlugin, and the TrafficExtension that comes after it. They have no field for `allow_on_headers_stop_iteration`, and istiod hands the document over as JSON
 //! whose numbers were binary64: what that would change is refused.
 
 use super::super::plan::Plan;
@@ -29,54 +29,89 @@ pub fn config(plan: &Plan) -> Result<Value, Fault> {
     Ok(config)
 }
 
-/// The WasmPlugin with this `pluginConfig`.
-pub fn manifest(options: &Options, plan: &Plan, pull_secret: Option<&str>, config: &Value) -> String {
-    let metadata = options.metadata(&options.name, &options.namespace);
-    let pull_secret =
-        pull_secret.map(|name| format!("  imagePullSecret: {}\n", scalar(name))).unwrap_or_default();
+/// Which of Istio's two APIs for modules: they differ in where the module's fields stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    WasmPlugin,
+    /// From Istio 1.30 on.
+    TrafficExtension,
+}
+
+impl Api {
+    /// Where the document stands in a manifest.
+    pub fn document(self) -> &'static str {
+        match self {
+            Self::WasmPlugin => "/spec/pluginConfig",
+            Self::TrafficExtension => "/spec/wasm/pluginConfig",
+        }
+    }
+}
+
+/// The manifest with this `pluginConfig`.
+pub fn manifest(
+    options: &Options,
+    plan: &Plan,
+    api: Api,
+    pull_secret: Option<&str>,
+    config: &Value,
+) -> String {
+    let (kind, module) = match (api, module(options, plan, pull_secret, config)) {
+        (Api::WasmPlugin, module) => ("WasmPlugin", indent(&module, 2)),
+        (Api::TrafficExtension, module) => ("TrafficExtension", format!("  wasm:\n{}", indent(&module, 4))),
+    };
     let ports = match (options.at, options.port) {
         (Place::Sidecar, Some(port)) => {
-            format!("  # Every other port is not guarded.\n  match:\n  - {{ mode: SERVER, ports: [{{ number: {port} }}] }}\n")
+            format!("  # No other port is guarded; the policies below close them.\n  match:\n  - {{ mode: SERVER, ports: [{{ number: {port} }}] }}\n")
         }
         (Place::Sidecar, None) => {
             "  # Every port of the server; not what the server itself asks for.\n  match:\n  - { mode: SERVER }\n".to_owned()
         }
         (Place::Gateway, _) => String::new(),
     };
+    format!(
+        r"# The filter. Without `allow_on_headers_stop_iteration`, for which there is no field: the upstream may see the head
+# (never the token) of a call whose body is then refused. Rates count for each worker by itself: there is no `vm_id`.
+apiVersion: extensions.istio.io/v1alpha1
+kind: {kind}
+{}
+spec:
+  selector: {{ matchLabels: {} }}
+{ports}  # Before Istio's own filters for tokens and policies.
+  phase: AUTHN
+{module}",
+        options.metadata(&options.name, &options.namespace),
+        options.labels(),
+    )
+}
+
+/// Where the module comes from and what it is given.
+fn module(options: &Options, plan: &Plan, pull_secret: Option<&str>, config: &Value) -> String {
+    let pull_secret =
+        pull_secret.map(|name| format!("imagePullSecret: {}\n", scalar(name))).unwrap_or_default();
     let names: Vec<_> = plan.environment.iter().map(|name| scalar(name)).collect();
     let environment = if names.is_empty() {
         String::new()
     } else {
         let variables: String =
-            names.iter().map(|name| format!("    - {{ name: {name}, valueFrom: HOST }}\n")).collect();
+            names.iter().map(|name| format!("  - {{ name: {name}, valueFrom: HOST }}\n")).collect();
         format!(
-            "  # The document refers to these; their values come from the environment of the proxy's container.
-  vmConfig:\n    env:\n{variables}"
+            "# The document refers to these; their values come from the environment of the proxy's container.
+vmConfig:\n  env:\n{variables}"
         )
     };
     format!(
-        r#"# The filter. Without `allow_on_headers_stop_iteration`, for which there is no field: the upstream may see the head
-# (never the token) of a call whose body is then refused. Rates count for each worker by itself: there is no `vm_id`.
-apiVersion: extensions.istio.io/v1alpha1
-kind: WasmPlugin
-{metadata}
-spec:
-  selector: {{ matchLabels: {} }}
-{ports}  url: {}
-  # In quotes: a checksum of digits alone would be a number.
-  sha256: "{}"
-{pull_secret}  pluginName: mcp_iap
-  # Before Istio's own filters for tokens and policies.
-  phase: AUTHN
-  # Never FAIL_OPEN: it passes requests unfiltered.
-  failStrategy: FAIL_RELOAD
-{environment}  # The document; istiod hands it over as JSON.
-  pluginConfig:
+        r#"url: {}
+# In quotes: a checksum of digits alone would be a number.
+sha256: "{}"
+{pull_secret}pluginName: mcp_iap
+# Never FAIL_OPEN: it passes requests unfiltered.
+failStrategy: FAIL_RELOAD
+{environment}# The document; istiod hands it over as JSON.
+pluginConfig:
 {}"#,
-        options.labels(),
         scalar(&options.image),
         options.sha256,
-        indent(&block(config), 4),
+        indent(&block(config), 2),
     )
 }
 
