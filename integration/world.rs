@@ -66,9 +66,14 @@ impl World {
     }
 }
 
-/// An identity provider in good health.
+/// An identity provider in good health, as particular as a Kubernetes API server: who does not take a key set's own media
+/// type gets none (406).
 pub fn provide(seen: &Seen) -> Reply {
+    let accept = seen.header("accept").unwrap_or_default();
+    let takes =
+        |kind: &str| accept.split(|byte| *byte == b',').any(|one| one.trim_ascii() == kind.as_bytes());
     match seen.path.as_str() {
+        "/jwks" if !takes("application/jwk-set+json") => Reply::new(406, ""),
         "/.well-known/openid-configuration" => {
             Reply::new(200, json!({"issuer": ISSUER, "jwks_uri": format!("{ISSUER}/jwks")}).to_string())
         }

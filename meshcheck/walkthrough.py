@@ -161,14 +161,15 @@ def check_secret(kubectl, everything, name, text):
 
 def rendered(everything):
     """What `render` wrote is about the server that is there."""
-    labels = named(everything, "Deployment", "mcp-server")["spec"]["template"]["metadata"]["labels"]
-    port = named(everything, "Deployment", "mcp-server")["spec"]["template"]["spec"]["containers"]
-    (port,) = [one["ports"][0] for one in port if one["name"] == "server"]
+    template = named(everything, "Deployment", "mcp-server")["spec"]["template"]
+    labels = template["metadata"]["labels"]
+    (server,) = [one for one in template["spec"]["containers"] if one["name"] == "server"]
+    port = str(server["ports"][0]["containerPort"])
     for one in of_kind(everything, "AuthorizationPolicy"):
         need(one["spec"]["selector"]["matchLabels"] == labels, f"{shown(one)}: is about other pods")
         for rule in one["spec"]["rules"]:
-            ports = {port for to in rule["to"] for port in to["operation"]["ports"]}
-            need(ports == {str(port["containerPort"])}, f"{shown(one)}: is about another port")
+            ports = {one for to in rule["to"] for one in to["operation"]["ports"]}
+            need(ports == {port}, f"{shown(one)}: is about another port")
     tls = [one["tls"] for rule in of_kind(everything, "DestinationRule")
            for one in rule["spec"]["trafficPolicy"]["portLevelSettings"]]
     mounts = _mounts(everything, "mcp-server")

@@ -64,7 +64,8 @@ case " $* " in
     set -- "${@//\/etc\/gate\/ca.crt/FOLDER/server.crt}"
     exec curl --connect-to mcp-server.mcp.svc.cluster.local:8000:127.0.0.1:8000 \
       --connect-to gate.mcp.svc:443:127.0.0.1:8443 "${@:2}" ;;
-  *" rollout status "* | *" port-forward "*) exit 0 ;;
+  *" rollout status "*) exit 0 ;;
+  *" port-forward "*) exec sleep 120 ;;
 esac
 exec REAL --kubeconfig FOLDER/kubeconfig "$@"
 "#;
