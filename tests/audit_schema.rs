@@ -78,6 +78,7 @@ fn records() -> Vec<Value> {
         }
         record.note_replaced();
         record.note_shadow(Some(Outcome::Refused), Some(Reason::DeniedByRule), Some("freeze"));
+        record.note_failing("source");
         record.note_exchange("k8s", false, Duration::from_millis(7), Some("timeout"));
         record.note_exchange_user(Some("dana"));
         record.note_listed(1, 2);

@@ -233,7 +233,7 @@ mod tests {
             "rules[0].idd did you mean `id`?",
             "rules[0].to.group did you mean `groups`?",
             "rules[1].denny did you mean `deny`?",
-            "x use one of `resource`, `resources`, `issuers`, `require_auth`, `token_review`, `api_keys`, `mesh_identity`, `rules`, `shadow_rules`, `catalogue`, `token_exchange`, `token_passthrough`, `allowed_origins`, `allowed_hosts`, `trusted_headers`, `health_paths`, `audit`, `limits`, `allow_on_headers_stop_iteration`",
+            "x use one of `resource`, `resources`, `issuers`, `require_auth`, `token_review`, `api_keys`, `mesh_identity`, `rules`, `shadow_rules`, `catalogue`, `token_exchange`, `token_passthrough`, `allowed_origins`, `allowed_hosts`, `trusted_headers`, `health_paths`, `failed_authentication`, `audit`, `limits`, `allow_on_headers_stop_iteration`",
         ];
         let mut wanted: Vec<_> = wanted.iter().map(|line| (*line).to_owned()).collect();
         wanted.sort();
