@@ -49,6 +49,19 @@ pub enum Filling {
     Dense,
 }
 
+/// How a request comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A call of a tool, of the modern revision.
+    Call,
+    /// A request for a list of tools: 100, of which the callers may use every second.
+    List,
+    /// A call in a legacy session, answered by a stream of events, in which no list is.
+    Session,
+    /// A legacy GET stream, with such a list in it that another request asked for.
+    Stream,
+}
+
 /// A kind of request.
 pub struct Case {
     pub name: &'static str,
@@ -65,8 +78,8 @@ pub struct Case {
     /// The group of the callers: `dev` may call.
     pub group: &'static str,
     pub status: u16,
-    /// Whether tools are listed instead of one being called: 100, of which the callers may use every second.
-    pub lists: bool,
+    pub kind: Kind,
+    /// None where only instructions are counted.
     pub variants: &'static [Variant],
 }
 
@@ -81,7 +94,7 @@ const USUAL: Case = Case {
     http2: false,
     group: "dev",
     status: 200,
-    lists: false,
+    kind: Kind::Call,
     variants: ALL,
 };
 
@@ -89,7 +102,7 @@ const COLD: Case = Case { tokens: 256, cache: false, variants: &[McpIap, Native]
 const LARGE: Case = Case { variants: &[NoFilter, Buffer, McpIap, Native, ExtAuthz], ..USUAL };
 
 /// All of them.
-pub const CASES: [Case; 17] = [
+pub const CASES: [Case; 19] = [
     Case { name: "656 B, one token", ..USUAL },
     Case {
         name: "HTTP/2",
@@ -128,10 +141,13 @@ pub const CASES: [Case; 17] = [
     // The others pass all of it on: none of them filters.
     Case {
         name: "tools/list, 100 tools of which mcp-iap hides 50",
-        lists: true,
+        kind: Kind::List,
         variants: &[NoFilter, EmptyWasm, McpIap, Native, NativeCached],
         ..USUAL
     },
+    // Of a legacy session every answer is watched, for a list that begins in it.
+    Case { name: "legacy session, 100 events", kind: Kind::Session, variants: &[], ..USUAL },
+    Case { name: "legacy GET stream, 50 events and a list", kind: Kind::Stream, variants: &[], ..USUAL },
 ];
 
 /// The requests of a case: all alike but for the token.
@@ -153,26 +169,29 @@ impl Case {
         let token =
             |number| format!("Bearer {}", issuer.by(self.algorithm, &claims(self.group, port, number)));
         Requests {
-            method: if self.lists { "tools/list" } else { "tools/call" },
-            tool: (!self.lists).then_some(TOOL),
-            body: self.body().to_string().into(),
+            method: if self.kind == Kind::List { "tools/list" } else { "tools/call" },
+            tool: (self.kind != Kind::List).then_some(TOOL),
+            body: if self.kind == Kind::Stream { Bytes::new() } else { self.body().to_string().into() },
             authorization: (0..self.tokens).map(token).collect(),
         }
     }
 
     /// A call of the size of the case.
     fn body(&self) -> Value {
-        if self.lists {
+        if self.kind == Kind::List {
             return json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {
                 "io.modelcontextprotocol/protocolVersion": "2026-07-28",
                 "io.modelcontextprotocol/clientCapabilities": {}}}});
         }
+        let meta = match self.kind {
+            Kind::Session => json!({"progressToken": 7}),
+            _ => json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
+                "io.modelcontextprotocol/clientCapabilities": {}}),
+        };
         let call = |detail: Value| {
             json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": TOOL,
-                "arguments": {"repository": "web/shop", "priority": "low", "detail": detail},
-                "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                    "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
-                    "io.modelcontextprotocol/clientCapabilities": {}}}})
+                "arguments": {"repository": "web/shop", "priority": "low", "detail": detail}, "_meta": meta}})
         };
         let room = self.body - call(json!("")).to_string().len();
         if self.filling == Filling::Text {
@@ -199,6 +218,16 @@ pub fn list() -> String {
     json!({"jsonrpc": "2.0", "id": 1, "result": {"resultType": "complete", "tools": tools,
         "ttlMs": 60000, "cacheScope": "public"}})
     .to_string()
+}
+
+/// What a server sends by itself: so many reports, an event each.
+pub fn reports(count: usize) -> String {
+    let report = |number| {
+        let params = json!({"progressToken": 7, "progress": number, "message": "x".repeat(100)});
+        let message = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
+        format!("event: message\nid: {number}\ndata: {message}\n\n")
+    };
+    (0..count).map(report).collect()
 }
 
 /// Claims that make a token of about 1 KiB.

@@ -1,7 +1,7 @@
 //! The Envoy configuration of a case: a listener a variant, from the texts in `variants/`.
 
 use crate::Options;
-use crate::case::{Case, TOOL, Variant};
+use crate::case::{Case, Kind, TOOL, Variant};
 use crate::server::Server;
 use anyhow::Result;
 use std::fmt::Write as _;
@@ -139,7 +139,7 @@ fn policies(case: &Case) -> String {
         let tool = format!("prefix: get_{number}_");
         out += &fill(NATIVE_POLICY, &[("id", &id), ("match", &tool), ("group", &format!("g{number}"))]);
     }
-    if case.lists {
+    if case.kind == Kind::List {
         return out + NATIVE_LISTS;
     }
     out + &fill(NATIVE_POLICY, &[("id", "z"), ("match", &format!("exact: {TOOL}")), ("group", "dev")])

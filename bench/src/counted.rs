@@ -4,7 +4,7 @@
 //! The host is a stand-in for Envoy 1.40: it answers with one request, one provider's documents, and what Envoy
 //! answers to the rest. What it is not asked in a measured case is answered as by an Envoy that does nothing.
 
-use crate::case::{self, Case, Requests};
+use crate::case::{self, Case, Kind, Requests};
 use crate::issuer::Issuer;
 use crate::server::Server;
 use crate::{Options, configuration};
@@ -21,6 +21,8 @@ const WARM: u64 = 64;
 const COUNTED: u64 = 64;
 /// How much of a body Envoy's codec brings at once.
 const PIECE: usize = 16 << 10;
+/// How much of a stream of events comes at once: its events are cut anywhere.
+const EVENTS: usize = 1000;
 /// How many times what is known a case may take.
 const MOST: f64 = 1.05;
 /// The provider's port, which nobody listens at.
@@ -49,6 +51,10 @@ struct Host {
     body: Vec<u8>,
     answer_head: Vec<(String, String)>,
     answer: Vec<u8>,
+    /// How much of the answer comes at once.
+    answer_piece: usize,
+    /// What the host holds of it just now.
+    here: Vec<u8>,
     /// What the provider answers, by what stands in the path.
     provider: Vec<(&'static str, Vec<u8>)>,
     /// Callouts that are under way.
@@ -99,12 +105,23 @@ fn count(module: &[u8], case: &Case, issuer: &Issuer) -> Result<Count> {
     let engine = Engine::new(Config::default().consume_fuel(true));
     let module = Module::new(&engine, module)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let answer = if case.lists { case::list().into_bytes() } else { ANSWER.to_vec() };
+    let event = |message: &str| format!("event: message\ndata: {message}\n\n");
+    let answer = match case.kind {
+        Kind::Call => ANSWER.to_vec(),
+        Kind::List => case::list().into_bytes(),
+        Kind::Session => (case::reports(99) + &event(std::str::from_utf8(ANSWER)?)).into_bytes(),
+        Kind::Stream => {
+            let (before, behind) = (case::reports(25), case::reports(25));
+            [before, event(&case::list()), behind].concat().into_bytes()
+        }
+    };
+    let is_stream = matches!(case.kind, Kind::Session | Kind::Stream);
     let host = Host {
         document: configuration::document(case, &server).into_bytes(),
-        head: pairs(&head(&requests)),
+        head: pairs(&head(case.kind, &requests)),
         body: requests.body.to_vec(),
-        answer_head: answer_head(&answer),
+        answer_head: answer_head(&answer, is_stream),
+        answer_piece: if is_stream { EVENTS } else { usize::MAX },
         answer,
         provider: vec![
             ("/.well-known/", server.discovery().into_bytes()),
@@ -139,15 +156,30 @@ fn count(module: &[u8], case: &Case, issuer: &Issuer) -> Result<Count> {
     for _ in 0..8 {
         vm.tick()?;
     }
+    let mut passed = Vec::new();
     for number in 0..WARM {
-        vm.request(number, case.status)?;
+        passed = vm.request(number, case.status)?;
     }
+    check_passed(case.kind, &vm.store.data().answer, &passed)?;
     let before = (vm.store.get_fuel()?, vm.store.data().calls);
     for number in 0..COUNTED {
         vm.request(WARM + number, case.status)?;
     }
     let after = (vm.store.get_fuel()?, vm.store.data().calls);
     Ok(Count { instructions: (before.0 - after.0) / COUNTED, host_calls: (after.1 - before.1) / COUNTED })
+}
+
+/// Whether what went on of an answer is what ought to.
+fn check_passed(kind: Kind, answer: &[u8], passed: &[u8]) -> Result<()> {
+    let passed = String::from_utf8_lossy(passed);
+    let is_good = match kind {
+        Kind::Call | Kind::Session => passed.as_bytes() == answer,
+        Kind::List | Kind::Stream => passed.contains("read_0") && !passed.contains("drop_"),
+    };
+    if !is_good {
+        bail!("what passed of the answer: {passed}");
+    }
+    Ok(())
 }
 
 struct Vm {
@@ -179,12 +211,13 @@ impl Vm {
         Ok(())
     }
 
-    fn request(&mut self, number: u64, expected: u16) -> Result<()> {
+    /// Sends a request, and gives what went on of the answer.
+    fn request(&mut self, number: u64, expected: u16) -> Result<Vec<u8>> {
         let id = i32::try_from(number + 2)?;
         let size = self.store.data().body.len();
         self.store.data_mut().status = None;
         self.call("proxy_on_context_create", &[id, ROOT])?;
-        let mut action = self.call("proxy_on_request_headers", &[id, 14, 0])?;
+        let mut action = self.call("proxy_on_request_headers", &[id, 14, i32::from(size == 0)])?;
         let mut here = 0;
         while here < size && self.store.data().status.is_none() {
             here = size.min(here + PIECE);
@@ -195,13 +228,21 @@ impl Vm {
         if status != Some(i32::from(expected)) {
             bail!("{status:?} instead of {expected}: {:?}", self.store.data().said);
         }
-        let size = i32::try_from(self.store.data().answer.len())?;
+        let answer = self.store.data().answer.clone();
         self.call("proxy_on_response_headers", &[id, 3, 0])?;
-        self.call("proxy_on_response_body", &[id, size, 1])?;
+        let (mut passed, mut from) = (Vec::new(), 0);
+        while from < answer.len() {
+            let to = from.saturating_add(self.store.data().answer_piece).min(answer.len());
+            self.store.data_mut().here = answer[from..to].to_vec();
+            let size = i32::try_from(to - from)?;
+            self.call("proxy_on_response_body", &[id, size, i32::from(to == answer.len())])?;
+            passed.append(&mut self.store.data_mut().here);
+            from = to;
+        }
         self.call("proxy_on_done", &[id])?;
         self.call("proxy_on_log", &[id])?;
         self.call("proxy_on_delete", &[id])?;
-        Ok(())
+        Ok(passed)
     }
 }
 
@@ -223,10 +264,13 @@ fn called(mut caller: Caller<'_, Host>, name: &str, given: &[i32]) -> Result<i32
             let buffer = match arg(0) {
                 CONFIGURATION => host.document.clone(),
                 CALLOUT_BODY => host.callout_body.clone(),
-                RESPONSE_BODY => host.answer.clone(),
+                RESPONSE_BODY => host.here.clone(),
                 _ => host.body.clone(),
             };
             return give(caller, &buffer, arg(3), arg(4));
+        }
+        "proxy_set_buffer_bytes" if arg(0) == RESPONSE_BODY => {
+            caller.data_mut().here = read(&caller, arg(3), arg(4))?;
         }
         "proxy_get_header_map_pairs" => {
             let host = caller.data();
@@ -304,8 +348,26 @@ fn write(caller: &mut Caller<'_, Host>, at: usize, bytes: &[u8]) -> Result<()> {
 }
 
 /// The head as Envoy gives it for the load's request.
-fn head(requests: &Requests) -> Vec<(String, String)> {
+fn head(kind: Kind, requests: &Requests) -> Vec<(String, String)> {
     let authorization = requests.authorization.first().map_or("", String::as_str);
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    if matches!(kind, Kind::Session | Kind::Stream) {
+        let is_stream = kind == Kind::Stream;
+        let mut map = vec![
+            (":authority", "127.0.0.1"),
+            (":path", "/mcp"),
+            (":method", if is_stream { "GET" } else { "POST" }),
+            (":scheme", "http"),
+            ("accept", "application/json, text/event-stream"),
+            ("authorization", authorization),
+            ("mcp-protocol-version", "2025-11-25"),
+            ("mcp-session-id", "4c1f6d8e-0f2b-4b7e-9a53-1d0f3a2b9c77"),
+            ("x-forwarded-proto", "http"),
+            ("x-request-id", "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"),
+        ];
+        map.extend((!is_stream).then_some(("content-type", "application/json")));
+        return map.into_iter().map(owned).collect();
+    }
     let tool = requests.tool.map(|tool| ("mcp-name", tool));
     let size = requests.body.len().to_string();
     let map = [
@@ -323,12 +385,16 @@ fn head(requests: &Requests) -> Vec<(String, String)> {
         ("x-request-id", "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"),
         ("x-envoy-expected-rq-timeout-ms", "15000"),
     ];
-    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     map.into_iter().chain(tool).map(owned).collect()
 }
 
 /// The head of the MCP server's answer.
-fn answer_head(answer: &[u8]) -> Vec<(String, String)> {
+fn answer_head(answer: &[u8], is_stream: bool) -> Vec<(String, String)> {
+    if is_stream {
+        return [(":status", "200"), ("content-type", "text/event-stream")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
+    }
     let size = answer.len().to_string();
     [(":status", "200"), ("content-type", "application/json"), ("content-length", size.as_str())]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
