@@ -147,7 +147,7 @@ test-audit: $(WASM) deps-envoy ## records: each end of a request, each sink, the
 	@cargo test --quiet --lib audit::
 	@cargo test --quiet --bin mcp-iap audit::
 	@cargo test --quiet --test audit_schema --test audit --test replay
-	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- sinks:: accounting::
+	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- sinks:: accounting:: fallen::
 
 test-report: ## the page of `mcp-iap audit --html` in a real Chromium
 	@cargo build --quiet --bin mcp-iap

@@ -16,6 +16,7 @@ mod envoy;
 mod exchange;
 mod explained;
 mod failures;
+mod fallen;
 mod front;
 mod http2;
 mod init;
