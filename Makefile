@@ -148,7 +148,7 @@ test-audit: $(WASM) deps-envoy ## records: each end of a request, each sink, the
 	@cargo test --quiet --lib audit::
 	@cargo test --quiet --bin mcp-iap audit::
 	@cargo test --quiet --test audit_schema --test audit --test replay
-	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- sinks:: accounting::
+	@ENVOY="$(ENVOY)" ENVOY_OLDEST="$(OLDEST_ENVOY)" cargo test --quiet --test integration -- sinks:: accounting:: fallen::
 
 test-metrics: $(WASM) deps-envoy ## monitoring/: alerts by promtool, and every query by a real Prometheus that scrapes a real Envoy
 	@cd monitoring && tools="$$(../scripts/deps.sh prometheus)" && \

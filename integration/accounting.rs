@@ -2,7 +2,7 @@
 //! something of it, one record. What `mcp-iap audit` makes of these lines stands at the end.
 
 use crate::client::Request;
-use crate::envoy::{Changes, binary, scratch};
+use crate::envoy::{Changes, binary, free_port, scratch};
 use crate::stub::Reply;
 use crate::world::{KEYS, World, call, claims, post};
 use bytes::Bytes;
@@ -354,7 +354,7 @@ fn changes(envoy: &str) -> Changes {
 }
 
 /// `mcp-iap audit` of these lines: what it prints, and what it says beside.
-fn audit(lines: &[Value]) -> (String, String) {
+pub fn audit(lines: &[Value]) -> (String, String) {
     let file = scratch().join("access.jsonl");
     std::fs::write(&file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_mcp-iap")).arg("audit").arg(file).output().unwrap();
@@ -380,5 +380,123 @@ fn every_end_is_one_line() {
         let counted = world.envoy.metric("mcp_iap_requests{outcome=\"aborted\",reason=\"not_seen\"}");
         let not_seen = ROWS.iter().filter(|(.., expected)| expected.3 == NOT_SEEN).count();
         assert_eq!(counted, Some(not_seen as u64));
+    }
+}
+
+/// What stands before the filter, or behind it, and answers by itself.
+#[test]
+fn what_others_answer_is_one_line() {
+    let filter = "          http_filters:\n";
+    let limit = "          - name: envoy.filters.http.local_ratelimit
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+              stat_prefix: limit
+              token_bucket: { max_tokens: 1, fill_interval: 3600s }
+              filter_enabled: { default_value: { numerator: 100 } }
+              filter_enforced: { default_value: { numerator: 100 } }\n";
+    let limited: &[Row] =
+        &[("429 of a filter before", |w| send(w, &good()), (429, "RL", "local_rate_limited", NOT_SEEN))];
+    let unrouted: &[Row] = &[
+        ("no route", |w| send(w, &good()), (404, "NR", "route_not_found", ALLOWED)),
+        (
+            "no route, and no token",
+            |w| send(w, &good().without("authorization")),
+            (401, "-", "mcp_iap_missing_token", refused("missing_token")),
+        ),
+    ];
+    let direct: &[Row] =
+        &[("an answer of the route", |w| send(w, &good()), (200, "-", "direct_response", ALLOWED))];
+    let route = "                route:
+                  cluster: mcp_server
+                  # The default of 15s cuts long calls; and no retry policy, since a retry repeats a call.
+                  timeout: 0s";
+    let cluster = "                route:\n                  cluster: mcp_server";
+    let absent: &[Row] = &[("no cluster", |w| send(w, &good()), (503, "NC", "cluster_not_found", ALLOWED))];
+    let down: &[Row] = &[(
+        "nobody listens",
+        |w| send(w, &good()),
+        (
+            503,
+            "UF",
+            "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
+            ALLOWED,
+        ),
+    )];
+    let keys: &[Row] = &[(
+        "no keys",
+        |w| send(w, &good()),
+        (503, "-", "mcp_iap_identity_provider_unavailable", refused("identity_provider_unavailable")),
+    )];
+    let to = |text: &str| text.to_owned();
+    for (change, rows, warm) in [
+        ((filter, format!("{filter}{limit}")), limited, true),
+        (("prefix: \"/\"", to("prefix: \"/elsewhere\"")), unrouted, false),
+        ((route, to("                direct_response: { status: 200 }")), direct, false),
+        ((cluster, to("                route:\n                  cluster_header: x-nowhere")), absent, false),
+        (("port_value: 8000", format!("port_value: {}", free_port())), down, false),
+        (("port_value: 9400", format!("port_value: {}", free_port())), keys, false),
+    ] {
+        for envoy in ["ENVOY", "ENVOY_OLDEST"] {
+            let replace = vec![change.clone()];
+            let world = World::new(&Changes { replace, binary: Some(binary(envoy)), ..Changes::default() });
+            if warm {
+                assert_eq!(good().send(world.envoy.port).status, 200);
+                world.envoy.access_lines(1);
+            }
+            account(&world, rows);
+        }
+    }
+}
+
+/// Envoy may put other answers in the place of its own and the filter's: what the client got stands beside the reason.
+#[test]
+fn a_mapped_reply_keeps_its_reason() {
+    let from = "          access_log:\n";
+    let mapper = "          local_reply_config:
+            mappers:
+            - filter:
+                status_code_filter: { comparison: { op: GE, value: { default_value: 400, runtime_key: x } } }
+              status_code: 418
+              body: { inline_string: mapped }\n";
+    let rows: &[Row] = &[
+        (
+            "the filter's",
+            |w| send(w, &Request::new("GET", "/nowhere")),
+            (418, "-", "mcp_iap_unknown_path", refused("unknown_path")),
+        ),
+        ("Envoy's own", |w| head(w, "GET /mcp HTTP/1.1"), (418, "-", "missing_host_header", NOT_SEEN)),
+        ("of what can't be read", |w| head(w, "nonsense"), (418, "DPE", "http1.codec_error", NOT_SEEN)),
+        ("the upstream's is none", |w| status(w, 503), (503, "-", "via_upstream", ALLOWED)),
+    ];
+    for envoy in ["ENVOY", "ENVOY_OLDEST"] {
+        let replace = vec![(from, format!("{mapper}{from}"))];
+        let world = World::new(&Changes { replace, binary: Some(binary(envoy)), ..Changes::default() });
+        account(&world, rows);
+    }
+}
+
+/// With `access_log_options` a long stream has lines before its end: of one decision, with the same record.
+#[test]
+fn the_lines_of_a_long_stream_are_one_decision() {
+    let from = "          access_log:\n";
+    let options = "          access_log_options: { access_log_flush_interval: 1s }\n";
+    for envoy in ["ENVOY", "ENVOY_OLDEST"] {
+        let replace = vec![
+            (from, format!("{options}{from}")),
+            ("\"status\":", "\"type\":\"%ACCESS_LOG_TYPE%\",\"status\":".to_owned()),
+        ];
+        let world = World::new(&Changes { replace, binary: Some(binary(envoy)), ..Changes::default() });
+        world.upstream.script(|_| Reply::events("{}", 70, Duration::from_millis(50)));
+        wait_long(good().start(world.envoy.port));
+        let lines = world.envoy.access_lines(3);
+        assert!(lines.len() >= 3, "{lines:#?}");
+        let last = lines.last().unwrap();
+        for line in &lines {
+            assert_eq!(line["mcp_iap"], last["mcp_iap"], "{lines:#?}");
+        }
+        let types: Vec<_> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
+        assert_eq!(types.iter().filter(|kind| **kind == "DownstreamEnd").count(), 1, "{types:?}");
+        assert_eq!(types.last(), Some(&"DownstreamEnd"));
+        assert_eq!(world.envoy.metric("mcp_iap_requests{outcome=\"allowed\",reason=\"allowed\"}"), Some(1));
     }
 }

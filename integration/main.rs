@@ -18,6 +18,7 @@ mod exchange;
 mod explained;
 mod failing;
 mod failures;
+mod fallen;
 mod front;
 mod global_rate;
 mod http2;

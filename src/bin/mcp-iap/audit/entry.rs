@@ -32,6 +32,8 @@ pub struct Around {
     pub source: Option<String>,
     /// Envoy's response flags.
     pub flags: Option<String>,
+    /// Envoy's word for how the request ended.
+    pub details: Option<String>,
 }
 
 /// What a line is.
@@ -57,6 +59,8 @@ struct Members {
     source: Value,
     #[serde(default)]
     flags: Value,
+    #[serde(default)]
+    details: Value,
     mcp_iap: Option<Records>,
 }
 
@@ -114,7 +118,7 @@ pub fn read(line: &[u8]) -> Line {
         Ok(members) => members,
         Err(error) => return unknown(error),
     };
-    let Members { time, status, source, flags, mcp_iap } = members;
+    let Members { time, status, source, flags, details, mcp_iap } = members;
     let text = |value: Value| if let Value::String(text) = value { Some(text) } else { None };
     let time = text(time);
     let status = status.as_u64().or_else(|| status.as_str()?.parse().ok());
@@ -124,6 +128,7 @@ pub fn read(line: &[u8]) -> Line {
         status: status.and_then(|status| u16::try_from(status).ok()),
         source: text(source),
         flags: text(flags).filter(|flags| !matches!(flags.as_str(), "" | "-")),
+        details: text(details).filter(|details| !matches!(details.as_str(), "" | "-")),
     };
     let record = match mcp_iap {
         Some(Records(Some(record))) => *record,

@@ -6,6 +6,7 @@ use super::lines::{self, Read};
 use crate::fault::Fault;
 use crate::run::terminal::escape;
 use flate2::bufread::MultiGzDecoder;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ const BUFFER: usize = 256 * 1024;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// How many lines that are none are told one by one.
 const TOLD: u64 = 3;
+
+/// How many ways in which requests without a record ended are told apart.
+const ENDS: usize = 8;
 
 /// A text that is read line by line, compressed or not.
 pub type Text = Box<dyn BufRead>;
@@ -26,6 +30,8 @@ pub struct Counts {
     pub records: u64,
     /// Lines of the access log without one.
     pub without_record: u64,
+    /// How these ended, by Envoy's details, and how often.
+    pub ends: BTreeMap<String, u64>,
     /// Lines that are none of the access log.
     pub unknown: u64,
     /// Records whose time is not known, where the time was asked for.
@@ -45,8 +51,13 @@ impl Counts {
                 self.records = self.records.saturating_add(1);
                 Some(entry)
             }
-            Line::WithoutRecord(_) => {
+            Line::WithoutRecord(around) => {
                 self.without_record = self.without_record.saturating_add(1);
+                let end = around.details.or(around.flags).unwrap_or_else(|| "unknown".to_owned());
+                if self.ends.len() < ENDS || self.ends.contains_key(&end) {
+                    let count = self.ends.entry(end).or_default();
+                    *count = count.saturating_add(1);
+                }
                 None
             }
             Line::OtherSchema(schema) => {
@@ -70,9 +81,16 @@ impl Counts {
 
     /// Says on standard error what was not shown, and why.
     pub fn tell(&self) {
-        let Self { records: _, without_record, unknown, without_time, broken: _, tells_each: _ } = self;
+        let Self { records: _, without_record, ends, unknown, without_time, broken: _, tells_each: _ } = self;
+        if *without_record > 0 {
+            let ends: Vec<_> = ends.iter().map(|(end, count)| format!("{} {count}", escape(end))).collect();
+            eprintln!(
+                "mcp-iap: {without_record} lines have no record: Envoy ended the request before the filter saw it, or \
+                 the filter failed ({})",
+                ends.join(", ")
+            );
+        }
         for (count, what) in [
-            (without_record, "lines have no record: requests for which Envoy made no filter"),
             (unknown, "lines are none of the access log"),
             (without_time, "records have no time, and are not shown where a time is asked for"),
         ] {
