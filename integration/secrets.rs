@@ -166,6 +166,9 @@ fn requests() -> Vec<Request> {
         );
         requests.push(post(&jwt, body));
     }
+    requests.push(by_key().body(
+        call("get_x", &json!({"namespace": "KEY"})).replace("KEY", &API_KEY.replacen('s', "\\u0073", 1)),
+    ));
     requests
 }
 
@@ -216,6 +219,7 @@ fn no_secret_stands_anywhere() {
     assert_eq!(told(20), json!("namespace: \"a<masked>\" is not an accepted value"));
     assert_eq!(told(21), json!("an argument has a value that is not accepted"));
     assert_eq!(told(22), json!("namespace: \"<masked>\" is not an accepted value"));
+    assert_eq!(told(29), json!("namespace: the value is not an accepted value"));
     let arguments = |index: usize| record(index)["arguments"].clone();
     assert_eq!(arguments(23), json!({"pin": "<masked>", "NOTE": "<masked>"}));
     assert_eq!(arguments(24), json!({"PIN": "<masked>", "note": "<masked>"}));

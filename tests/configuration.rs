@@ -115,6 +115,21 @@ rules: [{{ id: r, allow: {{ tools: [a] }}, to: {{ groups: [dev] }} }}]
     }
 }
 
+/// One that is masked is no secret that is shown.
+#[test]
+fn arguments_that_sound_like_secrets_are_told_where_they_are_shown() {
+    let document = "
+resource: https://mcp.example.com/mcp
+issuers: [{ issuer: https://login.example.com }]
+rules: []
+audit: { clear_arguments: [namespace, api_token, Password], mask_arguments: [PASS*] }
+";
+    let config = mcp_iap::config::load(document.as_bytes()).unwrap();
+    let settings = mcp_iap::gate::Settings::compile(&config, &|_| None).unwrap();
+    let paths: Vec<_> = settings.advise(&config).into_iter().map(|advice| advice.path).collect();
+    assert_eq!(paths, ["audit.clear_arguments[1]"]);
+}
+
 #[test]
 fn a_document_that_lets_everybody_in_is_told_loudly() {
     let file = "tests/golden/advice/no-auth.yaml";

@@ -176,8 +176,10 @@ fn written(number: f64) -> String {
     serde_json::Number::from_f64(number).map(|number| number.to_string()).unwrap_or_default()
 }
 
+/// The value as it was sent. One with an escape is not quoted: in it nobody finds what is masked.
 fn shown(raw: &[u8]) -> &str {
-    std::str::from_utf8(raw).ok().filter(|raw| raw.len() <= MAX_SHOWN).unwrap_or("the value")
+    let is_quoted = |raw: &&str| raw.len() <= MAX_SHOWN && !raw.contains('\\');
+    std::str::from_utf8(raw).ok().filter(is_quoted).unwrap_or("the value")
 }
 
 #[cfg(test)]
@@ -194,6 +196,16 @@ mod tests {
                 (format!("{}: {}", reason.code(), condition.say(raw, reason)), true)
             }
             Verdict::Unknown => panic!("an argument is known here"),
+        }
+    }
+
+    #[test]
+    fn what_is_told_back_is_short_and_has_no_escape() {
+        let condition = Condition::OneOf(vec![Scalar::Text("web".to_owned())]);
+        let long = format!("\"{}\"", "x".repeat(MAX_SHOWN));
+        for (raw, told) in [("\"db\"", "\"db\""), ("\"d\\u0062\"", "the value"), (&long, "the value")] {
+            let expected = format!("argument_not_in_list: {told} is not an accepted value");
+            assert_eq!(check(&condition, Some(raw)), (expected, false), "{raw}");
         }
     }
 
