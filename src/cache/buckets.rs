@@ -86,6 +86,12 @@ impl Buckets {
         Self::new(data, "mcp_iap.failures.1", 4_096, Crowded::Replaces)
     }
 
+    /// The same of those that strangers name, at most 0.3 MB.
+    #[must_use]
+    pub fn of_claimed_failures(data: Rc<dyn SharedData>) -> Self {
+        Self::new(data, "mcp_iap.claimed.1", 1_024, Crowded::Replaces)
+    }
+
     fn new(data: Rc<dyn SharedData>, name: &'static str, slots: u16, crowded: Crowded) -> Self {
         Self { data, name, slots, crowded, salt: Cell::default(), own: RefCell::default() }
     }

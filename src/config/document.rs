@@ -592,8 +592,8 @@ pub struct FailedAuthentication {
     /// What comes of it for the address that they come from, as Envoy determines it; of IPv6 its first 64 bits.
     /// Default: `alert`.
     pub source: OnFailures,
-    /// What comes of it for the subject, where its credential is verified and yet does not hold: for another audience,
-    /// without the certificate that it is bound to. Default: `alert`.
+    /// What comes of it for the subject, where its credential is verified and yet does not hold: without the certificate
+    /// that it is bound to, before its time, an API key that has ended. Default: `alert`.
     pub subject: OnFailures,
 }
 

@@ -51,6 +51,8 @@ pub(super) async fn identify<'a>(
 ) -> Result<Identity<'a>, Denial> {
     request.check_source()?;
     let identity = find(request, protected).await?;
+    // Others may have failed while this one waited.
+    request.check_source()?;
     request.note(|record| record.note_caller(Rc::clone(&identity.caller)));
     request.check_subject(&identity.caller)?;
     Ok(identity)
@@ -123,7 +125,7 @@ fn by_key(request: &Request, key: &str) -> Result<Identity<'static>, Reason> {
     let caller = Rc::new(entry.caller());
     // Whose key has ended is known, and recorded.
     request.note(|record| record.note_caller(Rc::clone(&caller)));
-    entry.check(request.now()).inspect_err(|_| request.suspect_verified(&caller))?;
+    entry.check(request.now()).inspect_err(|reason| request.suspect_known(&caller, *reason))?;
     Ok(Identity { caller, token: None, ends: entry.until.map(|until| (until, Reason::ApiKeyExpired)) })
 }
 
@@ -138,7 +140,7 @@ async fn by_token<'a>(
             let told = judges::told_of(request, issuer, introspection, token).await?;
             let expected = issuer.expected(protected, request.now());
             let checked = told.validity.check(&expected, request.sender());
-            checked.inspect_err(|_| request.suspect_verified(&told.caller))?;
+            checked.inspect_err(|reason| request.suspect_known(&told.caller, *reason))?;
             (Rc::clone(&told.caller), told.validity.ends(&expected))
         }
         // Nobody here speaks for it: what can be seen without its key is checked, and the review is the verification.

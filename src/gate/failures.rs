@@ -1,8 +1,8 @@
 //! Who fails to authenticate, how often, and what comes of it: counted by the address that a request comes from and by
 //! the subject of its credential, over all workers of this Envoy.
 //!
-//! A subject that a token claims and nothing verifies is counted apart, and nothing comes of it but an alert: else
-//! whoever knows a name could lock its owner out.
+//! A subject that a token names is counted apart where nothing verifies it or the token is for another audience, and
+//! nothing comes of it but an alert: else whoever knows a name, or was given a token for himself, could lock its owner out.
 
 use super::limits::owner;
 use super::request::Request;
@@ -43,7 +43,7 @@ pub enum Who {
     Source,
     /// The subject of a credential that is verified.
     Subject,
-    /// The subject that a token claims.
+    /// The subject that a token names which is not verified, or is for another audience.
     ClaimedSubject,
 }
 
@@ -56,6 +56,8 @@ pub(super) enum Suspect {
 /// The failures of one root.
 pub struct Failures {
     buckets: Buckets,
+    /// Of what strangers choose: it takes no room from the others.
+    claimed: Buckets,
     held: SingleFlight<u64, ()>,
     counts: [Cell<u64>; 3],
     clock: Rc<Cell<Timestamp>>,
@@ -117,7 +119,8 @@ impl FailureSettings {
 impl Failures {
     pub(super) fn new(data: Rc<dyn SharedData>, clock: Rc<Cell<Timestamp>>) -> Self {
         let (held, counts) = (SingleFlight::default(), <[Cell<u64>; 3]>::default());
-        Self { buckets: Buckets::of_failures(data), held, counts, clock }
+        let claimed = Buckets::of_claimed_failures(Rc::clone(&data));
+        Self { buckets: Buckets::of_failures(data), claimed, held, counts, clock }
     }
 
     /// How many failures of whom reached the threshold, or came beyond it, since the last call.
@@ -126,9 +129,13 @@ impl Failures {
         counts.filter(|(_, count)| *count > 0)
     }
 
+    fn of(&self, who: Who) -> &Buckets {
+        if who == Who::ClaimedSubject { &self.claimed } else { &self.buckets }
+    }
+
     /// Counts a failure; whether that is the threshold, or beyond it.
     fn count(&self, who: Who, name: [&[u8]; 4], size: Size, now: Timestamp) -> bool {
-        with_owner(who, name, size, |owner| self.buckets.take(owner, size, now));
+        with_owner(who, name, size, |owner| self.of(who).take(owner, size, now));
         let is_reached = self.is_reached(who, name, size, now).is_some();
         let counts = Who::ALL.iter().zip(&self.counts);
         for (_, count) in counts.filter(|(known, _)| is_reached && **known == who) {
@@ -139,7 +146,7 @@ impl Failures {
 
     /// How long the threshold stays reached; `None` where it is not, or where that can't be told.
     fn is_reached(&self, who: Who, name: [&[u8]; 4], size: Size, now: Timestamp) -> Option<Duration> {
-        match with_owner(who, name, size, |owner| self.buckets.look(owner, size, now)) {
+        match with_owner(who, name, size, |owner| self.of(who).look(owner, size, now)) {
             Taken::Not(wait) => Some(wait),
             Taken::One | Taken::Unknown => None,
         }
@@ -227,8 +234,15 @@ impl Request {
         })
     }
 
-    pub(super) fn suspect_verified(&self, caller: &Rc<Caller>) {
-        self.suspect.replace(Some(Suspect::Verified(Rc::clone(caller))));
+    /// The credential is this caller's and does not count. A token for another audience is with whoever serves that: it
+    /// says no more of its sender than one that anybody made.
+    pub(super) fn suspect_known(&self, caller: &Rc<Caller>, reason: Reason) {
+        self.suspect.replace(Some(match reason {
+            Reason::WrongAudience => {
+                Suspect::Claimed { issuer: caller.issuer.to_string(), subject: caller.subject.clone() }
+            }
+            _ => Suspect::Verified(Rc::clone(caller)),
+        }));
     }
 
     pub(super) fn suspect_claimed(&self, jws: &Jws<'_>) {

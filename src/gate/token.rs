@@ -131,7 +131,7 @@ pub(super) async fn authenticate<'a>(
         }
     };
     let checked = verified.validity.check(&verified.expected(request, protected)?, request.sender());
-    checked.inspect_err(|_| request.suspect_verified(&verified.caller))?;
+    checked.inspect_err(|reason| request.suspect_known(&verified.caller, *reason))?;
     Ok(Spoken::For(verified))
 }
 

@@ -50,10 +50,12 @@ impl Answering {
 
     /// Takes the next piece.
     pub fn push(&mut self, piece: &[u8]) {
-        self.end.extend_from_slice(piece);
-        let surplus = self.end.len().saturating_sub(WINDOW);
-        self.end.drain(..surplus);
-        self.is_cut |= surplus > 0;
+        // Of a long piece the end alone: what was reserved once stays so.
+        let last = piece.get(piece.len().saturating_sub(WINDOW)..).unwrap_or_default();
+        let surplus = self.end.len().saturating_add(last.len()).saturating_sub(WINDOW);
+        self.is_cut |= surplus > 0 || last.len() < piece.len();
+        self.end.drain(..surplus.min(self.end.len()));
+        self.end.extend_from_slice(last);
     }
 
     /// What it says, when all of it has passed.
@@ -178,5 +180,6 @@ mod tests {
             answering.push(&[b'x'; 1000]);
         }
         assert_eq!(answering.end.len(), WINDOW);
+        assert!(answering.end.capacity() <= 2 * WINDOW, "{}", answering.end.capacity());
     }
 }
