@@ -218,6 +218,6 @@ fn the_example_in_office_hours_and_in_the_freeze() {
     assert_eq!(reason(&from("10.1.2.3", &sam, "scale_deployment", &leak).send(port)), "argument_not_in_list");
     let lines = world.envoy.access_lines(43);
     let last = lines.iter().find(|line| line["mcp_iap"][0]["reason"] == "argument_not_in_list").unwrap();
-    assert_eq!(last["mcp_iap"][0]["arguments"], json!({"namespace": "***REDACTED***", "replicas": 3}));
+    assert_eq!(last["mcp_iap"][0]["arguments"], json!({"namespace": "see ***REDACTED***", "replicas": 3}));
     assert!(!world.envoy.access_log().contains(sam.rsplit('.').next().unwrap()));
 }
