@@ -191,6 +191,35 @@ fn with_a_port_the_policies_are_about_that_one() {
     }
 }
 
+/// What istiod makes of a port that no Service targets, as its sources have it (`ForPassthrough`,
+/// `buildInboundPassthroughChains`): a chain without `destination_port`, and one for each port of `portLevelMtls`. The
+/// patch and the plugin for a port stand in chains for that port alone, and the policy allows calls there.
+#[test]
+fn a_port_that_no_service_targets_is_not_without_the_filter() {
+    let chains = |manifests: &[Value]| {
+        let ports = of_kind(manifests, "PeerAuthentication")["spec"]["portLevelMtls"].clone();
+        let ports = ports.as_object().cloned().unwrap_or_default();
+        assert!(ports.values().all(|mtls| *mtls == json!({"mode": "STRICT"})), "{ports:?}");
+        let each = ports.keys().map(|port| port.parse::<u16>().ok());
+        each.chain([None]).collect::<Vec<_>>()
+    };
+    let options = [OPTIONS.as_slice(), &["--port", "8000"]].concat();
+    for (command, file, port) in [
+        (FILTER, "examples/mesh.yaml", "/spec/configPatches/0/match/listener/portNumber"),
+        (PLUGIN, "examples/mesh-wasmplugin.yaml", "/spec/match/0/ports/0/number"),
+    ] {
+        let manifests = manifests(&rendered(command, file, &options));
+        assert_eq!(manifests[0].pointer(port), Some(&json!(8000)), "{command}");
+        let [allow, _] = policies(&manifests, "mcp", "mcp-server");
+        assert_eq!(allow["rules"][0]["to"][0]["operation"]["ports"], json!(["8000"]));
+        assert_eq!(chains(&manifests), [Some(8000), None], "{command}: no chain for the port");
+        // For all ports the filter is in each chain.
+        let everywhere = self::manifests(&rendered(command, file, &OPTIONS));
+        assert_eq!(everywhere[0].pointer(port), None);
+        assert_eq!(chains(&everywhere), [None]);
+    }
+}
+
 #[test]
 fn a_gateway_is_not_told_of_the_annotation_of_sidecars() {
     let said = |file: &str| {
