@@ -352,6 +352,43 @@ fn a_plugins_document_stays_what_it_is() {
     assert_eq!(rule["message"], "--- # { kind: Secret }");
 }
 
+/// Behind a sidecar `x-forwarded-for` is the client's address, whoever wrote it.
+#[test]
+fn what_goes_by_the_clients_address_is_not_rendered_for_a_sidecar() {
+    let server = ["--at", "gateway", "--server-namespace", "tools", "--server", "app=tools"];
+    let gateway = [OPTIONS.as_slice(), &server, &["--service-account", "edge"]].concat();
+    let rule = |more: &str| format!("rules: [{{ id: a, allow: {{ tools: [t] }}, {more} }}]\n");
+    let failures = |what: &str| format!("rules: []\nfailed_authentication: {{ {what} }}\n");
+    for (index, (more, field)) in [
+        (failures("source: block"), Some("failed_authentication.source")),
+        (failures("source: slow"), Some("failed_authentication.source")),
+        (rule("to: { source: [10.0.0.0/8] }"), Some("rules[0].to.source")),
+        (rule("when: source.address == '10.0.0.1'"), Some("rules[0].when")),
+        (
+            format!("rules: []\nshadow_{}", rule("to: { source: [10.0.0.0/8] }")),
+            Some("shadow_rules[0].to.source"),
+        ),
+        (failures("source: alert, subject: block"), None),
+        (failures("source: block, threshold: 0"), None),
+        (rule("when: tool == 't'"), None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for command in [FILTER, PLUGIN] {
+            let file = plugin_document(&format!("address-{index}.yaml"), &more);
+            rendered(command, &file, &gateway);
+            let Some(field) = field else {
+                rendered(command, &file, &OPTIONS);
+                continue;
+            };
+            let (code, said) = refused(command, &file, &OPTIONS);
+            assert!(code == Some(1) && said.starts_with(&format!("{file}: {field}\n")), "{command}: {said}");
+            assert!(said.contains("x-forwarded-for"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn what_a_plugin_needs_beside_its_document_is_written() {
     let more = format!(
