@@ -354,6 +354,51 @@ fn what_passes_the_filter_by_is_refused_and_what_cuts_calls_is_told() {
     }
 }
 
+/// Without `use_remote_address` the client's address is what the client says, and whoever goes by it is told.
+#[test]
+fn an_address_that_clients_write_is_told() {
+    let shipped = std::fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let (set, rules) = ("          use_remote_address: true\n", "rules:\n");
+    let indent = shipped.lines().find(|line| line.trim() == "rules:").unwrap().replace("rules:", "");
+    let block = format!("failed_authentication: {{ source: block }}\n{indent}{rules}");
+    let slow = block.replace("block", "slow");
+    let in_rule = format!(
+        "{rules}{indent}  - {{ id: near, allow: {{ tools: [x] }}, to: {{ source: [10.0.0.0/8] }} }}\n"
+    );
+    let when = in_rule.replace("to: { source: [10.0.0.0/8] }", "when: \"source.address == '10.0.0.1'\"");
+    let alert = block.replace("block", "alert");
+    let extensions = "          original_ip_detection_extensions: [{ name: x, typed_config: {} }]\n";
+    for (index, (rules_are, manager, told)) in [
+        (&block, "", Some("failed_authentication.source")),
+        (&slow, "", Some("failed_authentication.source")),
+        (&in_rule, "", Some("rules[0].to.source")),
+        (&when, "", Some("rules[0].when")),
+        (&block, "          use_remote_address: false\n", Some("failed_authentication.source")),
+        (&block, "          useRemoteAddress: 'false'\n", Some("failed_authentication.source")),
+        (&block, "          original_ip_detection_extensions: []\n", Some("failed_authentication.source")),
+        (&alert, "", None),
+        (&block, set, None),
+        (&in_rule, "          useRemoteAddress: 'true'\n", None),
+        (&block, extensions, None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!((shipped.matches(set).count(), shipped.matches(rules).count()), (1, 1));
+        let text = shipped.replacen(set, manager, 1).replacen(rules, rules_are, 1);
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("address-{index}.yaml"));
+        std::fs::write(&file, text).unwrap();
+        let seen = mcp_iap(&["check", "--strict", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(seen.status.code(), Some(i32::from(told.is_some())), "{index}: {text}");
+        if let Some(path) = told {
+            let wanted = format!("and by it goes {path}\n");
+            assert!(text.contains(": use_remote_address\n") && text.contains(&wanted), "{index}: {text}");
+            assert!(text.ends_with("\n1 warning\n"), "{index}: {text}");
+        }
+    }
+}
+
 /// What a file says comes from elsewhere may pass the filter by, and `check` has not seen it.
 #[test]
 fn what_comes_from_elsewhere_is_told() {

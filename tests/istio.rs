@@ -191,6 +191,35 @@ fn with_a_port_the_policies_are_about_that_one() {
     }
 }
 
+/// What istiod makes of a port that no Service targets, as its sources have it (`ForPassthrough`,
+/// `buildInboundPassthroughChains`): a chain without `destination_port`, and one for each port of `portLevelMtls`. The
+/// patch and the plugin for a port stand in chains for that port alone, and the policy allows calls there.
+#[test]
+fn a_port_that_no_service_targets_is_not_without_the_filter() {
+    let chains = |manifests: &[Value]| {
+        let ports = of_kind(manifests, "PeerAuthentication")["spec"]["portLevelMtls"].clone();
+        let ports = ports.as_object().cloned().unwrap_or_default();
+        assert!(ports.values().all(|mtls| *mtls == json!({"mode": "STRICT"})), "{ports:?}");
+        let each = ports.keys().map(|port| port.parse::<u16>().ok());
+        each.chain([None]).collect::<Vec<_>>()
+    };
+    let options = [OPTIONS.as_slice(), &["--port", "8000"]].concat();
+    for (command, file, port) in [
+        (FILTER, "examples/mesh.yaml", "/spec/configPatches/0/match/listener/portNumber"),
+        (PLUGIN, "examples/mesh-wasmplugin.yaml", "/spec/match/0/ports/0/number"),
+    ] {
+        let manifests = manifests(&rendered(command, file, &options));
+        assert_eq!(manifests[0].pointer(port), Some(&json!(8000)), "{command}");
+        let [allow, _] = policies(&manifests, "mcp", "mcp-server");
+        assert_eq!(allow["rules"][0]["to"][0]["operation"]["ports"], json!(["8000"]));
+        assert_eq!(chains(&manifests), [Some(8000), None], "{command}: no chain for the port");
+        // For all ports the filter is in each chain.
+        let everywhere = self::manifests(&rendered(command, file, &OPTIONS));
+        assert_eq!(everywhere[0].pointer(port), None);
+        assert_eq!(chains(&everywhere), [None]);
+    }
+}
+
 #[test]
 fn a_gateway_is_not_told_of_the_annotation_of_sidecars() {
     let said = |file: &str| {
@@ -321,6 +350,43 @@ fn a_plugins_document_stays_what_it_is() {
         assert!(text.contains(&format!("\"{word}\"")), "{word} stands without quotes");
     }
     assert_eq!(rule["message"], "--- # { kind: Secret }");
+}
+
+/// Behind a sidecar `x-forwarded-for` is the client's address, whoever wrote it.
+#[test]
+fn what_goes_by_the_clients_address_is_not_rendered_for_a_sidecar() {
+    let server = ["--at", "gateway", "--server-namespace", "tools", "--server", "app=tools"];
+    let gateway = [OPTIONS.as_slice(), &server, &["--service-account", "edge"]].concat();
+    let rule = |more: &str| format!("rules: [{{ id: a, allow: {{ tools: [t] }}, {more} }}]\n");
+    let failures = |what: &str| format!("rules: []\nfailed_authentication: {{ {what} }}\n");
+    for (index, (more, field)) in [
+        (failures("source: block"), Some("failed_authentication.source")),
+        (failures("source: slow"), Some("failed_authentication.source")),
+        (rule("to: { source: [10.0.0.0/8] }"), Some("rules[0].to.source")),
+        (rule("when: source.address == '10.0.0.1'"), Some("rules[0].when")),
+        (
+            format!("rules: []\nshadow_{}", rule("to: { source: [10.0.0.0/8] }")),
+            Some("shadow_rules[0].to.source"),
+        ),
+        (failures("source: alert, subject: block"), None),
+        (failures("source: block, threshold: 0"), None),
+        (rule("when: tool == 't'"), None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for command in [FILTER, PLUGIN] {
+            let file = plugin_document(&format!("address-{index}.yaml"), &more);
+            rendered(command, &file, &gateway);
+            let Some(field) = field else {
+                rendered(command, &file, &OPTIONS);
+                continue;
+            };
+            let (code, said) = refused(command, &file, &OPTIONS);
+            assert!(code == Some(1) && said.starts_with(&format!("{file}: {field}\n")), "{command}: {said}");
+            assert!(said.contains("x-forwarded-for"), "{said}");
+        }
+    }
 }
 
 #[test]

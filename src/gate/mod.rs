@@ -31,6 +31,7 @@ mod route;
 mod settings;
 mod shadow;
 mod signatures;
+mod source;
 mod token;
 mod token_review;
 mod url;

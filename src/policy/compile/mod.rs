@@ -65,6 +65,18 @@ impl PolicySet {
         Self { rules, index }
     }
 
+    /// The paths of what in these rules asks for the client's address.
+    #[must_use]
+    pub fn by_source(&self, guarded: &Guarded<'_>) -> Vec<String> {
+        let mut paths = Vec::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            let path = |field: &str| guarded.rule_path(index, field);
+            paths.extend(rule.subjects.source.is_some().then(|| path("to.source")));
+            paths.extend(rule.when.as_ref().is_some_and(When::reads_source).then(|| path("when")));
+        }
+        paths
+    }
+
     /// The claims that rules read, by their paths, each once.
     pub fn claim_paths(&self) -> impl Iterator<Item = &Rc<str>> {
         self.rules.iter().flat_map(|rule| {

@@ -117,6 +117,11 @@ impl When {
         arguments.chain(texts).chain(claims).collect()
     }
 
+    /// Whether it reads the client's address.
+    pub(super) fn reads_source(&self) -> bool {
+        self.reads.source
+    }
+
     /// The claims that it reads, by their paths.
     pub(super) fn claims(&self) -> &[Rc<str>] {
         &self.reads.claims

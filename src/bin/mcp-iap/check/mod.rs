@@ -8,6 +8,7 @@ mod drift;
 mod envoy;
 mod manifests;
 mod rate_limit;
+mod source;
 
 use crate::Output;
 use crate::environment::Environment;
@@ -85,7 +86,8 @@ pub fn run(options: &Options) -> ExitCode {
         Some((bootstrap, plugins)) => {
             for plugin in plugins {
                 let environment = Environment::of_plugin(&plugin.config);
-                if let Some((settings, _)) = findings.check(plugin.document.as_bytes(), &environment) {
+                if let Some((settings, config)) = findings.check(plugin.document.as_bytes(), &environment) {
+                    source::check(&bootstrap, &plugin, &settings.by_source(&config), &mut findings);
                     envoy::compare(&bootstrap, &plugin, &settings, &mut findings);
                     around::check(&bootstrap, &plugin, &settings, &mut findings);
                     rate_limit::check(&bootstrap, &plugin, &settings, &mut findings);

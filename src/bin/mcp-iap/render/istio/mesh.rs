@@ -11,8 +11,18 @@ use serde_json::{Value, json};
 const PROVIDER: &str = "mcp-iap-audit";
 
 /// PeerAuthentication of the server.
+///
+/// Beside a sidecar's filter for one port it names that port: of a port that no Service targets istiod makes a filter
+/// chain of its own for this alone, and the filter is only where a chain is for its port.
 pub fn only_mutual_tls(options: &Options) -> String {
     let (namespace, labels) = options.server();
+    let on_port = match (options.at, options.port) {
+        (Place::Sidecar, Some(port)) => format!(
+            "  # Without this, and without a Service for the port, what comes there would go past the filter.
+  portLevelMtls: {{ \"{port}\": {{ mode: STRICT }} }}\n"
+        ),
+        _ => String::new(),
+    };
     format!(
         "# To the server only by mutual TLS.
 apiVersion: security.istio.io/v1
@@ -21,7 +31,7 @@ kind: PeerAuthentication
 spec:
   selector: {{ matchLabels: {labels} }}
   mtls: {{ mode: STRICT }}
-",
+{on_port}",
         options.metadata(&options.name, namespace)
     )
 }

@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::{command, read};
 use crate::fault::Fault;
 use clap::Args;
-use mcp_iap::config::yaml;
+use mcp_iap::config::{self, ConfigError, Errors, yaml};
 use options::{Options, Place};
 use plugin::Api;
 use serde_json::Value;
@@ -90,6 +90,7 @@ fn manifests(
     holds: impl Fn(&Value) -> bool,
 ) -> Result<String, Fault> {
     options.check()?;
+    check_source(options, plan)?;
     let mut texts = vec![filter, mesh::only_mutual_tls(options)];
     texts.extend(mesh::only_by_the_filter(options));
     texts.extend(reach::manifests(options, plan)?);
@@ -100,6 +101,22 @@ fn manifests(
         return Err(Fault::Failed(message.to_owned()));
     }
     Ok(texts.join("---\n"))
+}
+
+/// In a sidecar istiod sets `use_remote_address: false`: the client's address is what the caller wrote into
+/// `x-forwarded-for`. A gateway takes that of the connection.
+fn check_source(options: &Options, plan: &Plan) -> Result<(), Fault> {
+    if options.at == Place::Gateway {
+        return Ok(());
+    }
+    let config = config::load(plan.document.as_bytes())?;
+    let errors: Vec<_> = plan.settings.by_source(&config).into_iter().map(|path| {
+        let reason = "goes by the client's address, which behind Istio's sidecar is whatever the caller writes into \
+                      `x-forwarded-for`";
+        let fix = "take it out, or render `--at gateway` (docs/istio.md, traps)";
+        ConfigError::new(path, reason, fix)
+    }).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Fault::Refused(Errors(errors))) }
 }
 
 fn is_manifest(manifest: &Value) -> bool {
