@@ -463,6 +463,41 @@ fn an_index_is_its_owners_own() {
     }
 }
 
+/// What is checked is what is opened: SQLite would take these names for a URI, or for no file.
+#[test]
+fn a_name_is_a_files_whatever_it_looks_like() {
+    let folder = folder();
+    fs::write(folder.join("log"), five()).unwrap();
+    assert_eq!(found(&folder, &["--index", "victim", "log"]), "d1 d2 d3 d4 d5");
+    std::os::unix::fs::symlink("victim", folder.join("link")).unwrap();
+    let before = fs::read(folder.join("victim")).unwrap();
+    fs::write(folder.join("new"), line(9, "d9", &json!({}), &json!({}), &json!({}))).unwrap();
+    for name in ["file:victim", "file:link?x=1", ":memory:"] {
+        assert_eq!(found(&folder, &["--index", name, "new"]), "d9", "{name}");
+        assert_eq!(fs::read(folder.join("victim")).unwrap(), before, "{name}");
+        assert!(folder.join(name).metadata().unwrap().len() > 0, "{name}");
+        assert_eq!(found(&folder, &["--index", name]), "d9", "{name}");
+    }
+    fs::create_dir(folder.join("below")).unwrap();
+    std::os::unix::fs::symlink("below", folder.join("way")).unwrap();
+    assert_eq!(found(&folder, &["--index", "way/index", "new"]), "d9");
+    assert!(folder.join("below/index").exists());
+}
+
+/// Who owns a file can write it, whatever its mode says. Only root can give one away.
+#[test]
+fn an_index_of_another_user_is_refused() {
+    let folder = folder();
+    fs::write(folder.join("log"), five()).unwrap();
+    assert_eq!(found(&folder, &["--index", "index", "log"]), "d1 d2 d3 d4 d5");
+    let is_root = rustix::process::geteuid().is_root();
+    let given = std::os::unix::fs::chown(folder.join("index"), Some(65534), None);
+    assert_eq!(given.is_ok(), is_root, "{given:?}");
+    let output = audit(&folder, &["--index", "index"]);
+    assert_eq!(output.status.code(), Some(i32::from(is_root)));
+    assert_eq!(text(&output.stderr).contains("index: is another user's (65534)"), is_root);
+}
+
 #[test]
 fn what_is_no_index_is_left_alone() {
     let folder = folder();

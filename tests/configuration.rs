@@ -252,7 +252,10 @@ fn global_rates_without_who_counts_them_are_refused() {
         (format!("{ours}{counting}"), "ok, guards"),
         (ours.clone(), nobody),
         (format!("{counting}{ours}"), nobody),
-        (format!("{ours}{}", counting.replace("mcp_iap_rate_caller", "other")), nobody),
+        (
+            format!("{ours}{}", counting.replace("mcp_iap_rate_caller", "other")),
+            "has no list of just the three actions",
+        ),
         (
             format!(
                 "{ours}{}",
@@ -281,6 +284,127 @@ fn global_rates_without_who_counts_them_are_refused() {
         let text = String::from_utf8(seen.stdout).unwrap();
         assert_eq!(seen.status.success(), told == "ok, guards", "{index}: {text}");
         assert!(text.contains(told), "{index}: {text}");
+    }
+}
+
+/// The same where the rate limit filter is there: told less, or told by a route to leave calls out.
+#[test]
+fn global_rates_that_are_not_counted_at_each_route_are_refused() {
+    let shipped = std::fs::read_to_string(root().join("envoy/global-rate.yaml")).unwrap();
+    let name = "envoy.filters.http.ratelimit";
+    let own = |config: &str| {
+        format!("typed_per_filter_config: {{ {name}: {{ \"@type\": type.googleapis.com/{config} }} }}")
+    };
+    let off = own("envoy.config.route.v3.FilterConfig, disabled: true");
+    let of_route = "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute";
+    let lists = "rate_limits: [{ actions: [{ generic_key: { descriptor_value: all } }] }]";
+    let wrapped = format!(
+        "envoy.config.route.v3.FilterConfig, config: {{ \"@type\": type.googleapis.com/{of_route}, rateLimits: [] }}"
+    );
+    let (domain, routes, first) =
+        ("domain: mcp-iap", "              routes:\n", "- match: { prefix: \"/\" }");
+    let with = |more: &str| format!("domain: mcp-iap\n              {more}");
+    let route = |matching: &str, own: &str| {
+        format!(
+            "{routes}              - match: {{ {matching} }}\n                route: {{ cluster: mcp_server, timeout: 0s }}\n                {own}\n"
+        )
+    };
+    let at_first = |own: &str| format!("{first}\n                {own}");
+    let at_host = |own: &str| format!("              {own}\n{routes}");
+    // The lists, from the filter to a route.
+    let start = shipped.find("              rate_limits:\n").unwrap();
+    let end = shipped.find("          - name: envoy.filters.http.router\n").unwrap();
+    let moved = |to: &str| {
+        let lists: String = shipped[start..end].lines().map(|line| format!("    {line}\n")).collect();
+        format!("{to}{lists}")
+    };
+    let action = "                - extension:\n                    name: caller\n";
+    let split = format!("              - actions:\n{action}");
+    let place = "virtual_hosts[0].routes[0]";
+    for (index, (from, to, field)) in [
+        // What is right, written otherwise.
+        (domain, with("request_type: both\n              stage: 0"), ""),
+        (routes, route("path: /other", &off), ""),
+        (first, at_first(&own(&format!("{of_route}, vh_rate_limits: IGNORE"))), ""),
+        (first, at_first(&own("envoy.config.route.v3.FilterConfig, disabled: false")), ""),
+        (routes, route("path: /mcp", ""), ""),
+        (
+            routes,
+            format!("{}{}", route("path: /mcp", ""), route("prefix: /", &off).replace(routes, "")),
+            "",
+        ),
+        // The filter's own fields.
+        (domain, "domain: other".to_owned(), "envoy.filters.http.ratelimit.domain"),
+        (domain, with("requestType: internal"), "envoy.filters.http.ratelimit.request_type"),
+        (domain, with("stage: 1"), "envoy.filters.http.ratelimit.stage"),
+        (
+            domain,
+            with("filter_enabled: { default_value: { numerator: 50 } }"),
+            "envoy.filters.http.ratelimit.filter_enabled",
+        ),
+        (
+            domain,
+            with("filter_enforced: { default_value: { numerator: 0 } }"),
+            "envoy.filters.http.ratelimit.filter_enforced",
+        ),
+        ("descriptor_key: rule", "descriptor_key: other".to_owned(), "envoy.filters.http.ratelimit.rate_limits"),
+        (action, split, "envoy.filters.http.ratelimit.rate_limits"),
+        (
+            "              - actions:\n",
+            "              - apply_on_stream_done: true\n                actions:\n".to_owned(),
+            "envoy.filters.http.ratelimit.rate_limits",
+        ),
+        (
+            "              - actions:\n",
+            "              - actions:\n                - request_headers: { header_name: x, descriptor_key: x }\n".to_owned(),
+            "envoy.filters.http.ratelimit.rate_limits",
+        ),
+        (
+            "static_resources:\n",
+            "layered_runtime: { layers: [{ name: a, static_layer: { ratelimit.http_filter_enabled: 0 } }] }\nstatic_resources:\n".to_owned(),
+            "layered_runtime",
+        ),
+        // Routes.
+        (first, at_first(&off), place),
+        (routes, route("path: /mcp, headers: [{ name: x }]", &off), place),
+        (routes, route("safe_regex: { regex: '/m.*' }", &off), place),
+        (routes, at_host(&off), place),
+        (first, at_first(&own(&format!("{of_route}, {lists}"))), place),
+        (first, at_first(&own(&format!("{of_route}, domain: other"))), place),
+        (first, at_first(&own(&wrapped)), place),
+        (routes, at_host(&own(&format!("{of_route}, {lists}"))), place),
+        (
+            "                  cluster: mcp_server\n",
+            format!("                  weighted_clusters: {{ clusters: [{{ name: mcp_server, weight: 1, {off} }}] }}\n"),
+            "virtual_hosts[0].routes[0].route.weighted_clusters.clusters[0]",
+        ),
+        (
+            &shipped[start..end],
+            String::new(),
+            "envoy.filters.http.ratelimit.rate_limits",
+        ),
+        // On a route of its own, which is not the resource's.
+        (
+            &shipped[start..],
+            shipped[end..].replace(
+                routes,
+                &moved(&format!("{routes}              - match: {{ path: /other }}\n                route:\n                  cluster: mcp_server\n")),
+            ),
+            "envoy.filters.http.ratelimit.rate_limits",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(shipped.contains(from), "{index}: {from}");
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("global-rate-routes-{index}.yaml"));
+        std::fs::write(&file, shipped.replacen(from, &to, 1)).unwrap();
+        let seen = mcp_iap(&["check", "--strict", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        let told = if field.is_empty() { "ok, guards".to_owned() } else { format!(": {field}\n") };
+        assert_eq!(seen.status.success(), field.is_empty(), "{index}: {text}");
+        assert!(text.contains(&told), "{index}: {told}{text}");
+        assert!(field.is_empty() || text.contains("1 error\n"), "{index}: {text}");
     }
 }
 

@@ -480,6 +480,12 @@ fn manifests_are_checked() {
             "Istio has no field for it",
         ),
         ("gateway-trafficextension", "groups:\n", "grups:\n", "FILE: rules[0].to.grups\n"),
+        (
+            "sidecar-envoyfilter",
+            "allow: { tools: [scale_deployment] }",
+            "allow: { tools: [scale_deployment] }\n                    rate: { calls: 1, per: 1m, global: true }",
+            "nothing here counts for all Envoys",
+        ),
         ("sidecar-wasmplugin", "pluginConfig:\n", "pluginConfig: {}\n  x:\n", "reason  is absent"),
         ("sidecar-wasmplugin", "kind: WasmPlugin", "kind: Secret", "manifests without a filter of mcp-iap"),
     ] {

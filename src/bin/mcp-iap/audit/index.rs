@@ -13,7 +13,7 @@ use super::query::{Narrowed, Query, names};
 use super::sources::{self, Counts};
 use crate::fault::Fault;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params, params_from_iter};
 use rustix::fs::OFlags;
 use std::fs::OpenOptions;
 use std::io;
@@ -74,12 +74,17 @@ impl Index {
     /// Opens an index; where it `may_be_new`, or makes one that its owner alone can read.
     pub fn open(path: &Path, may_be_new: bool) -> Result<Self, Fault> {
         let fault = |error: &dyn std::fmt::Display| Fault::Failed(format!("{}: {error}", path.display()));
-        let usage = |what: &str| Err(Fault::Usage(format!("{}: {what}", path.display())));
-        match path.symlink_metadata() {
-            Ok(there) if !there.is_file() => return usage("is no regular file: name the index itself"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !may_be_new => {
-                return usage("there is no such index: name the files of the access log to make one of");
+        let usage = |what: &str| Fault::Usage(format!("{}: {what}", path.display()));
+        let missing = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound if !may_be_new => {
+                usage("there is no such index: name the files of the access log to make one of")
             }
+            _ => fault(&error),
+        };
+        let at = absolute(path).map_err(missing)?;
+        match at.symlink_metadata() {
+            Ok(there) if !there.is_file() => return Err(usage("is no regular file: name the index itself")),
+            Err(error) if !may_be_new => return Err(missing(error)),
             _ => {}
         }
         let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
@@ -90,9 +95,14 @@ impl Index {
             .truncate(false)
             .mode(0o600)
             .custom_flags(no_link)
-            .open(path);
+            .open(&at);
         let there = file.and_then(|file| file.metadata()).map_err(|error| fault(&error))?;
         let is_new = there.len() == 0;
+        if !is_trusted(there.uid(), rustix::process::geteuid().as_raw()) {
+            let what =
+                format!("is another user's ({}), and so what it answers: name one of your own", there.uid());
+            return Err(fault(&what));
+        }
         let mode = there.mode() & 0o777;
         if mode & 0o022 != 0 {
             let what = format!("others can write it (mode {mode:o}), and so what it answers: chmod 600 it");
@@ -104,7 +114,14 @@ impl Index {
                 crate::run::terminal::escape(&path.display().to_string())
             );
         }
-        let database = Connection::open(path).map_err(|error| fault(&error))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let database = Connection::open_with_flags(&at, flags).map_err(|error| fault(&error))?;
+        let opened = at.symlink_metadata().map_err(|error| fault(&error))?;
+        if (opened.dev(), opened.ino()) != (there.dev(), there.ino()) {
+            return Err(fault(&"was replaced while it was opened"));
+        }
         let made = || -> rusqlite::Result<bool> {
             if is_new {
                 database.execute_batch(&format!(
@@ -279,6 +296,18 @@ impl Index {
     }
 }
 
+/// Its name from the root, with the links above it followed: SQLite, as it is built, takes `file:` at the beginning of a
+/// name for a URI and `:memory:` for no file, and is told to follow no link.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Ok(folder.unwrap_or(Path::new(".")).canonicalize()?.join(path.file_name().unwrap_or_default()))
+}
+
+/// Whose file a caller may be answered from: whoever owns it can write it, whatever its mode says.
+fn is_trusted(owner: u32, caller: u32) -> bool {
+    owner == caller || owner == 0
+}
+
 fn insert(transaction: &Transaction<'_>, entry: &Entry, line: &[u8]) -> rusqlite::Result<()> {
     let record = &entry.record;
     let users = record.caller.as_ref().map(names).unwrap_or_default();
@@ -318,5 +347,17 @@ fn first_decision(path: &Path) -> io::Result<Option<String>> {
         if let Line::Entry(entry) = read(&line) {
             return Ok(Some(entry.record.decision));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_trusted;
+
+    /// That it is asked is tested where a file can be given away: by root.
+    #[test]
+    fn a_file_of_the_callers_or_of_roots_is_trusted() {
+        assert!(is_trusted(1000, 1000) && is_trusted(0, 1000) && is_trusted(0, 0));
+        assert!(!is_trusted(1001, 1000) && !is_trusted(1000, 0));
     }
 }

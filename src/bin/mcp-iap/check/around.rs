@@ -194,10 +194,10 @@ fn check_routes(routes: &[Route], path: &str, findings: &mut Findings) {
 
 /// A route with what holds for its virtual host.
 pub struct Route<'a> {
-    place: String,
+    pub place: String,
     host: usize,
-    of_host: &'a Value,
-    value: &'a Value,
+    pub of_host: &'a Value,
+    pub value: &'a Value,
     /// Where its requests may go; at least one.
     pub ways: Vec<Way<'a>>,
 }
@@ -257,14 +257,36 @@ pub fn routes<'a>(config: &'a Value, filters: &[&Value]) -> Vec<Route<'a>> {
     found
 }
 
+/// The routes that requests for this path may take: in each virtual host, up to the first that takes them all.
+pub fn may_take<'a>(routes: &'a [Route<'a>], path: &str) -> Vec<&'a Route<'a>> {
+    let mut closed = BTreeSet::new();
+    let is_open = |route: &&Route| {
+        let is_open = !closed.contains(&route.host);
+        if route.takes(path) {
+            closed.insert(route.host);
+        }
+        is_open && (route.fits(path) || !route.is_plain())
+    };
+    routes.iter().filter(is_open).collect()
+}
+
 impl Route<'_> {
     /// Whether each request for this path takes it: `false` where that hangs on more than path or prefix.
     fn takes(&self, path: &str) -> bool {
         let matching = &self.value["match"];
         let more = ["headers", "query_parameters", "grpc", "dynamic_metadata", "runtime_fraction"];
-        if more.iter().any(|name| !matching[*name].is_null()) {
-            return false;
-        }
+        more.iter().all(|name| matching[*name].is_null()) && self.fits(path)
+    }
+
+    /// Whether it is known by path or prefix.
+    fn is_plain(&self) -> bool {
+        let matching = &self.value["match"];
+        ["path", "prefix", "path_separated_prefix"].iter().any(|name| matching[*name].is_string())
+    }
+
+    /// Whether path or prefix fit, whatever else must.
+    fn fits(&self, path: &str) -> bool {
+        let matching = &self.value["match"];
         let ignores_case = !matching["case_sensitive"].is_null() && !is_on(&matching["case_sensitive"]);
         let fold = |text: &str| if ignores_case { text.to_ascii_lowercase() } else { text.to_owned() };
         let of = |field: &str| matching[field].as_str().map(fold);

@@ -3,6 +3,7 @@
 
 use super::Findings;
 use super::envoy::{self, Plugin};
+use super::rate_limit;
 use crate::environment::Environment;
 use mcp_iap::config::{ConfigError, yaml};
 use mcp_iap::gate::Settings;
@@ -33,6 +34,7 @@ pub fn check(manifests: &[Value], findings: &mut Findings) {
         let environment = Environment::of_plugin(&plugin.config);
         if let Some((settings, _)) = findings.check(plugin.document.as_bytes(), &environment) {
             compare(manifest, plugin, &settings, findings);
+            rate_limit::refuse(&settings, findings);
         }
     }
     if filters.is_empty() {

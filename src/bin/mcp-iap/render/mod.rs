@@ -12,7 +12,7 @@ mod listener;
 mod log;
 mod options;
 mod plan;
-mod rate_limit;
+pub mod rate_limit;
 mod route;
 mod xds;
 pub mod yaml;

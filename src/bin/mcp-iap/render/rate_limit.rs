@@ -7,7 +7,7 @@ use mcp_iap::gate::{DESCRIPTOR, Settings};
 use std::fmt::Write as _;
 
 /// What the limits stand below, in the service.
-const DOMAIN: &str = "mcp-iap";
+pub const DOMAIN: &str = "mcp-iap";
 
 /// The list entry below `http_filters`, behind that of the filter; nothing where nothing is counted.
 pub fn filter(plan: &Plan) -> String {
@@ -36,14 +36,20 @@ pub fn filter(plan: &Plan) -> String {
     )
 }
 
+/// Where Envoy finds a value.
+pub fn expression(property: &str) -> String {
+    format!("filter_state[\"wasm.{property}\"]")
+}
+
 fn entry(key: &str, property: &str) -> String {
+    let expression = expression(property);
     format!(
         r#"- extension:
     name: {key}
     typed_config:
       "@type": type.googleapis.com/envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor
       descriptor_key: {key}
-      text: 'filter_state["wasm.{property}"]'
+      text: '{expression}'
 "#
     )
 }
