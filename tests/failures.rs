@@ -223,8 +223,14 @@ fn nothing_is_counted_where_the_threshold_is_zero_or_the_address_unknown() {
 
 type Flow = Pin<Box<dyn Future<Output = Exit>>>;
 
-fn begin(worker: &Worker, id: u32) -> Flow {
-    let head = [(":method", "POST"), (":path", "/mcp"), ("authorization", "Bearer x.y.z")];
+fn begin(worker: &Worker, id: u32, token: &str) -> Flow {
+    let authorization = format!("Bearer {token}");
+    let head = [
+        (":method", "POST"),
+        (":path", "/mcp"),
+        ("authorization", &authorization),
+        ("content-type", "application/json"),
+    ];
     let (settings, shared) = (Rc::clone(&worker.settings), Rc::clone(&worker.shared));
     let head = Head::from_pairs(head);
     Box::pin(Rc::new(Request::new(settings, shared, StreamId(id), head)).run())
@@ -248,7 +254,7 @@ fn further_refusals_are_slow_and_those_that_are_held_are_few() {
     assert_eq!(reason(&send(&worker, "192.0.2.2", "x.y.z")), "malformed_token");
     assert!(worker.shared.now().since(began) < Duration::from_secs(1));
     worker.address.set(Some("192.0.2.1".parse().unwrap()));
-    let mut flows: Vec<_> = (100..200).map(|id| begin(&worker, id)).collect();
+    let mut flows: Vec<_> = (100..200).map(|id| begin(&worker, id, "x.y.z")).collect();
     let held = flows.iter_mut().map(is_held).filter(|held| *held).count();
     assert_eq!(held, 16, "the others are answered at once");
     // A clock that is put back holds nobody.
@@ -259,6 +265,21 @@ fn further_refusals_are_slow_and_those_that_are_held_are_few() {
     assert_eq!(worker.shared.callouts.take_woken().len(), 16);
 }
 
+/// Else as many guesses as may wait for keys are judged at once.
+#[test]
+fn who_waited_is_looked_at_again() {
+    let worker = worker("{ source: block }");
+    worker.address.set(Some("192.0.2.1".parse().unwrap()));
+    let mut waiting = begin(&worker, 100, &good("dana"));
+    assert!(is_held(&mut waiting), "the keys are to come");
+    for _ in 0..5 {
+        assert_eq!(reason(&send(&worker, "192.0.2.1", "x.y.z")), "malformed_token");
+    }
+    assert!(!worker.tick(&provider).is_empty());
+    let polled = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Ready(Exit::Answer(answer)) if answer.status == 429));
+}
+
 /// Shared data can't be deleted.
 #[test]
 fn a_flood_of_addresses_takes_bounded_room_and_blocks_nobody_else() {
@@ -267,7 +288,7 @@ fn a_flood_of_addresses_takes_bounded_room_and_blocks_nobody_else() {
     for n in 0..70_000_u32 {
         let [_, b, c, d] = n.to_be_bytes();
         worker.address.set(Some([10, b, c, d].into()));
-        assert!(!is_held(&mut begin(&worker, n)));
+        assert!(!is_held(&mut begin(&worker, n, "x.y.z")));
     }
     let places = data.places.borrow();
     assert!(places.len() <= 4_097 + 1_025, "{}", places.len());
