@@ -203,7 +203,7 @@ bench: $(WASM) deps-envoy ## what the filter costs, side by side with Envoy's ow
 	  --empty $(EMPTY)/wasm32-wasip1/release/empty.wasm $(BENCH_OPTIONS)
 
 instructions: $(WASM) ## how many instructions each kind of request takes in the module, in an interpreter: no Envoy
-	@cd bench && cargo build --quiet --release
+	@cd bench && cargo test --quiet --release && cargo build --quiet --release
 	@$(BENCH)/release/mcp-iap-bench --instructions bench/instructions.txt --module $(WASM) $(BENCH_OPTIONS)
 
 micro: ## what each station of a request takes natively

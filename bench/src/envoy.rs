@@ -61,6 +61,11 @@ impl Envoy {
         Ok(envoy)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Processor time so far, of all its threads.
     pub fn cpu(&self) -> Result<Duration> {
         let mut sum = 0_u64;

@@ -11,6 +11,7 @@ mod envoy;
 #[path = "../../tests/support/issuer.rs"]
 mod issuer;
 mod load;
+mod profile;
 mod report;
 mod server;
 mod target;
@@ -39,15 +40,18 @@ struct Options {
     /// Another build of the filter: measures the two beside the filter that does nothing, and no others.
     #[arg(long)]
     baseline: Option<PathBuf>,
-    /// Rounds of each variant; the median counts.
-    #[arg(long, default_value_t = 5)]
+    /// Rounds of each variant; the median counts, of ratios the median of those of each round.
+    #[arg(long, default_value_t = 15)]
     rounds: usize,
     /// Seconds of each round.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Connections (streams with HTTP/2), each with one request at a time.
     #[arg(long, default_value_t = 16)]
     connections: usize,
+    /// Tells of each variant where Envoy's processor time goes, in one more round of it: needs `perf`.
+    #[arg(long)]
+    profile: bool,
     /// Only these cases, by the beginning of their names.
     #[arg(long)]
     case: Vec<String>,
@@ -62,6 +66,9 @@ struct Options {
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
 }
+
+/// How long a profile is.
+const PROFILED: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -94,6 +101,7 @@ fn run(options: &Options) -> Result<bool> {
     for case in cases {
         let rows = runtime.block_on(measure(case, options, &issuer)).context(case.name)?;
         report::print(case, &rows);
+        report::print_shares(&rows);
         report.rows.extend(rows);
     }
     report.targets = target::judge(&report.rows);
@@ -133,6 +141,21 @@ async fn measure(case: &Case, options: &Options, issuer: &issuer::Issuer) -> Res
             samples[index].push(Sample::of(&mut latencies, start.elapsed(), cpu));
         }
     }
+    let mut shares = vec![None; variants.len()];
+    if options.profile {
+        for (index, (variant, port)) in envoy.variants.iter().enumerate() {
+            eprint!("\r{}: profile of {}        ", case.name, variant.name());
+            let profile = profile::Profile::start(envoy.pid(), &options.out)?;
+            load::run(case, *port, &requests, options.connections, PROFILED).await?;
+            shares[index] = Some(profile.end()?);
+        }
+    }
     eprint!("\r{:80}\r", "");
-    Ok(variants.iter().zip(samples).map(|(variant, samples)| Row::of(case, *variant, &samples)).collect())
+    let own = variants.iter().position(|variant| *variant == Variant::McpIap);
+    let own = own.and_then(|index| samples.get(index)).context("no filter to compare with")?;
+    let row = |((variant, samples), shares): ((&Variant, &Vec<Sample>), _)| Row {
+        shares,
+        ..Row::of(case, *variant, samples, own)
+    };
+    Ok(variants.iter().zip(&samples).zip(shares).map(row).collect())
 }

@@ -1,6 +1,7 @@
 //! Rows of the result, for machines and for people.
 
 use crate::case::{Case, Variant};
+use crate::profile::Shares;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -40,25 +41,39 @@ pub struct Row {
     pub envoy_cpu_us: f64,
     pub p50_us: f64,
     pub p99_us: f64,
+    /// How many times this rate the filter has: of each round, whose neighbours had the same machine.
+    pub rate_ratio: f64,
+    /// How many times this processor time the filter takes, of each round.
+    pub cpu_ratio: f64,
+    /// Where Envoy's processor time goes; `null` where nobody asked.
+    pub shares: Option<Shares>,
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl Row {
-    /// Of all rounds.
-    pub fn of(case: &Case, variant: Variant, samples: &[Sample]) -> Self {
-        let median = |value: fn(&Sample) -> f64| {
-            let mut values: Vec<f64> = samples.iter().map(value).collect();
-            values.sort_unstable_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    /// Of all rounds; `own` are those of the filter.
+    pub fn of(case: &Case, variant: Variant, samples: &[Sample], own: &[Sample]) -> Self {
+        let middle = |value: fn(&Sample) -> f64| median(samples.iter().map(value));
+        let ratio = |value: fn(&Sample) -> f64| {
+            median(own.iter().zip(samples).map(|(own, other)| value(own) / value(other)))
         };
         let rates = samples.iter().map(|sample| sample.rate);
         Self {
             case: case.name,
             variant: variant.name(),
-            requests_per_second: median(|sample| sample.rate),
+            requests_per_second: middle(|sample| sample.rate),
             spread: [rates.clone().fold(f64::INFINITY, f64::min), rates.fold(0.0, f64::max)],
-            envoy_cpu_us: median(|sample| sample.cpu),
-            p50_us: median(|sample| sample.p50),
-            p99_us: median(|sample| sample.p99),
+            envoy_cpu_us: middle(|sample| sample.cpu),
+            p50_us: middle(|sample| sample.p50),
+            p99_us: middle(|sample| sample.p99),
+            rate_ratio: ratio(|sample| sample.rate),
+            cpu_ratio: ratio(|sample| sample.cpu),
+            shares: None,
         }
     }
 }
@@ -81,24 +96,36 @@ pub struct Target {
 
 /// A table of one case.
 pub fn print(case: &Case, rows: &[Row]) {
-    let own = rows.iter().find(|row| row.variant == Variant::McpIap.name());
     println!("\n{}", case.name);
     println!(
         "  {:<24}{:>8}{:>17}{:>9}{:>9}{:>9}{:>9}",
         "", "req/s", "spread", "mcp-iap x", "CPU us", "p50 us", "p99 us"
     );
     for row in rows {
-        let ratio = own.map_or(f64::NAN, |own| own.requests_per_second / row.requests_per_second);
         println!(
             "  {:<24}{:>8.0}{:>17}{:>9.2}{:>9.1}{:>9.0}{:>9.0}",
             row.variant,
             row.requests_per_second,
             format!("{:.0}-{:.0}", row.spread[0], row.spread[1]),
-            ratio,
+            row.rate_ratio,
             row.envoy_cpu_us,
             row.p50_us,
             row.p99_us
         );
+    }
+}
+
+/// Where processor time goes, in µs a request.
+pub fn print_shares(rows: &[Row]) {
+    let found: Vec<_> = rows.iter().filter_map(|row| Some((row, row.shares?))).collect();
+    if found.is_empty() {
+        return;
+    }
+    println!("  {:<24}{:>8}{:>17}{:>18}", "of that, CPU us", "Envoy", "compiled module", "kernel");
+    for (row, shares) in found {
+        let [envoy, module, kernel] =
+            [shares.envoy, shares.module, shares.kernel].map(|share| share * row.envoy_cpu_us);
+        println!("  {:<24}{envoy:>8.1}{module:>17.1}{kernel:>18.1}", row.variant);
     }
 }
 

@@ -1,19 +1,17 @@
 //! The targets: ratios within this run.
 
-use crate::case::Variant::{self, Buffer, EmptyWasm, McpIap, Native, NativeCached};
+use crate::case::Variant::{self, Buffer, EmptyWasm, Native, NativeCached};
 use crate::report::{Row, Target};
 
 /// Each target whose case was measured.
 pub fn judge(rows: &[Row]) -> Vec<Target> {
     let warm = "656 B, one token";
-    let rate = |row: &Row| row.requests_per_second;
-    let cpu = |row: &Row| row.envoy_cpu_us;
     let at_least = |what, case, to: Variant, wanted: f64| {
-        let measured = ratio(rows, case, to, rate)?;
+        let measured = row(rows, case, to)?.rate_ratio;
         Some(Target { what, wanted: format!(">= {wanted}"), measured, met: measured >= wanted })
     };
     let at_most = |what, case, to: Variant, wanted: f64| {
-        let measured = ratio(rows, case, to, cpu)?;
+        let measured = row(rows, case, to)?.cpu_ratio;
         Some(Target { what, wanted: format!("<= {wanted}"), measured, met: measured <= wanted })
     };
     [
@@ -29,9 +27,6 @@ pub fn judge(rows: &[Row]) -> Vec<Target> {
     .collect()
 }
 
-fn ratio(rows: &[Row], case: &str, to: Variant, value: fn(&Row) -> f64) -> Option<f64> {
-    let of = |variant: Variant| {
-        rows.iter().find(|row| row.case == case && row.variant == variant.name()).map(value)
-    };
-    Some(of(McpIap)? / of(to)?)
+fn row<'a>(rows: &'a [Row], case: &str, to: Variant) -> Option<&'a Row> {
+    rows.iter().find(|row| row.case == case && row.variant == to.name())
 }
