@@ -1,6 +1,7 @@
 //! How often a caller may do what a rule allows: the rate that the rule sets, and the trait of who counts. The
 //! counting itself is elsewhere, where clock and shared data are.
 
+use super::sentence::Sentence;
 use super::{Denial, PolicySet, Rule};
 use crate::identity::Caller;
 use crate::reason::Reason;
@@ -198,8 +199,8 @@ impl PolicySet {
     #[must_use]
     pub fn used_up(&self, id: &str, retry_after: Option<Duration>) -> Denial {
         let rule = self.rules.iter().find(|rule| *rule.id == *id);
-        let own = rule.and_then(|rule| rule.message.as_deref().map(str::to_owned));
-        let told = || Some(rule?.rate.as_ref()?.told());
+        let own = rule.and_then(|rule| rule.message.as_deref().map(Sentence::from));
+        let told = || Some(Sentence::from(rule?.rate.as_ref()?.told()));
         Denial {
             rule: rule.map(|rule| Rc::clone(&rule.id)),
             message: own.or_else(told),

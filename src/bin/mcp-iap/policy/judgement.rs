@@ -145,7 +145,11 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
             reason: Some(denial.reason.code()),
             rule: denial.rule.map(|rule| rule.to_string()),
             argument: denial.argument.map(|argument| argument.to_string()),
-            message: Some(denial.message.unwrap_or_else(|| mcp_iap::gate::told(denial.reason).to_owned())),
+            message: Some(
+                denial
+                    .message
+                    .map_or_else(|| mcp_iap::gate::told(denial.reason).to_owned(), |said| said.to_string()),
+            ),
             ..judgement
         },
     })
