@@ -554,6 +554,23 @@ fn a_global_rate_is_handed_on_and_not_counted_here() {
     assert_eq!(handed(&get(&a, &claims("dana"))).unwrap()[1].1, "then");
 }
 
+/// Else the service, or who reads along, tells whose a digest is by trying names.
+#[test]
+fn by_a_key_nobody_without_it_can_tell_whose_the_descriptor_is() {
+    let caller = |key: Option<&str>, subject: &str| {
+        let audit = if key.is_some() { "audit: { digest_key: '${KEY}' }" } else { "" };
+        let environment = |name: &str| key.filter(|_| name == "KEY").map(str::to_owned);
+        let worker = Worker::in_environment(&format!("{GLOBAL}{audit}\n"), &environment);
+        handed(&scale(&worker, &claims(subject))).unwrap()[2].1.clone()
+    };
+    let [one, other] = [Some("k".repeat(32)), Some("l".repeat(32))];
+    let [one, other] = [one.as_deref(), other.as_deref()];
+    assert_eq!(caller(one, "dana"), caller(one, "dana"), "Envoys with one key count together");
+    let different = [caller(None, "dana"), caller(one, "dana"), caller(other, "dana"), caller(one, "sam")];
+    assert_eq!(different.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{different:?}");
+    assert!(different.iter().all(|caller| caller.len() == 32));
+}
+
 /// With a request goes one descriptor: what would need two is refused.
 #[test]
 fn a_request_has_one_global_rate() {

@@ -8,6 +8,8 @@ use super::request::Request;
 use crate::cache::digest;
 use crate::policy::Denial;
 use crate::reason::Reason;
+use crate::secret::Secret;
+use hmac_sha256::HMAC;
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use std::time::Duration;
 pub const DESCRIPTOR: [(&str, &str); 3] =
     [("resource", "mcp_iap_rate_resource"), ("rule", "mcp_iap_rate_rule"), ("caller", "mcp_iap_rate_caller")];
 
+/// What the key digests here: it digests arguments as well.
+const KIND: &[u8] = b"caller of a global rate ";
 /// How much of the digest names a caller, in bytes.
 const CALLER: usize = 16;
 /// The longest wait that is told.
@@ -31,10 +35,15 @@ pub struct GlobalRate {
 }
 
 impl GlobalRate {
-    /// A call that this rule of a resource allows; `owner` is whose it is, of which a digest is handed on.
-    pub(super) fn new(resource: &str, rule: &str, owner: &[&[u8]]) -> Self {
+    /// A call that this rule of a resource allows; `owner` is whose it is, of which a digest is handed on. By a `key` nobody
+    /// without it can tell whose the digest is by trying names; all Envoys that count together have the same.
+    pub(super) fn new(resource: &str, rule: &str, owner: &[&[u8]], key: Option<&Secret>) -> Self {
+        let mut whose = digest(owner.iter().copied());
+        if let Some(key) = key {
+            whose = HMAC::mac([KIND, &whose].concat(), key.expose());
+        }
         let mut caller = String::with_capacity(2 * CALLER);
-        for byte in digest(owner.iter().copied()).iter().take(CALLER) {
+        for byte in whose.iter().take(CALLER) {
             let _ = write!(caller, "{byte:02x}");
         }
         Self { resource: resource.to_owned(), rule: Rc::from(rule), caller }

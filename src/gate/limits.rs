@@ -10,6 +10,7 @@ use super::request::Request;
 use crate::cache::{Buckets, Size, Taken};
 use crate::identity::{Caller, CallerKind};
 use crate::policy::{Limiter, NotTaken, Rate};
+use crate::secret::Secret;
 use crate::time::Timestamp;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use std::rc::Rc;
 pub(super) struct Limits<'a> {
     buckets: &'a Buckets,
     resource: &'a str,
+    digest_key: Option<&'a Secret>,
     now: Timestamp,
     handed: &'a RefCell<Option<Rc<GlobalRate>>>,
 }
@@ -27,6 +29,7 @@ impl Request {
         Limits {
             buckets: &self.shared().buckets,
             resource: self.resource().map(|resource| resource.protected.identifier()).unwrap_or_default(),
+            digest_key: self.settings.audit.digest_key.as_ref(),
             now: self.shared().now(),
             handed: &self.handed,
         }
@@ -65,7 +68,7 @@ impl Limits<'_> {
         if handed.is_some() {
             return Err(NotTaken::Unknown);
         }
-        *handed = Some(Rc::new(GlobalRate::new(self.resource, rule, &owner(caller))));
+        *handed = Some(Rc::new(GlobalRate::new(self.resource, rule, &owner(caller), self.digest_key)));
         Ok(())
     }
 }
