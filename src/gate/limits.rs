@@ -3,7 +3,7 @@
 //!
 //! Whose a bucket is says the credential: a token its issuer and subject, whatever client it came through, so that
 //! another client is no new bucket. A rate that the configuration changes begins anew, one that it leaves goes on. A
-//! global rate has no bucket here: it is noted for Envoy's rate limit filter, one for a request.
+//! global rate has no bucket here: it is noted for Envoy's rate limit filter.
 
 use super::global_rate::GlobalRate;
 use super::request::Request;
@@ -62,13 +62,14 @@ impl Limits<'_> {
         act(&owner, Size { calls: rate.calls, interval: rate.interval })
     }
 
-    /// With a request goes one descriptor.
+    /// With a request goes a descriptor for each rule, as many as Envoy makes.
     fn hand_on(&self, rule: &str, caller: &Caller) -> Result<(), NotTaken> {
         let mut handed = self.handed.borrow_mut();
-        if handed.is_some() {
-            return Err(NotTaken::Unknown);
-        }
-        *handed = Some(Rc::new(GlobalRate::new(self.resource, rule, &owner(caller), self.digest_key)));
+        let more = match &*handed {
+            Some(others) => others.and(rule).ok_or(NotTaken::Unknown)?,
+            None => GlobalRate::new(self.resource, rule, &owner(caller), self.digest_key),
+        };
+        *handed = Some(Rc::new(more));
         Ok(())
     }
 }

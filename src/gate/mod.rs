@@ -42,7 +42,7 @@ pub use audit_settings::AuditSettings;
 pub use cors::Cors;
 pub use exchange::{Exchange, Message};
 pub use failures::{FailureSettings, Failures, Who};
-pub use global_rate::{DESCRIPTOR, GlobalRate};
+pub use global_rate::{DESCRIPTORS, Descriptor, GlobalRate};
 pub use introspection::IntrospectionSettings;
 pub use issuer::{IssuerSettings, Keys};
 pub use judges::Judges;
