@@ -221,6 +221,13 @@ impl Judgement {
         differences
     }
 
+    /// For which reason, and by which rule, where these are known.
+    pub fn why(&self) -> String {
+        let rule = self.rule.as_deref().map(|rule| format!("the rule {rule}"));
+        let all: Vec<_> = self.reason.map(str::to_owned).into_iter().chain(rule).collect();
+        if all.is_empty() { String::new() } else { format!(" ({})", all.join(", by ")) }
+    }
+
     pub fn to_json(&self) -> Value {
         let rule_to_json = |Traced { rule, allows, says, rate }: &Traced| {
             let (says, clause, reason) = match says {
