@@ -2,12 +2,14 @@
 //! of the newest and one of the oldest version, which share a rate limit service (a stand-in, `rate_limit_service.rs`).
 
 use crate::client::{Answer, Request};
-use crate::envoy::{Changes, Envoy, binary, free_port, root};
+use crate::envoy::{Changes, Envoy, binary, free_port, root, scratch};
 use crate::explained::line_is_explained;
 use crate::rate_limit_service::{Manner, Service};
+use crate::rendered::{option, render};
 use crate::stub::{Reply, Stub};
-use crate::world::{KEYS, RESOURCE, call, claims, modern, modern_call, post, provide};
+use crate::world::{ISSUER, KEYS, RESOURCE, call, claims, modern, modern_call, post, provide};
 use serde_json::{Value, json};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const TOOL: &str = "scale_deployment";
@@ -146,6 +148,68 @@ fn two_envoys_count_together() {
     }
     assert_eq!(scale(&token("kim", "agent")).send(envoys[1].port).status, 200);
     assert_ne!(service.seen().last(), seen.first());
+}
+
+/// What several rules allow is counted by each, and refused where one of them has nothing left.
+#[test]
+fn what_two_rules_allow_is_counted_by_both() {
+    let (provider, upstream) = (Stub::start(provide), upstream());
+    let rules = [("docs", "docs://*", 3), ("wiki", "wiki://*", 1)].map(|(id, uri, calls)| {
+        format!(
+            "  - {{ id: {id}, allow: {{ resources: ['{uri}'] }}, rate: {{ calls: {calls}, per: 1h, global: true }} }}\n"
+        )
+    });
+    let document = format!(
+        "resource: {RESOURCE}\nissuers:\n  - {{ issuer: '{ISSUER}', jwks_uri: 'http://127.0.0.1:{}/jwks', \
+         insecure_http: true, cluster: keys }}\nrules:\n{}",
+        provider.port,
+        rules.concat()
+    );
+    let folder = scratch();
+    let file = folder.join("limited.yaml");
+    std::fs::write(&file, &document).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
+    let limits = command.args(["render", "rate-limit-service"]).arg(&file).output().unwrap();
+    let limits = String::from_utf8(limits.stdout).unwrap();
+    let sam = token("sam", "agent");
+    let listen = |uris: &[&str]| {
+        let params = json!({"notifications": {"resourceSubscriptions": uris}, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {}}});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params});
+        post(&sam, body.to_string())
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "subscriptions/listen")
+    };
+    for which in ["ENVOY", "ENVOY_OLDEST"] {
+        let service = Service::start(&limits, Manner::Counts, None);
+        let options = [
+            option("--upstream", &format!("http://127.0.0.1:{}", upstream.port)),
+            option("--rate-limit-service", &format!("http://127.0.0.1:{}", service.port)),
+        ]
+        .concat();
+        let changes = Changes { binary: Some(binary(which)), ..Changes::default() };
+        let envoy = Envoy::run(&changes, |port, admin| render(&folder, &document, port, admin, &options));
+        let told = |uris: &[&str]| {
+            let answer = listen(uris).send(envoy.port);
+            let counted: Vec<_> = service.seen().iter().map(|all| all[1].1.clone()).collect();
+            (answer.status, reason(&answer), counted)
+        };
+        let (none, [docs, wiki]) = (String::new(), ["docs", "wiki"].map(str::to_owned));
+        let mut counted = vec![docs.clone(), wiki.clone()];
+        assert_eq!(told(&["docs://a", "wiki://b"]), (200, none.clone(), counted.clone()), "{}", envoy.log());
+        // The second has none left, whichever comes first.
+        for uris in [["docs://a", "wiki://b"], ["wiki://b", "docs://a"]] {
+            counted.extend(uris.map(|uri| if uri.starts_with("docs") { docs.clone() } else { wiki.clone() }));
+            assert_eq!(told(&uris), (429, "rate_limited".to_owned(), counted.clone()), "{uris:?}");
+        }
+        assert_eq!(told(&["wiki://b"]).0, 429);
+        upstream.forget();
+        // Of docs each of these took one, as services count what they refuse.
+        assert_eq!(told(&["docs://a"]).0, 429);
+        assert!(upstream.seen().is_empty());
+        assert!(!envoy.log().contains("nobody seems to count"), "{}", envoy.log());
+    }
 }
 
 /// While it can't be counted it is refused, and what is not counted goes on.

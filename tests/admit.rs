@@ -3,6 +3,7 @@
 mod support;
 
 use mcp_iap::callout::{CalloutError, Reply};
+use mcp_iap::gate::Message;
 use mcp_iap::reason::Reason;
 use mcp_iap::time::UnixTime;
 use serde_json::{Value, json};
@@ -150,9 +151,12 @@ fn every_failure_of_every_callout_refuses() {
                 assert_eq!(answer.status, 503, "{at}: {name}");
                 assert!(answer.headers.iter().any(|(name, _)| *name == "retry-after"));
                 assert!(!ended.head_released, "{at}: {name}");
-                let complaints = worker.shared.keys.take_complaints();
+                let complaints = worker.shared.keys.take_messages();
                 assert_eq!(complaints.len(), 1, "{at}: {name}");
-                assert!(complaints[0].contains("login.example.com"), "{complaints:?}");
+                assert!(
+                    matches!(&complaints[0], Message::Complaint(text) if text.contains("login.example.com")),
+                    "{complaints:?}"
+                );
             }
         }
     }
@@ -222,7 +226,9 @@ fn keys_are_news_at_first_and_after_a_failure() {
     let ask = |claims: &Value, script: support::flow::Script<'_>| {
         let token = bearer(&ISSUER.es256(claims));
         worker.run(&post(&token), Ok(&call("get_x", &json!({}))), script);
-        worker.shared.keys.take_news()
+        let messages = worker.shared.keys.take_messages();
+        let news = messages.into_iter().filter(|message| matches!(message, Message::News(_)));
+        news.map(|message| message.text().to_owned()).collect::<Vec<_>>()
     };
     let late = |seconds: u64| {
         worker.shared.set_now(UnixTime(NOW + seconds));
@@ -239,7 +245,7 @@ fn keys_are_news_at_first_and_after_a_failure() {
     assert!(ask(&late(1400), &|_| Err(CalloutError::NotSent)).is_empty());
     worker.shared.set_now(UnixTime(NOW + 1402));
     worker.tick(&providers);
-    assert_eq!(worker.shared.keys.take_news().len(), 2, "of both issuers");
+    assert_eq!(worker.shared.keys.take_messages().len(), 2, "of both issuers");
 }
 
 #[test]

@@ -81,7 +81,7 @@ cases:
     let told = text(&output.stdout);
     for part in [
         "does not\n",
-        "decision: expected allow, is deny",
+        "decision: expected allow, is deny (argument_out_of_range, by the rule sre-scales)",
         "rule: expected dev-reads, is sre-scales",
         "reason: expected allowed, is argument_out_of_range",
         "1 passed, 1 failed",
@@ -92,6 +92,37 @@ cases:
     assert!(xml.contains("tests=\"2\" failures=\"1\"") && xml.contains("&lt;holds&gt; &amp; more"), "{xml}");
     let json = json_lines(&mcp_iap(&["test", "-o", "json", &cases]));
     assert_eq!((&json[0]["ok"], &json[1]["ok"]), (&Value::Bool(true), &Value::Bool(false)));
+    let decided = |line: &Value| {
+        [&line["decision"], &line["reason"], &line["rule"]].map(|one| one.as_str().unwrap().to_owned())
+    };
+    assert_eq!(decided(&json[0]), ["allow", "allowed", "dev-reads"]);
+    assert_eq!(decided(&json[1]), ["deny", "argument_out_of_range", "sre-scales"]);
+}
+
+/// Who mistypes a name is told those that there are, and no flood of them.
+#[test]
+fn a_case_that_is_not_there_is_answered_with_those_that_are() {
+    let policy = root().join("examples/demo.yaml").to_str().unwrap().to_owned();
+    let cases = |count: usize| {
+        let each = (0..count).map(|n| {
+            format!(
+                "  - {{ name: case-{n}, caller: [{{ groups: [dev] }}, {{ groups: [sre] }}], call: {{ tool: get_x }} }}\n"
+            )
+        });
+        file(&format!("many-{count}.yaml"), &format!("cases:\n{}", each.collect::<String>()))
+    };
+    let told = |count: usize, name: &str| {
+        let output = mcp_iap(&["explain", &policy, &cases(count), "--case", name]);
+        assert_eq!(output.status.code(), Some(2));
+        text(&output.stderr)
+    };
+    assert_eq!(
+        told(2, "cas-1"),
+        "mcp-iap: there is no case `cas-1`; did you mean `case-1`?\nthere are:\n  case-0\n  case-1\n"
+    );
+    assert!(told(20, "nosuch").ends_with("  case-19\n"), "{}", told(20, "nosuch"));
+    let many = told(500, "no\u{1b}such");
+    assert!(many.ends_with("  case-19\n  and 480 more\n") && !many.contains('\u{1b}'), "{many}");
 }
 
 /// A rule that names the target of the exchange: what is said for both, and a case can expect the target.

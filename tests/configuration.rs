@@ -287,6 +287,44 @@ fn global_rates_without_who_counts_them_are_refused() {
     }
 }
 
+/// Where several rules may allow one request, Envoy must make a descriptor for each.
+#[test]
+fn global_rates_that_meet_are_counted_each_or_refused() {
+    let shipped = std::fs::read_to_string(root().join("envoy/global-rate.yaml")).unwrap();
+    let start = shipped.find("              - actions:\n").unwrap();
+    let end = shipped.find("          - name: envoy.filters.http.router\n").unwrap();
+    let second = shipped[start..end].replace("rate_rule\"]", "rate_rule_2\"]");
+    let with = |rules: [&str; 2], lists: &str| {
+        let text = format!("{}{lists}{}", &shipped[..end], &shipped[end..]);
+        let changed = text.replacen("allow: { tools: [get_*, list_*] }", rules[0], 1);
+        changed.replacen("allow: { tools: [scale_deployment] }", rules[1], 1)
+    };
+    let rate = "rate: { calls: 1, per: 1m, global: true }";
+    let first = format!("allow: {{ resources: ['docs://*'] }}\n                        {rate}");
+    let of_tools = format!("allow: {{ tools: [get_*] }}\n                        {rate}");
+    let (tools, both) = ("allow: { tools: [scale_deployment] }", "allow: { resources: ['wiki://*'] }");
+    for (index, (text, is_right)) in [
+        (with([&of_tools, tools], ""), true),
+        (with([&first, tools], ""), true),
+        (with([&first, both], ""), false),
+        (with([&first, both], &second), true),
+        (with([&first, both], &shipped[start..end]), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("global-rates-meet-{index}.yaml"));
+        std::fs::write(&file, text).unwrap();
+        let seen = mcp_iap(&["check", "--strict", file.to_str().unwrap()]);
+        let text = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(seen.status.success(), is_right, "{index}: {text}");
+        assert!(
+            is_right || text.contains("with `filter_state[\"wasm.mcp_iap_rate_rule_2\"]`"),
+            "{index}: {text}"
+        );
+    }
+}
+
 /// The same where the rate limit filter is there: told less, or told by a route to leave calls out.
 #[test]
 fn global_rates_that_are_not_counted_at_each_route_are_refused() {

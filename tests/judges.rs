@@ -195,16 +195,18 @@ fn an_api_server_that_can_not_be_asked_is_our_fault() {
         let headers = &ended.answer.as_ref().unwrap().headers;
         assert!(headers.iter().any(|(name, _)| *name == "retry-after"), "{name}");
         assert!(!headers.iter().any(|(name, _)| *name == "www-authenticate"), "{name}");
-        let told = worker.shared.judges.take_complaints();
+        let told = worker.shared.judges.take_messages();
         assert!(
-            told.len() == 1 && told[0].contains("cluster kube_api") && !told[0].contains(&token),
+            told.len() == 1
+                && told[0].text().contains("cluster kube_api")
+                && !told[0].text().contains(&token),
             "{told:?}"
         );
         // It recovers by itself, and until then is not asked for each request.
         assert_eq!(reason(&run(&worker, &token, "get_x", &|| unreachable!())), "token_review_unavailable");
         worker.shared.set_now(UnixTime(NOW + 2));
         assert_eq!(reason(&run(&worker, &token, "get_x", &|| reply("201", &good))), "allowed", "{name}");
-        assert!(worker.shared.judges.take_complaints()[0].ends_with("answers again"));
+        assert!(worker.shared.judges.take_messages()[0].text().ends_with("answers again"));
         let mut expected =
             [format!("token_reviews {} 1", failure_name(&answer, 201)), "token_reviews ok 1".to_owned()];
         expected.sort();
@@ -437,8 +439,11 @@ fn an_issuer_that_can_not_be_asked_is_our_fault() {
         let worker = worker(INTROSPECTED);
         let ended = run(&worker, OPAQUE, "get_x", &|| answer.clone());
         assert_eq!((reason(&ended), status(&ended)), ("introspection_unavailable", 503), "{name}");
-        let told = worker.shared.judges.take_complaints();
-        assert!(told.len() == 1 && !told[0].contains(OPAQUE) && !told[0].contains("s3cret"), "{told:?}");
+        let told = worker.shared.judges.take_messages();
+        assert!(
+            told.len() == 1 && !told[0].text().contains(OPAQUE) && !told[0].text().contains("s3cret"),
+            "{told:?}"
+        );
         assert_eq!(reason(&run(&worker, OPAQUE, "get_x", &|| unreachable!())), "introspection_unavailable");
         worker.shared.set_now(UnixTime(NOW + 2));
         assert_eq!(reason(&run(&worker, OPAQUE, "get_x", &|| reply("200", &good))), "allowed", "{name}");

@@ -352,8 +352,8 @@ fn a_provider_that_is_down_is_asked_by_one_worker() {
     for worker in 0..4 {
         assert_eq!(envoy.send(worker, &token(&OLD)), (UNAVAILABLE.into(), vec![]), "worker {worker}");
     }
-    assert_eq!(envoy.workers[1].shared.keys.take_complaints().len(), 0, "one line in the log, not four");
-    assert_eq!(envoy.workers[0].shared.keys.take_complaints().len(), 1);
+    assert_eq!(envoy.workers[1].shared.keys.take_messages().len(), 0, "one line in the log, not four");
+    assert_eq!(envoy.workers[0].shared.keys.take_messages().len(), 1);
     envoy.provider.is_down.set(false);
     envoy.seconds(2);
     assert_eq!(envoy.reason(3, &token(&OLD)), "allowed");

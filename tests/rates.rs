@@ -535,7 +535,7 @@ fn a_global_rate_is_handed_on_and_not_counted_here() {
     let (a, b) = (worker(GLOBAL, &data), worker(GLOBAL, &data));
     let ended: Vec<_> = (0..10).map(|n| scale(if n % 2 == 0 { &a } else { &b }, &claims("dana"))).collect();
     let first = handed(&ended[0]).unwrap();
-    let [(_, resource), (_, rule), (_, caller)] = &first[..] else { panic!("{first:?}") };
+    let [(_, resource), (_, caller), (_, rule)] = &first[..] else { panic!("{first:?}") };
     assert_eq!([resource.as_str(), rule], ["https://mcp.example.com/mcp", "scales"]);
     assert!(caller.len() == 32 && caller.bytes().all(|b| b.is_ascii_hexdigit()), "{caller}");
     for ended in &ended {
@@ -551,12 +551,29 @@ fn a_global_rate_is_handed_on_and_not_counted_here() {
     assert_eq!((reason(&refused), handed(&refused)), ("argument_out_of_range", None));
     // Of two rates the one that has nothing left here leads to the one that is counted elsewhere.
     assert_eq!(handed(&get(&a, &claims("dana"))), None);
-    assert_eq!(handed(&get(&a, &claims("dana"))).unwrap()[1].1, "then");
+    assert_eq!(handed(&get(&a, &claims("dana"))).unwrap()[2].1, "then");
 }
 
-/// With a request goes one descriptor: what would need two is refused.
+/// Else the service, or who reads along, tells whose a digest is by trying names.
 #[test]
-fn a_request_has_one_global_rate() {
+fn by_a_key_nobody_without_it_can_tell_whose_the_descriptor_is() {
+    let caller = |key: Option<&str>, subject: &str| {
+        let audit = if key.is_some() { "audit: { digest_key: '${KEY}' }" } else { "" };
+        let environment = |name: &str| key.filter(|_| name == "KEY").map(str::to_owned);
+        let worker = Worker::in_environment(&format!("{GLOBAL}{audit}\n"), &environment);
+        handed(&scale(&worker, &claims(subject))).unwrap()[1].1.clone()
+    };
+    let [one, other] = [Some("k".repeat(32)), Some("l".repeat(32))];
+    let [one, other] = [one.as_deref(), other.as_deref()];
+    assert_eq!(caller(one, "dana"), caller(one, "dana"), "Envoys with one key count together");
+    let different = [caller(None, "dana"), caller(one, "dana"), caller(other, "dana"), caller(one, "sam")];
+    assert_eq!(different.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{different:?}");
+    assert!(different.iter().all(|caller| caller.len() == 32));
+}
+
+/// What several rules with a global rate allow is counted by each of them.
+#[test]
+fn a_request_is_counted_by_all_rules_that_allow_it() {
     let worker = worker(GLOBAL, &Rc::default());
     let listen = |uris: &[&str]| {
         let params = json!({"notifications": {"resourceSubscriptions": uris}, "_meta": {
@@ -574,13 +591,20 @@ fn a_request_has_one_global_rate() {
         let body = json!({"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": params});
         worker.run(&head, Ok(body.to_string().as_bytes()), &provider)
     };
-    let one = listen(&["docs://a", "docs://b"]);
-    assert_eq!(
-        (reason(&one), handed(&one).map(|all| all[1].1.clone())),
-        ("allowed", Some("docs".to_owned()))
-    );
-    let two = listen(&["docs://a", "wiki://b"]);
-    assert_eq!((reason(&two), handed(&two)), ("overloaded", None));
+    let rules = |uris: &[&str]| {
+        let ended = listen(uris);
+        assert_eq!(reason(&ended), "allowed", "{uris:?}");
+        let all = handed(&ended).unwrap();
+        assert_eq!(all[..2], handed(&scale(&worker, &claims("dana"))).unwrap()[..2], "whose it is");
+        all.into_iter().skip(2).collect::<Vec<_>>()
+    };
+    let [docs, wiki] = ["docs", "wiki"].map(str::to_owned);
+    let [first, second] = ["mcp_iap_rate_rule", "mcp_iap_rate_rule_2"].map(str::to_owned);
+    assert_eq!(rules(&["docs://a", "docs://b"]), [(first.clone(), docs.clone())]);
+    assert_eq!(rules(&["docs://a", "wiki://b"]), [(first, docs), (second, wiki)]);
+    // What one rule refuses is counted by none.
+    let refused = listen(&["docs://a", "other://b"]);
+    assert_eq!((reason(&refused), handed(&refused)), ("no_rule_allows", None));
 }
 
 /// How Envoy's answer to what was handed on is told to the client, and what of others is left as it is.

@@ -141,6 +141,19 @@ fn a_global_rate_needs_a_service_and_a_service_a_global_rate() {
     let parts = read(&rendered("examples/global-rate.yaml", &[&service[..], &["--filter"]].concat()));
     let names: Vec<_> = parts["http_filters"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["mcp_iap", "envoy.filters.http.ratelimit"]);
+    // A descriptor for each rule that may allow one request.
+    let of_two = document(
+        "meeting.yaml",
+        "{resource: 'https://r/mcp', issuers: [{issuer: 'https://i'}], rules: [
+{id: a, allow: {resources: ['a:*']}, rate: {calls: 3, per: 1m, global: true}},
+{id: b, allow: {resources: ['b:*']}, rate: {calls: 3, per: 1m, global: true}}]}",
+    );
+    let more = read(&rendered(&of_two, &[&service[..], &["--filter"]].concat()));
+    let lists = |parts: &Value| parts["http_filters"][1]["typed_config"]["rate_limits"].clone();
+    let one = lists(&parts)[0].to_string();
+    let second = one.replace("wasm.mcp_iap_rate_rule\\", "wasm.mcp_iap_rate_rule_2\\");
+    assert_ne!(one, second);
+    assert_eq!(lists(&more), json!([read(&one), read(&second)]));
     let tls = ["--rate-limit-service", "https://ratelimit.example.com"];
     let bootstrap = read(&rendered("examples/global-rate.yaml", &[&UPSTREAM[..], &tls].concat()));
     let cluster = cluster(&bootstrap, "rate_limit_service").to_string();

@@ -2,16 +2,23 @@
 //! has otherwise.
 
 use std::fs;
+use std::io::PipeWriter;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The exit code of a command behind whose output there is nobody, and what it says on standard error.
-fn unread(arguments: &[&str]) -> (Option<i32>, String) {
+fn command(arguments: &[&str]) -> (Command, PipeWriter) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-iap"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
-    command.env("API_KEY_PEPPER", "p".repeat(40)).stdin(Stdio::null()).stdout(writer);
+    command.env("API_KEY_PEPPER", "p".repeat(40)).stdin(Stdio::null());
+    (command, writer)
+}
+
+/// The exit code of a command behind whose output there is nobody, and what it says on standard error.
+fn unread(arguments: &[&str]) -> (Option<i32>, String) {
+    let (mut command, writer) = command(arguments);
+    command.stdout(writer);
     let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
@@ -59,5 +66,48 @@ fn no_command_complains_where_nobody_reads() {
         let (seen, told) = unread(arguments);
         assert_eq!(seen, Some(code), "{arguments:?}: {told}");
         assert!(!told.contains("panicked") && !told.contains("Broken pipe"), "{arguments:?}: {told}");
+    }
+}
+
+/// Nor where nobody reads what is said on standard error: the exit code is what it is otherwise.
+#[test]
+fn no_command_fails_where_nobody_hears_complaints() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("unheard");
+    fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let refused = file("refused.yaml", "resource: x");
+    let no_log = file("no.log", "this is no log\n");
+    let cases = "examples/cases/demo.yaml";
+    for (arguments, code) in [
+        (&["check", "nosuch.yaml"][..], 2),
+        (&["check", "--upstream", "http://127.0.0.1:1", "envoy/envoy.yaml"], 2),
+        (&["render", "envoy", &refused, "--upstream", "http://127.0.0.1:8000"], 1),
+        (&["explain", "examples/demo.yaml", cases, "--case", "nosuch"], 2),
+        (&["test", "nosuch.yaml"], 2),
+        (&["audit", &no_log], 0),
+        (
+            &[
+                "init",
+                "--upstream",
+                "http://127.0.0.1:1/mcp",
+                "--issuer",
+                "http://127.0.0.1:1",
+                "--write",
+                "-",
+            ],
+            1,
+        ),
+        (&["nosuch"], 2),
+        // What can be told only there is not lost in silence.
+        (&["hash-key", "k", "--generate"], 1),
+    ] {
+        let (mut command, writer) = command(arguments);
+        let output =
+            command.stdout(Stdio::piped()).stderr(writer).spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
     }
 }

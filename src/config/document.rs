@@ -551,7 +551,8 @@ pub struct Audit {
     /// numbers, truth values and `null`. At most 32. Default: none.
     pub clear_arguments: Vec<String>,
     /// `${NAME}`: the key, of at least 32 bytes, by which the arguments of each call stand in the record as an
-    /// HMAC-SHA-256 of their text, of its first 16 KiB. Default: none, and no digest.
+    /// HMAC-SHA-256 of their text, of its first 16 KiB, and callers of global rates are told to the rate limit service: the
+    /// same for all Envoys that count together. Default: none, and no digest of arguments, and one of callers without a key.
     pub digest_key: Option<SecretReference>,
     /// Listed arguments of these names are masked, whatever they hold, and refusals do not quote them; `*` stands for any
     /// text, and case does not count. At most 32. Default: none.

@@ -88,16 +88,8 @@ impl Worker {
     /// Polls tasks, sends what they ask for, and polls the streams whose wait ended.
     fn advance(&self) {
         self.shared.callouts.run(host::dispatch);
-        for complaint in self.shared.keys.take_complaints() {
-            host::warn(&format!("mcp-iap: {complaint}"));
-        }
-        for message in self.shared.judges.take_complaints() {
-            host::warn(&format!("mcp-iap: {message}"));
-        }
-        for news in self.shared.keys.take_news() {
-            host::info(&format!("mcp-iap: {news}"));
-        }
-        for message in self.shared.exchange.take_messages() {
+        let Shared { keys, judges, exchange, .. } = &*self.shared;
+        for message in [keys.take_messages(), judges.take_messages(), exchange.take_messages()].concat() {
             match message {
                 Message::Complaint(text) => host::warn(&format!("mcp-iap: {text}")),
                 Message::News(text) => host::info(&format!("mcp-iap: {text}")),

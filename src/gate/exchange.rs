@@ -6,6 +6,7 @@
 
 use super::credential::Identity;
 use super::judges;
+use super::messages::{Message, Messages};
 use super::outgoing::{Client, ExchangeSettings, Outgoing, Target, TokenPlace};
 use super::random::Random;
 use super::request::Request;
@@ -41,8 +42,6 @@ const FAILED: Duration = Duration::from_secs(1);
 const REFUSED_BY_UPSTREAM: Duration = Duration::from_secs(2);
 /// How long what discovery found counts.
 const DISCOVERED: Duration = Duration::from_secs(600);
-/// How many messages are kept until somebody logs them.
-const MAX_MESSAGES: usize = 16;
 
 type Answer<T> = Result<Rc<T>, TokenError>;
 
@@ -52,18 +51,8 @@ pub struct Exchange {
     endpoints: Rc<Answers<Answer<Endpoint>>>,
     tokens: Rc<Answers<Answer<IssuedToken>>>,
     counts: RefCell<BTreeMap<&'static str, u64>>,
-    messages: RefCell<Vec<Message>>,
-    /// How the endpoint of each `token_exchange` of the document failed last, where it did.
-    failing: RefCell<BTreeMap<String, TokenError>>,
-}
-
-/// What the operator should read in the log. Holds no secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// Tokens can't be had.
-    Complaint(String),
-    /// They can be had again.
-    News(String),
+    /// Of each `token_exchange` of the document.
+    messages: Messages<TokenError>,
 }
 
 /// The token that a request went on with: what [`Exchange::refused_by_upstream`] is told.
@@ -83,8 +72,7 @@ impl Exchange {
             tokens: Rc::new(Answers::new(Rc::clone(&clock), ROOM)),
             clock,
             counts: RefCell::default(),
-            messages: RefCell::default(),
-            failing: RefCell::default(),
+            messages: Messages::default(),
         }
     }
 
@@ -181,26 +169,15 @@ impl Exchange {
     }
 
     /// Counts how an exchange ended, and keeps what the operator should know: each failure that is ours or the
-    /// endpoint's once, until it is another.
+    /// endpoint's.
     fn note(&self, path: &str, grant: Grant, error: Option<&TokenError>) {
         let mut counts = self.counts.borrow_mut();
         let count = counts.entry(error.map_or("ok", |error| error.name())).or_default();
         *count = count.saturating_add(1);
-        let mut failing = self.failing.borrow_mut();
-        let message = match error {
-            Some(error) if is_about_caller(*error, grant) || failing.get(path) == Some(error) => return,
-            Some(error) => {
-                failing.insert(path.to_owned(), *error);
-                Message::Complaint(format!("{path}: {error}"))
-            }
-            None => match failing.remove(path) {
-                Some(_) => Message::News(format!("{path}: tokens can be had again")),
-                None => return,
-            },
-        };
-        let mut messages = self.messages.borrow_mut();
-        if messages.len() < MAX_MESSAGES {
-            messages.push(message);
+        match error {
+            Some(error) if is_about_caller(*error, grant) => {}
+            Some(error) => self.messages.fails(path, *error),
+            None => self.messages.is_well(path, "tokens can be had again"),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::introspection::IntrospectionSettings;
 use super::issuer::IssuerSettings;
+use super::messages::{Message, Messages};
 use super::request::Request;
 use super::token_review::ReviewSettings;
 use crate::cache::{Room, digest};
@@ -28,8 +29,6 @@ const ROOM: Room = Room { entries: 10_000, bytes: 4 * 1024 * 1024 };
 const ENTRY: usize = 256;
 /// How long a failure counts: a judge that is down is not asked for each request.
 const FAILED: Duration = Duration::from_secs(1);
-/// How many messages are kept until somebody logs them.
-const MAX_MESSAGES: usize = 16;
 
 /// The names of the counters, as [`Judges::take_counts`] has them.
 const TOKEN_REVIEWS: &str = "token_reviews";
@@ -75,9 +74,7 @@ pub struct Judges {
 /// What the operator should know. Holds no secret.
 #[derive(Default)]
 struct Notes {
-    /// For the log: each failure once, until it is another.
-    messages: RefCell<Vec<String>>,
-    failing: RefCell<BTreeMap<String, JudgeError>>,
+    messages: Messages<JudgeError>,
     counts: RefCell<BTreeMap<(&'static str, &'static str), u64>>,
 }
 
@@ -93,7 +90,7 @@ impl Judges {
 
     /// What is to be logged since the last call.
     #[must_use]
-    pub fn take_complaints(&self) -> Vec<String> {
+    pub fn take_messages(&self) -> Vec<Message> {
         self.notes.messages.take()
     }
 
@@ -138,19 +135,9 @@ impl Notes {
         let mut counts = self.counts.borrow_mut();
         let count = counts.entry((counter, result)).or_default();
         *count = count.saturating_add(1);
-        let mut failing = self.failing.borrow_mut();
-        let message = match error {
-            Some(error) if failing.get(who) == Some(&error) => return,
-            Some(error) => {
-                failing.insert(who.to_owned(), error);
-                format!("{who}: {error}")
-            }
-            None if failing.remove(who).is_some() => format!("{who}: answers again"),
-            None => return,
-        };
-        let mut messages = self.messages.borrow_mut();
-        if messages.len() < MAX_MESSAGES {
-            messages.push(message);
+        match error {
+            Some(error) => self.messages.fails(who, error),
+            None => self.messages.is_well(who, "answers again"),
         }
     }
 }

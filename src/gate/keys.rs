@@ -5,6 +5,7 @@
 //! what another worker brought meanwhile, waits while one asks, or asks itself.
 
 use super::issuer::{IssuerSettings, Keys};
+use super::messages::{Message, Messages};
 use crate::cache::{KeyCache, KeyShare, Lookup, SharedData};
 use crate::callout::{
     Callouts, Full, KeySource, KeysError, Outbox, SingleFlight, StreamId, Wait, fetch_keys,
@@ -28,8 +29,6 @@ const MAX_WAITING_FOR_A_KID: usize = 256;
 const GRACE: Duration = Duration::from_secs(1);
 /// How often a worker looks for what others brought, while nobody asks.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many complaints, and how much news, are kept until somebody logs them.
-const MAX_MESSAGES: usize = 16;
 
 /// The keys of all issuers that have public ones.
 #[derive(Default)]
@@ -38,8 +37,7 @@ pub struct KeyStore {
     issuers: BTreeMap<usize, IssuerKeys>,
     flights: SingleFlight<usize, Result<(), KeysError>>,
     looked_at: Cell<Timestamp>,
-    complaints: RefCell<Vec<String>>,
-    news: RefCell<Vec<String>>,
+    messages: Messages<KeysError>,
 }
 
 struct IssuerKeys {
@@ -93,16 +91,10 @@ impl KeyStore {
         Self { clock, issuers: keys.collect(), ..Self::default() }
     }
 
-    /// What the operator should read in the log, since the last call. Holds no secret.
+    /// What is to be logged since the last call: each failure, since fetches that fail keep a distance.
     #[must_use]
-    pub fn take_complaints(&self) -> Vec<String> {
-        self.complaints.take()
-    }
-
-    /// What went well again, or for the first time, since the last call. Holds no secret.
-    #[must_use]
-    pub fn take_news(&self) -> Vec<String> {
-        self.news.take()
+    pub fn take_messages(&self) -> Vec<Message> {
+        self.messages.take()
     }
 
     /// How many fetches ended how since the last call: issuer, `ok` or [`KeysError::name`], count.
@@ -232,14 +224,14 @@ impl KeyStore {
             Ok((keys, document)) => {
                 // A refresh that goes well is no news.
                 if !cache.is_well() {
-                    keep(&self.news, format!("{about}: {} usable", keys.len()));
+                    self.messages.keep(Message::News(format!("{about}: {} usable", keys.len())));
                 }
                 cache.store(keys, asked_at);
                 issuer.share.publish(&document, asked_at, now);
                 Ok(())
             }
             Err(error) => {
-                keep(&self.complaints, format!("{about}: {error}"));
+                self.messages.keep(Message::Complaint(format!("{about}: {error}")));
                 let retry_at = KeyCache::retry_at(now, !wish.is_asked);
                 let withdrawn_at = (error == KeysError::NoUsableKey).then_some(asked_at);
                 if let Some(at) = withdrawn_at {
@@ -296,12 +288,4 @@ fn record_key(source: &KeySource) -> String {
         let _ = write!(key, "{byte:02x}");
     }
     key
-}
-
-/// Keeps a message until somebody logs it.
-fn keep(messages: &RefCell<Vec<String>>, message: String) {
-    let mut messages = messages.borrow_mut();
-    if messages.len() < MAX_MESSAGES {
-        messages.push(message);
-    }
 }

@@ -3,13 +3,14 @@
 //!
 //! Whose a bucket is says the credential: a token its issuer and subject, whatever client it came through, so that
 //! another client is no new bucket. A rate that the configuration changes begins anew, one that it leaves goes on. A
-//! global rate has no bucket here: it is noted for Envoy's rate limit filter, one for a request.
+//! global rate has no bucket here: it is noted for Envoy's rate limit filter.
 
 use super::global_rate::GlobalRate;
 use super::request::Request;
 use crate::cache::{Buckets, Size, Taken};
 use crate::identity::{Caller, CallerKind};
 use crate::policy::{Limiter, NotTaken, Rate};
+use crate::secret::Secret;
 use crate::time::Timestamp;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use std::rc::Rc;
 pub(super) struct Limits<'a> {
     buckets: &'a Buckets,
     resource: &'a str,
+    digest_key: Option<&'a Secret>,
     now: Timestamp,
     handed: &'a RefCell<Option<Rc<GlobalRate>>>,
 }
@@ -27,6 +29,7 @@ impl Request {
         Limits {
             buckets: &self.shared().buckets,
             resource: self.resource().map(|resource| resource.protected.identifier()).unwrap_or_default(),
+            digest_key: self.settings.audit.digest_key.as_ref(),
             now: self.shared().now(),
             handed: &self.handed,
         }
@@ -59,13 +62,14 @@ impl Limits<'_> {
         act(&owner, Size { calls: rate.calls, interval: rate.interval })
     }
 
-    /// With a request goes one descriptor.
+    /// With a request goes a descriptor for each rule, as many as Envoy makes.
     fn hand_on(&self, rule: &str, caller: &Caller) -> Result<(), NotTaken> {
         let mut handed = self.handed.borrow_mut();
-        if handed.is_some() {
-            return Err(NotTaken::Unknown);
-        }
-        *handed = Some(Rc::new(GlobalRate::new(self.resource, rule, &owner(caller))));
+        let more = match &*handed {
+            Some(others) => others.and(rule).ok_or(NotTaken::Unknown)?,
+            None => GlobalRate::new(self.resource, rule, &owner(caller), self.digest_key),
+        };
+        *handed = Some(Rc::new(more));
         Ok(())
     }
 }

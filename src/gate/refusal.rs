@@ -9,10 +9,9 @@ use super::route;
 use crate::mcp::headers::PROTOCOL_VERSION;
 use crate::mcp::{Era, MODERN};
 use crate::oauth::{Challenge, ProtectedResource};
-use crate::policy::Denial;
+use crate::policy::{Denial, Sentence};
 use crate::reason::Reason;
 use serde::Serialize;
-use std::borrow::Cow;
 
 /// An answer that is given here.
 #[derive(Clone, Debug)]
@@ -91,7 +90,7 @@ impl Answer {
         let wire = wire(denial.reason, request.era(), id.is_some());
         let decision = request.note(|record| record.decision.clone());
         let is_version = denial.reason == Reason::UnsupportedProtocolVersion;
-        let said = denial.message.as_deref().and_then(|message| may_say(request, denial, message));
+        let said = denial.message.as_ref().and_then(|message| may_say(request, denial, message));
         let error = ErrorObject {
             code: wire.code.unwrap_or_else(|| i32::from(wire.status)),
             message: said.as_deref().unwrap_or(wire.message),
@@ -153,14 +152,14 @@ impl Answer {
     }
 }
 
-/// What a rule says of a call, without what is masked: it may quote an argument's value. Who called knows it, and yet his
-/// client may write down what it is told.
-fn may_say<'a>(request: &Request, denial: &Denial, message: &'a str) -> Option<Cow<'a, str>> {
+/// What a rule says of a call. Of an argument's value that it quotes what is masked is left out: who called knows it, and yet
+/// his client may write down what it is told.
+fn may_say(request: &Request, denial: &Denial, message: &Sentence) -> Option<String> {
     let masks = &request.settings.audit.masks;
     if denial.argument.as_deref().is_some_and(|name| masks.has_name(name)) {
         return None;
     }
-    Some(request.secrets().hide(message).map_or(Cow::Borrowed(message), Cow::Owned))
+    Some(message.hiding(|value| request.secrets().hide(value)))
 }
 
 fn body(id: Option<&str>, error: &ErrorObject<'_>) -> String {

@@ -2,6 +2,7 @@
 
 use super::clause::Verdict;
 use super::pattern::Pattern;
+use super::sentence::Sentence;
 use crate::config::Scalar;
 use crate::json::{Kind, Reader};
 use crate::reason::Reason;
@@ -73,42 +74,43 @@ impl Condition {
     }
 
     /// Why the argument does not meet the condition, for the caller, who sent the value.
-    pub(super) fn say(&self, raw: Option<&[u8]>, reason: Reason) -> String {
+    pub(super) fn say(&self, raw: Option<&[u8]>, reason: Reason) -> Sentence {
         let Some(raw) = raw else {
             return match reason {
-                Reason::KeyVariant => "is there in another spelling".to_owned(),
-                _ => "is needed".to_owned(),
+                Reason::KeyVariant => "is there in another spelling".into(),
+                _ => "is needed".into(),
             };
         };
         match (reason, self) {
             (Reason::ArgumentOutOfRange, Self::Integer { min, max }) => {
                 let Given::Integer(number) = Given::read(raw) else {
                     return match (raw.starts_with(b"-"), min, max) {
-                        (true, Some(min), _) => format!("is below {min}"),
-                        (_, _, Some(max)) => format!("is above {max}"),
-                        _ => "is out of range".to_owned(),
+                        (true, Some(min), _) => format!("is below {min}").into(),
+                        (_, _, Some(max)) => format!("is above {max}").into(),
+                        _ => "is out of range".into(),
                     };
                 };
+                let quoting = |after| Sentence::quoting(&number.to_string(), after);
                 match (min, max) {
-                    (Some(min), _) if number < *min => format!("{number} is below {min}"),
-                    (_, Some(max)) => format!("{number} is above {max}"),
-                    _ => "is out of range".to_owned(),
+                    (Some(min), _) if number < *min => quoting(format!(" is below {min}")),
+                    (_, Some(max)) => quoting(format!(" is above {max}")),
+                    _ => "is out of range".into(),
                 }
             }
             (Reason::ArgumentOutOfRange, Self::Number { min, max }) => {
                 let given = number(raw).unwrap_or_default();
                 match (min, max) {
-                    (Some(min), _) if given < *min => format!("{} is below {}", shown(raw), written(*min)),
-                    (_, Some(max)) => format!("{} is above {}", shown(raw), written(*max)),
-                    _ => "is out of range".to_owned(),
+                    (Some(min), _) if given < *min => shown(raw, format!(" is below {}", written(*min))),
+                    (_, Some(max)) => shown(raw, format!(" is above {}", written(*max))),
+                    _ => "is out of range".into(),
                 }
             }
             (Reason::ArgumentType, Self::Integer { .. }) => {
-                "must be an integer, without fraction and exponent".to_owned()
+                "must be an integer, without fraction and exponent".into()
             }
-            (Reason::ArgumentType, _) => "has the wrong type".to_owned(),
-            (_, Self::Present(_)) => "must not be there".to_owned(),
-            _ => format!("{} is not an accepted value", shown(raw)),
+            (Reason::ArgumentType, _) => "has the wrong type".into(),
+            (_, Self::Present(_)) => "must not be there".into(),
+            _ => shown(raw, " is not an accepted value".to_owned()),
         }
     }
 }
@@ -176,10 +178,13 @@ fn written(number: f64) -> String {
     serde_json::Number::from_f64(number).map(|number| number.to_string()).unwrap_or_default()
 }
 
-/// The value as it was sent. One with an escape is not quoted: in it nobody finds what is masked.
-fn shown(raw: &[u8]) -> &str {
+/// The value as it was sent, and what is said of it. One with an escape is not quoted: in it nobody finds what is masked.
+fn shown(raw: &[u8], after: String) -> Sentence {
     let is_quoted = |raw: &&str| raw.len() <= MAX_SHOWN && !raw.contains('\\');
-    std::str::from_utf8(raw).ok().filter(is_quoted).unwrap_or("the value")
+    match std::str::from_utf8(raw).ok().filter(is_quoted) {
+        Some(raw) => Sentence::quoting(raw, after),
+        None => format!("the value{after}").into(),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::call::Call;
 use super::clause::{Clause, State};
 use super::index::Merged;
 use super::rate::{Asked, Limited, Limiter, NobodyCounts, NotTaken};
+use super::sentence::Sentence;
 use super::{Effect, PolicySet, Rule};
 use crate::mcp::Operation;
 use crate::oauth::Scope;
@@ -61,7 +62,7 @@ pub struct Denial {
     /// What a token must have for this very request, where it lacks nothing else.
     pub scope: Scope,
     /// For the caller; may hold what the caller sent, so it is never logged.
-    pub message: Option<String>,
+    pub message: Option<Sentence>,
     /// When to ask again, for [`Reason::RateLimited`].
     pub retry_after: Option<Duration>,
 }
@@ -382,16 +383,16 @@ impl Rule {
                 Some((Clause::Argument(name), _)) => Some(Rc::clone(name)),
                 _ => None,
             },
-            message: self.message.as_deref().map(str::to_owned),
+            message: self.message.as_deref().map(Sentence::from),
             ..reason.into()
         }
     }
 
     fn lacks(&self, scope: Scope) -> Denial {
-        let own = self.message.as_deref().map(str::to_owned);
+        let own = self.message.as_deref().map(Sentence::from);
         Denial {
             rule: Some(Rc::clone(&self.id)),
-            message: Some(own.unwrap_or_else(|| format!("needs a token with the scope {scope}"))),
+            message: Some(own.unwrap_or_else(|| format!("needs a token with the scope {scope}").into())),
             scope,
             ..Reason::InsufficientScope.into()
         }
@@ -405,15 +406,15 @@ impl Rule {
         };
         let told = || {
             if let (Clause::Rate, Some(rate)) = (clause, &self.rate) {
-                return Some(rate.told());
+                return Some(rate.told().into());
             }
             let (name, condition) = self.arguments.iter().find(|(name, _)| Some(name) == argument)?;
-            Some(format!("{name}: {}", condition.say(call.arguments?.get(name), reason)))
+            Some(condition.say(call.arguments?.get(name), reason).behind(&format!("{name}: ")))
         };
         Denial {
             rule: Some(Rc::clone(&self.id)),
             argument: argument.map(Rc::clone),
-            message: self.message.as_deref().map(str::to_owned).or_else(told),
+            message: self.message.as_deref().map(Sentence::from).or_else(told),
             ..reason.into()
         }
     }

@@ -16,6 +16,7 @@ mod listed;
 mod network;
 mod pattern;
 mod rate;
+mod sentence;
 mod subjects;
 mod trace;
 mod when;
@@ -25,7 +26,8 @@ pub use call::{Call, Known};
 pub use clause::{Clause, State, Verdict};
 pub use decide::{Denial, HeadPermit, Permit};
 pub use pattern::Pattern;
-pub use rate::{Limiter, NotTaken, Rate, Spent, Unspent};
+pub use rate::{Limiter, MAX_TOGETHER, NotTaken, Rate, Spent, Unspent};
+pub use sentence::Sentence;
 pub use trace::{Says, Traced};
 pub use window::{parse_instant, utc_offset};
 

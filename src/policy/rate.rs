@@ -1,8 +1,10 @@
 //! How often a caller may do what a rule allows: the rate that the rule sets, and the trait of who counts. The
 //! counting itself is elsewhere, where clock and shared data are.
 
+use super::sentence::Sentence;
 use super::{Denial, PolicySet, Rule};
 use crate::identity::Caller;
+use crate::mcp::Operation;
 use crate::reason::Reason;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,6 +12,11 @@ use std::time::Duration;
 
 /// How many rules with a rate one resource may have: each may be asked for one call.
 pub(super) const MAX_RATES: usize = 64;
+
+/// Of how many rules with a global rate one request may need to be counted: Envoy makes a descriptor for each.
+pub const MAX_TOGETHER: usize = 4;
+/// The method that asks for several things at once.
+const LISTEN: &str = "subscriptions/listen";
 
 /// A rule's rate, for each of its callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,12 +201,31 @@ impl PolicySet {
         self.rules.iter().filter_map(|rule| Some((&rule.id, rule.rate.as_ref()?)))
     }
 
+    /// The rules with a global rate of which one request may need several, or else the first that there is: a
+    /// `subscriptions/listen` may name resources and tasks of each, and where a rule names a target for the exchange, a
+    /// rule for that target must allow it as well.
+    #[must_use]
+    pub fn counted_together(&self) -> Vec<&Rc<str>> {
+        let global =
+            || self.rules.iter().filter(|rule| rule.rate.as_ref().is_some_and(|rate| rate.is_global));
+        let may_listen = |rule: &&Rule| {
+            let is_about = !rule.resources.is_empty() || !rule.tasks.is_empty();
+            is_about || rule.names_method(LISTEN, Operation::Task(""))
+        };
+        let listening: Vec<_> = global().filter(may_listen).map(|rule| &rule.id).collect();
+        let least = if self.rules.iter().any(|rule| rule.exchange.is_some()) { 2 } else { 1 };
+        if listening.len() >= least {
+            return listening;
+        }
+        global().take(least).map(|rule| &rule.id).collect()
+    }
+
     /// The refusal by a rule whose rate was counted elsewhere and is used up; when there is a call again.
     #[must_use]
     pub fn used_up(&self, id: &str, retry_after: Option<Duration>) -> Denial {
         let rule = self.rules.iter().find(|rule| *rule.id == *id);
-        let own = rule.and_then(|rule| rule.message.as_deref().map(str::to_owned));
-        let told = || Some(rule?.rate.as_ref()?.told());
+        let own = rule.and_then(|rule| rule.message.as_deref().map(Sentence::from));
+        let told = || Some(Sentence::from(rule?.rate.as_ref()?.told()));
         Denial {
             rule: rule.map(|rule| Rc::clone(&rule.id)),
             message: own.or_else(told),

@@ -3,6 +3,7 @@
 use crate::check;
 use crate::run::terminal::escape;
 use mcp_iap::config::{ConfigError, Errors};
+use std::fmt;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,6 +20,19 @@ pub fn conclude(text: &str, code: ExitCode) -> ExitCode {
         Ok(()) | Err(Fault::Unread) => code,
         Err(fault) => fault.report(Path::new("")),
     }
+}
+
+/// Prints a line on standard error. Where nobody reads that there is nobody to tell, and the exit code says what it says.
+pub fn complain(text: impl fmt::Display) {
+    let _ = complained(text);
+}
+
+/// The same, of what must not be lost.
+///
+/// # Errors
+/// It could not be written.
+pub fn complained(text: impl fmt::Display) -> io::Result<()> {
+    io::stderr().lock().write_all(format!("{text}\n").as_bytes())
 }
 
 /// The exit code where nothing could be decided.
@@ -52,19 +66,19 @@ impl Fault {
     pub fn report(self, file: &Path) -> ExitCode {
         match self {
             Self::Refused(errors) => {
-                eprint!("{}", check::faults(file, &errors.0));
+                complain(check::faults(file, &errors.0).trim_end());
                 ExitCode::FAILURE
             }
             Self::Failed(message) => {
-                eprintln!("mcp-iap: {}", shown(&message));
+                complain(format_args!("mcp-iap: {}", shown(&message)));
                 ExitCode::FAILURE
             }
             Self::Usage(message) => {
-                eprintln!("mcp-iap: {}", shown(&message));
+                complain(format_args!("mcp-iap: {}", shown(&message)));
                 ExitCode::from(check::UNUSABLE)
             }
             Self::Undecided(message) => {
-                eprintln!("mcp-iap: {}", shown(&message));
+                complain(format_args!("mcp-iap: {}", shown(&message)));
                 ExitCode::from(UNDECIDED)
             }
             Self::Unread => ExitCode::SUCCESS,

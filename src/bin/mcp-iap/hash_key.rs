@@ -2,7 +2,7 @@
 //! here it is looked at whether it is strong enough.
 
 use crate::Output;
-use crate::fault::{Fault, say};
+use crate::fault::{Fault, complained, say};
 use clap::Args;
 use mcp_iap::api_key::{KeyHash, MAX_KEY, MIN_PEPPER, weakness};
 use mcp_iap::secret::Secret;
@@ -76,7 +76,9 @@ fn hash(options: &Options) -> Result<(), Fault> {
         Output::Json => say(&format!("{}\n", json!({ "entry": entry }))),
         Output::Text => {
             if options.generate {
-                eprintln!("the key, which is told only here:\n{key}");
+                complained(format_args!("the key, which is told only here:\n{key}")).map_err(|error| {
+                    Fault::Failed(format!("standard error, where the key is told: {error}"))
+                })?;
             }
             say(&yaml(&entry))
         }

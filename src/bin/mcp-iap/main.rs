@@ -4,6 +4,9 @@
 //! carried out as it was given (usage, a file that can't be read); 3 nothing could be decided. docs/guide.md has them
 //! with examples.
 
+// What nobody reads must not end a command by a panic: see `fault::say` and `fault::complain`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod audit;
 mod check;
 mod digest;

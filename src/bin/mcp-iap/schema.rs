@@ -1,6 +1,6 @@
 //! `mcp-iap schema`: the JSON Schema of the configuration or of the audit record, made from its types; and that of a file of cases.
 
-use crate::fault::conclude;
+use crate::fault::{complain, conclude};
 use crate::policy::written::File;
 use clap::{Args, ValueEnum};
 use mcp_iap::audit::Document;
@@ -37,7 +37,7 @@ pub fn run(options: &Options) -> ExitCode {
     match serde_json::to_string_pretty(&schema) {
         Ok(schema) => conclude(&(schema + "\n"), ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("mcp-iap: {error}");
+            complain(format_args!("mcp-iap: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -208,7 +208,7 @@ impl ExchangeSettings {
         let named = text(raw).and_then(|name| self.targets.iter().find(|target| *target.name == *name));
         named.map(Rc::clone).ok_or_else(|| Denial {
             argument: Some(Rc::clone(argument)),
-            message: Some(format!("{argument}: names no target")),
+            message: Some(format!("{argument}: names no target").into()),
             ..Reason::UnknownTarget.into()
         })
     }

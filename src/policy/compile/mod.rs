@@ -6,7 +6,7 @@ mod subjects;
 
 use super::catalogue::{self, Schemas};
 use super::pattern::Pattern;
-use super::rate::{MAX_RATES, Rate};
+use super::rate::{MAX_RATES, MAX_TOGETHER, Rate};
 use super::when::{Fault, When};
 use super::window::Window;
 use super::{Effect, Indexes, PolicySet, Rule};
@@ -62,7 +62,11 @@ impl PolicySet {
             errors.push(ConfigError::new(guarded.path(guarded.rules_field), "are too many", fix));
         }
         let index = Indexes::new(&rules);
-        Self { rules, index }
+        let policies = Self { rules, index };
+        if !guarded.is_shadow() {
+            check_counted_together(&policies, guarded, errors);
+        }
+        policies
     }
 
     /// The paths of what in these rules asks for the client's address.
@@ -255,6 +259,22 @@ fn compile_rate(
         _ => error,
     });
     None
+}
+
+/// What Envoy can't count would be refused at each such request.
+fn check_counted_together(policies: &PolicySet, guarded: &Guarded<'_>, errors: &mut Vec<ConfigError>) {
+    let rules = policies.counted_together();
+    if rules.len() > MAX_TOGETHER {
+        let named: Vec<_> = rules.iter().take(MAX_TOGETHER + 1).map(|rule| format!("`{rule}`")).collect();
+        let reason = format!(
+            "have {} rules with a global rate that may all allow one `subscriptions/listen`, of which Envoy counts {MAX_TOGETHER} \
+             at most: {}",
+            rules.len(),
+            named.join(", ")
+        );
+        let fix = "make one rule of several, or take `global` from those for resources and tasks";
+        errors.push(ConfigError::new(guarded.path(guarded.rules_field), reason, fix));
+    }
 }
 
 fn patterns(names: &[String]) -> Vec<Pattern> {

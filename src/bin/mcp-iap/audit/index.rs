@@ -11,7 +11,7 @@ use super::lines;
 use super::progress::{Known, Progress};
 use super::query::{Narrowed, Query, names};
 use super::sources::{self, Counts};
-use crate::fault::Fault;
+use crate::fault::{Fault, complain};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params, params_from_iter};
 use rustix::fs::OFlags;
@@ -109,10 +109,10 @@ impl Index {
             return Err(fault(&what));
         }
         if mode & 0o077 != 0 {
-            eprintln!(
+            complain(format_args!(
                 "mcp-iap: {}: others can read it (mode {mode:o}): it holds what the log holds",
                 crate::run::terminal::escape(&path.display().to_string())
-            );
+            ));
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -192,10 +192,10 @@ impl Index {
                     }
                     Err(error) => {
                         counts.broken = counts.broken.saturating_add(1);
-                        eprintln!(
+                        complain(format_args!(
                             "mcp-iap: {}: can't be read further: {error}",
                             crate::run::terminal::escape(&name)
-                        );
+                        ));
                         is_end = true;
                         break;
                     }

@@ -15,7 +15,7 @@ mod query;
 pub mod sources;
 
 use crate::Output;
-use crate::fault::Fault;
+use crate::fault::{Fault, complain};
 use clap::Args;
 use entry::Entry;
 use follow::Followed;
@@ -107,7 +107,7 @@ fn search(options: &Options) -> Result<ExitCode, Fault> {
     let printed = sink.end();
     counts.tell();
     if is_nothing {
-        eprintln!("mcp-iap: no record is like that");
+        complain("mcp-iap: no record is like that");
     }
     printed?;
     Ok(if counts.broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

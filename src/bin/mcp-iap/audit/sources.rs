@@ -3,7 +3,7 @@
 
 use super::entry::{Entry, Line, read};
 use super::lines::{self, Read};
-use crate::fault::Fault;
+use crate::fault::{Fault, complain};
 use crate::run::terminal::escape;
 use flate2::bufread::MultiGzDecoder;
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ impl Counts {
     pub fn unknown(&mut self, name: &str, number: u64, why: &str) {
         self.unknown = self.unknown.saturating_add(1);
         if self.tells_each || self.unknown <= TOLD {
-            eprintln!("mcp-iap: {}: line {number} {}", escape(name), escape(why));
+            complain(format_args!("mcp-iap: {}: line {number} {}", escape(name), escape(why)));
         }
     }
 
@@ -84,18 +84,18 @@ impl Counts {
         let Self { records: _, without_record, ends, unknown, without_time, broken: _, tells_each: _ } = self;
         if *without_record > 0 {
             let ends: Vec<_> = ends.iter().map(|(end, count)| format!("{} {count}", escape(end))).collect();
-            eprintln!(
+            complain(format_args!(
                 "mcp-iap: {without_record} lines have no record: Envoy ended the request before the filter saw it, or \
                  the filter failed ({})",
                 ends.join(", ")
-            );
+            ));
         }
         for (count, what) in [
             (unknown, "lines are none of the access log"),
             (without_time, "records have no time, and are not shown where a time is asked for"),
         ] {
             if *count > 0 {
-                eprintln!("mcp-iap: {count} {what}");
+                complain(format_args!("mcp-iap: {count} {what}"));
             }
         }
     }
@@ -186,7 +186,11 @@ pub fn each(
             Ok(Read::End) => return Ok(()),
             Err(error) => {
                 counts.broken = counts.broken.saturating_add(1);
-                eprintln!("mcp-iap: {}: can't be read further: {}", escape(name), escape(&error.to_string()));
+                complain(format_args!(
+                    "mcp-iap: {}: can't be read further: {}",
+                    escape(name),
+                    escape(&error.to_string())
+                ));
                 return Ok(());
             }
         }

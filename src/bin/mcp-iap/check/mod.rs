@@ -12,7 +12,7 @@ mod source;
 
 use crate::Output;
 use crate::environment::Environment;
-use crate::fault::conclude;
+use crate::fault::{complain, conclude};
 use crate::run::terminal::{escape, escape_json};
 use clap::Args;
 use mcp_iap::config::{self, Config, ConfigError, Errors};
@@ -61,7 +61,7 @@ pub fn run(options: &Options) -> ExitCode {
     let text = match read(file) {
         Ok(text) => text,
         Err(error) => {
-            eprintln!("mcp-iap: {}: {error}", file.display());
+            complain(format_args!("mcp-iap: {}: {error}", file.display()));
             return ExitCode::from(UNUSABLE);
         }
     };
@@ -69,7 +69,7 @@ pub fn run(options: &Options) -> ExitCode {
     let manifests = manifests::read(&text);
     let envoy = if manifests.is_some() { None } else { envoy::plugins(&text) };
     if upstream.is_some() && (manifests.is_some() || envoy.is_some()) {
-        eprintln!("mcp-iap: --upstream is for the document by itself, not for the configuration around it");
+        complain("mcp-iap: --upstream is for the document by itself, not for the configuration around it");
         return ExitCode::from(UNUSABLE);
     }
     match envoy {

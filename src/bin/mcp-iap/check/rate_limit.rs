@@ -4,9 +4,9 @@
 use super::Findings;
 use super::around::{self, Route, is_on};
 use super::envoy::Plugin;
-use crate::render::rate_limit::{DOMAIN, expression};
+use crate::render::rate_limit::{DOMAIN, expression, needed};
 use mcp_iap::config::ConfigError;
-use mcp_iap::gate::{DESCRIPTOR, Settings};
+use mcp_iap::gate::{Descriptor, Settings};
 use serde_json::{Value, json};
 
 /// Looks at each HTTP connection manager that has the plugin.
@@ -94,10 +94,14 @@ fn faults(filter: &Value, manager: &around::Manager, settings: &Settings) -> Vec
             fault(format!("{name}.{field}"), value, "leaves calls uncounted", "take the line out");
         }
     }
-    let lists = config["rate_limits"].as_array().into_iter().flatten();
-    if !lists.into_iter().any(is_ours) {
-        let reason =
-            "has no list of just the three actions that count global rates, whichever route a call takes";
+    let lists = config["rate_limits"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let missing = needed(settings).iter().find(|wanted| !lists.iter().any(|list| is_ours(list, wanted)));
+    if let Some([_, (_, rule), _]) = missing {
+        let reason = &format!(
+            "has no list of just the three actions that count global rates, with `{}` for the rule, whichever route a call \
+             takes",
+            expression(rule)
+        );
         let fix = "write `rate_limits` of this filter, not of a route, as `mcp-iap render envoy --filter` prints them";
         fault(format!("{name}.rate_limits"), &Value::Null, reason, fix);
     }
@@ -130,7 +134,7 @@ fn faults(filter: &Value, manager: &around::Manager, settings: &Settings) -> Vec
 }
 
 /// Whether it makes one descriptor of just these entries in their order: a service has no limit for another.
-fn is_ours(limit: &Value) -> bool {
+fn is_ours(limit: &Value, descriptor: &Descriptor) -> bool {
     let is_entry = |(action, (key, property)): (&Value, &(&str, &str))| {
         let config = &action["extension"]["typed_config"];
         let kind = config["@type"].as_str().unwrap_or_default();
@@ -140,7 +144,7 @@ fn is_ours(limit: &Value) -> bool {
     };
     let only = limit.as_object().is_some_and(|limit| limit.keys().all(|key| key == "actions"));
     let actions = limit["actions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    only && actions.len() == DESCRIPTOR.len() && actions.iter().zip(&DESCRIPTOR).all(is_entry)
+    only && actions.len() == descriptor.len() && actions.iter().zip(descriptor).all(is_entry)
 }
 
 /// Whether a route, or what it stands in, tells the filter more than on or off: `rate_limits` or a `domain`, which come

@@ -7,7 +7,7 @@ mod issuer;
 pub mod server;
 
 use crate::check::UNUSABLE;
-use crate::fault::{Fault, conclude};
+use crate::fault::{Fault, complain, conclude};
 use crate::run::terminal::escape;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -49,10 +49,10 @@ pub struct Options {
 pub fn run(options: &Options) -> ExitCode {
     let is_file = options.write != Path::new("-");
     if is_file && options.write.exists() && !options.force {
-        eprintln!(
+        complain(format_args!(
             "mcp-iap: {} is there already; name another with `--write`, or give `--force`",
             options.write.display()
-        );
+        ));
         return ExitCode::from(UNUSABLE);
     }
     let text = match ask(options) {
@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> ExitCode {
         return conclude(&text, ExitCode::SUCCESS);
     }
     if let Err(error) = write(&options.write, &text, options.force) {
-        eprintln!("mcp-iap: {}: {error}", options.write.display());
+        complain(format_args!("mcp-iap: {}: {error}", options.write.display()));
         return ExitCode::from(UNUSABLE);
     }
     let (file, upstream) = (options.write.display(), &options.upstream);
@@ -114,10 +114,10 @@ fn first_version(
     resource: &str,
     headers: &[(String, String)],
 ) -> Result<String> {
-    eprintln!("asking {} for its tools", options.upstream);
+    complain(format_args!("asking {} for its tools", options.upstream));
     let listing = server::list_tools(agent, &options.upstream, headers)
         .with_context(|| format!("the MCP server {}", options.upstream))?;
-    eprintln!("asking {} for its keys", options.issuer);
+    complain(format_args!("asking {} for its keys", options.issuer));
     let issuer =
         issuer::ask(agent, &options.issuer).with_context(|| format!("the issuer {}", options.issuer))?;
     let text = document::write(resource, &options.upstream, &issuer, &listing)?;

@@ -7,14 +7,18 @@ use super::record::{self, Then};
 use super::written::Cases;
 use crate::Output;
 use crate::check;
-use crate::fault::{Fault, say};
+use crate::fault::{Fault, complain, say};
 use crate::run::terminal::{Colour, Style, escape, escape_json};
 use clap::Args;
+use mcp_iap::config::nearest;
 use mcp_iap::policy::{Says, Traced};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// How many names of cases are told where none is the one that was asked for.
+const MAX_NAMES: usize = 20;
 
 #[derive(Args)]
 pub struct Options {
@@ -69,15 +73,19 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
         .map(|file| check::read(file).map_err(|error| Fault::Usage(format!("{}: {error}", file.display()))));
     let list = list.transpose()?;
     let mut explained = 0_usize;
+    let mut names: Vec<String> = Vec::new();
     for call in calls {
         let (case, then) = match call {
             Ok(call) => call,
             Err(fault) => {
-                eprintln!("mcp-iap: {}", escape(&fault));
+                complain(format_args!("mcp-iap: {}", escape(&fault)));
                 continue;
             }
         };
         if wanted.as_ref().is_some_and(|wanted| *wanted != case.name && *wanted != case.entry) {
+            if names.last() != Some(&case.entry) {
+                names.push(case.entry);
+            }
             continue;
         }
         let of_case = |fault| Fault::Usage(format!("{}: {fault}", case.name));
@@ -106,9 +114,26 @@ fn explain(options: &Options) -> Result<ExitCode, Fault> {
         }
     }
     if explained == 0 {
-        return Err(Fault::Usage("there is no call to explain".to_owned()));
+        return Err(Fault::Usage(match wanted {
+            Some(wanted) if !names.is_empty() => no_such(wanted, &names),
+            _ => "there is no call to explain".to_owned(),
+        }));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// No case has the name, but these are there.
+fn no_such(wanted: &str, names: &[String]) -> String {
+    let near = nearest(wanted, names.iter().map(String::as_str));
+    let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let mut text = format!("there is no case `{wanted}`{near}\nthere are:");
+    for name in names.iter().take(MAX_NAMES) {
+        let _ = write!(text, "\n  {name}");
+    }
+    if let Some(more @ 1..) = names.len().checked_sub(MAX_NAMES) {
+        let _ = write!(text, "\n  and {more} more");
+    }
+    text
 }
 
 fn to_text(case: &Case, judgement: &Judgement, then: Option<&Then>, style: Style) -> String {

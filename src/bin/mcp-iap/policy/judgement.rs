@@ -145,7 +145,11 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
             reason: Some(denial.reason.code()),
             rule: denial.rule.map(|rule| rule.to_string()),
             argument: denial.argument.map(|argument| argument.to_string()),
-            message: Some(denial.message.unwrap_or_else(|| mcp_iap::gate::told(denial.reason).to_owned())),
+            message: Some(
+                denial
+                    .message
+                    .map_or_else(|| mcp_iap::gate::told(denial.reason).to_owned(), |said| said.to_string()),
+            ),
             ..judgement
         },
     })
@@ -215,6 +219,13 @@ impl Judgement {
             }
         }
         differences
+    }
+
+    /// For which reason, and by which rule, where these are known.
+    pub fn why(&self) -> String {
+        let rule = self.rule.as_deref().map(|rule| format!("the rule {rule}"));
+        let all: Vec<_> = self.reason.map(str::to_owned).into_iter().chain(rule).collect();
+        if all.is_empty() { String::new() } else { format!(" ({})", all.join(", by ")) }
     }
 
     pub fn to_json(&self) -> Value {

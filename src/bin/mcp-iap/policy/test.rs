@@ -45,6 +45,8 @@ struct Tested {
     file: String,
     name: String,
     differences: Vec<String>,
+    /// `allow`, `deny` or `undecided`, for which reason, and by which rule.
+    decided: (&'static str, Option<&'static str>, Option<String>),
 }
 
 pub fn run(options: &Options) -> ExitCode {
@@ -78,7 +80,7 @@ fn once(options: &Options) -> ExitCode {
         text += &format!("{} passed, {failed} failed\n", results.len().saturating_sub(failed));
     }
     if let Some(path) = &options.junit {
-        let each = results.iter().map(|Tested { file, name, differences }| junit::Result {
+        let each = results.iter().map(|Tested { file, name, differences, decided: _ }| junit::Result {
             file,
             name,
             differences,
@@ -91,11 +93,11 @@ fn once(options: &Options) -> ExitCode {
 }
 
 fn told(result: &Tested, output: Output, style: Style) -> String {
-    let Tested { file, name, differences } = result;
+    let Tested { file, name, differences, decided: (decision, reason, rule) } = result;
     match output {
         Output::Json => {
-            let line =
-                json!({"file": file, "case": name, "ok": differences.is_empty(), "differences": differences});
+            let line = json!({"file": file, "case": name, "ok": differences.is_empty(), "differences": differences,
+                "decision": decision, "reason": reason, "rule": rule});
             escape_json(&line.to_string()) + "\n"
         }
         Output::Text if differences.is_empty() => String::new(),
@@ -134,10 +136,16 @@ fn tested(file: &Path, given: Option<&Path>, asks_shadow: bool) -> Result<Vec<Te
             .and_then(|asked| judge(case, &asked))
             .map_err(|why| format!("{}: {why}", case.name))?;
         let differences = judgement.differences(expected);
-        let told = differences
-            .into_iter()
-            .map(|(field, expected, seen)| format!("{field}: expected {expected}, is {seen}"));
-        Ok(Tested { file: file.display().to_string(), name: case.name.clone(), differences: told.collect() })
+        let told = differences.into_iter().map(|(field, expected, seen)| {
+            let why = if field == "decision" { judgement.why() } else { String::new() };
+            format!("{field}: expected {expected}, is {seen}{why}")
+        });
+        Ok(Tested {
+            file: file.display().to_string(),
+            name: case.name.clone(),
+            differences: told.collect(),
+            decided: (judgement.decision.name(), judgement.reason, judgement.rule.clone()),
+        })
     };
     cases.cases.iter().map(|case| test(case).map_err(&unusable)).collect()
 }

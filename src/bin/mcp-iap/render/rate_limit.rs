@@ -3,7 +3,7 @@
 
 use super::plan::{Cluster, Plan};
 use super::yaml::{indent, scalar};
-use mcp_iap::gate::{DESCRIPTOR, Settings};
+use mcp_iap::gate::{DESCRIPTORS, Descriptor, Settings};
 use std::fmt::Write as _;
 
 /// What the limits stand below, in the service.
@@ -12,7 +12,11 @@ pub const DOMAIN: &str = "mcp-iap";
 /// The list entry below `http_filters`, behind that of the filter; nothing where nothing is counted.
 pub fn filter(plan: &Plan) -> String {
     let Some(Cluster { name, .. }) = &plan.rate_limit_service else { return String::new() };
-    let entries: String = DESCRIPTOR.iter().map(|(key, property)| entry(key, property)).collect();
+    let list = |descriptor: &Descriptor| {
+        let entries: String = descriptor.iter().map(|(key, property)| entry(key, property)).collect();
+        format!("- actions:\n{}", indent(&entries, 2))
+    };
+    let lists: String = needed(&plan.settings).iter().map(list).collect();
     format!(
         r#"# Counts for all Envoys that have this service. What it counts by the filter above hands on in filter state: no
 # client can set it, no server sees it. A request without it is not counted.
@@ -29,11 +33,16 @@ pub fn filter(plan: &Plan) -> String {
       transport_api_version: V3
       grpc_service: {{ envoy_grpc: {{ cluster_name: {} }} }}
     rate_limits:
-    - actions:
 {}"#,
         scalar(name),
-        indent(&entries, 6)
+        indent(&lists, 4)
     )
+}
+
+/// The descriptors that Envoy must make: as many as rules may be counted of one request.
+pub fn needed(settings: &Settings) -> &'static [Descriptor] {
+    let counts = settings.resources.iter().map(|resource| resource.policies.counted_together().len());
+    DESCRIPTORS.get(..counts.max().unwrap_or_default()).unwrap_or(&DESCRIPTORS)
 }
 
 /// Where Envoy finds a value.

@@ -9,7 +9,7 @@ pub mod terminal;
 mod tether;
 pub mod words;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, complain};
 use crate::render::{self, Plan, Sink};
 use crate::{Output, check};
 use clap::Args;
@@ -210,7 +210,7 @@ impl Screen {
     fn say(&mut self, text: &str) {
         match self.output {
             Output::Text => self.write(text.trim_end()),
-            Output::Json => eprint!("{text}"),
+            Output::Json => complain(text.trim_end()),
         }
     }
 

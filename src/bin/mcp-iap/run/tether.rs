@@ -2,6 +2,7 @@
 //! kernel does (prctl(2), `PR_SET_PDEATHSIG`). What is set so stays set through exec(2) and is lost by fork(2),
 //! so this program starts itself once more, sets it, and becomes Envoy.
 
+use crate::fault::complain;
 use clap::Args;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -39,7 +40,7 @@ pub fn run(options: &Tethered) -> ExitCode {
         }
         Err(error) => error,
     };
-    eprintln!("mcp-iap: {}: {error}", options.command.join(" ".as_ref()).display());
+    complain(format_args!("mcp-iap: {}: {error}", options.command.join(" ".as_ref()).display()));
     ExitCode::FAILURE
 }
 
