@@ -4,19 +4,25 @@
 
 use crate::certificates::Authority;
 use crate::envoy::{Changes, Envoy, binary, bootstrap, root, scratch};
+use crate::rate_limit_service::{Manner, Service};
 use crate::stub::{Reply, Stub};
 use crate::table::run;
 use crate::world::{KEYS, World, call, claims, post, provide};
 use mcp_iap::config::yaml;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CLUSTER: &str = "outbound|9400||login.mcp-iap.internal";
 
 /// The manifest of the filter that this command renders around the demo's document.
 fn manifest(command: &str, folder: &Path) -> Value {
-    let document = std::fs::read_to_string(root().join("examples/demo.yaml")).unwrap();
+    manifest_of("examples/demo.yaml", command, folder, &[])
+}
+
+/// The same around another, with these options as well.
+fn manifest_of(document: &str, command: &str, folder: &Path, more: &[&str]) -> Value {
+    let document = std::fs::read_to_string(root().join(document)).unwrap();
     let mut document = document.replace("cluster: identity_provider", &format!("cluster: {CLUSTER}"));
     if command == "istio-wasmplugin" {
         document += "allow_on_headers_stop_iteration: false\n";
@@ -26,6 +32,7 @@ fn manifest(command: &str, folder: &Path) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_mcp-iap"))
         .args(["render", command, file.to_str().unwrap(), "--image", "oci://registry.example.com/mcp-iap:1"])
         .args(["--sha256", &"0".repeat(64), "--namespace", "mcp", "--workload", "app=mcp-server"])
+        .args(more)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -84,26 +91,38 @@ fn fetched(mut extension: Value) -> Value {
 }
 
 /// A gateway whose Envoy discovers this.
-fn world(folder: &Path, (mut entry, mut extension): (Value, Value)) -> World {
+fn world(folder: &Path, (entry, extension): (Value, Value)) -> World {
+    let (entry, file) = discovered(folder, entry, extension);
+    of_filters(&Changes::default(), file, |_, filters| *filters = json!([entry, filters[1]]))
+}
+
+/// The entry with a file in the place of istiod's stream (ADS), and that file.
+fn discovered(folder: &Path, mut entry: Value, mut extension: Value) -> (Value, PathBuf) {
+    let file = folder.join("extension.yaml");
+    extension["@type"] = json!("type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
+    assert_eq!(entry["name"], extension["name"]);
+    std::fs::write(&file, json!({"resources": [extension]}).to_string()).unwrap();
+    entry["config_discovery"]["config_source"]["ads"] = Value::Null;
+    entry["config_discovery"]["config_source"]["path_config_source"] = json!({"path": file});
+    (entry, file)
+}
+
+/// A gateway with other filters; `put` gets its bootstrap and the list of them.
+fn of_filters(changes: &Changes, file: PathBuf, put: impl Fn(&mut Value, &mut Value)) -> World {
     let provider = Stub::start(provide);
     let upstream = Stub::start(|_| {
         let body = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
         Reply::new(200, body).header("content-type: application/json").header("vary: accept")
     });
-    let file = folder.join("extension.yaml");
-    extension["@type"] = json!("type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
-    assert_eq!(entry["name"], extension["name"]);
-    std::fs::write(&file, json!({"resources": [extension]}).to_string()).unwrap();
-    // Over ADS in a mesh; here from a file.
-    entry["config_discovery"]["config_source"]["ads"] = Value::Null;
-    entry["config_discovery"]["config_source"]["path_config_source"] = json!({"path": file});
-    let envoy = Envoy::run(&Changes::default(), |port, admin| {
-        let text = bootstrap(&Changes::default(), port, admin, upstream.port, provider.port);
+    let envoy = Envoy::run(changes, |port, admin| {
+        let text = bootstrap(changes, port, admin, upstream.port, provider.port);
         let text = text.replace("identity_provider", &format!("\"{CLUSTER}\""));
         let mut text: Value = yaml::read(&text).unwrap();
         text["node"] = json!({"id": "sidecar", "cluster": "mcp-server.mcp"});
-        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
-        *text.pointer_mut(filters).unwrap() = entry;
+        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+        let mut list = text.pointer(filters).unwrap().clone();
+        put(&mut text, &mut list);
+        *text.pointer_mut(filters).unwrap() = list;
         text.to_string()
     });
     World { provider, upstream, envoy: envoy.with_configuration(file) }
@@ -123,6 +142,61 @@ fn the_table_through_an_envoy_filter() {
     let (entry, extension) = of_envoy_filter(&manifest("istio-envoyfilter", &folder));
     let world = world(&folder, (entry, fetched(extension)));
     run(&world, |row| row.sees);
+}
+
+/// What istiod makes of the patches for HTTP filters, in their order, before the router.
+fn patched(manifest: &Value, router: &Value) -> Vec<Value> {
+    let mut filters = vec![router.clone()];
+    for patch in manifest["spec"]["configPatches"].as_array().unwrap() {
+        let (entry, operation) = (&patch["patch"]["value"], &patch["patch"]["operation"]);
+        let beside = &patch["match"]["listener"]["filterChain"]["filter"]["subFilter"]["name"];
+        match (patch["applyTo"].as_str(), operation.as_str()) {
+            (Some("HTTP_FILTER"), Some("INSERT_FIRST")) => filters.insert(0, entry.clone()),
+            (Some("HTTP_FILTER"), Some("INSERT_AFTER")) => {
+                let at = filters.iter().position(|one| one["name"] == *beside).unwrap();
+                filters.insert(at + 1, entry.clone());
+            }
+            (kind, _) => assert_eq!(kind, Some("EXTENSION_CONFIG"), "{patch}"),
+        }
+    }
+    filters
+}
+
+/// The rate limit filter that an EnvoyFilter puts behind asks the service by the name of Istio's cluster, and holds.
+#[test]
+fn rates_for_all_envoys_count_through_an_envoy_filter() {
+    let service = "http://ratelimit.mcp.svc.cluster.local:8081";
+    let cluster = "outbound|8081||ratelimit.mcp.svc.cluster.local";
+    let limits = std::fs::read_to_string(root().join("envoy/rate-limit-service/global-rate.yaml")).unwrap();
+    let folder = scratch();
+    let options = ["--rate-limit-service", service];
+    let manifest = manifest_of("examples/global-rate.yaml", "istio-envoyfilter", &folder, &options);
+    let (entry, extension) = of_envoy_filter(&manifest);
+    let (entry, file) = discovered(&folder, entry, fetched(extension));
+    let counting = Service::start(&limits, Manner::Counts, None);
+    let changes = Changes { shipped: Some("envoy/global-rate.yaml"), ..Changes::default() };
+    let world = of_filters(&changes, file, |bootstrap, filters| {
+        let mut list = patched(&manifest, &filters[2]);
+        let names: Vec<_> = list.iter().map(|one| one["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["mcp_iap", "envoy.filters.http.ratelimit", "envoy.filters.http.router"]);
+        list[0] = entry.clone();
+        *filters = Value::from(list);
+        let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().unwrap();
+        let own = clusters.iter_mut().find(|one| one["name"] == "rate_limit_service").unwrap();
+        (own["name"], own["load_assignment"]["cluster_name"]) = (json!(cluster), json!(cluster));
+        let address =
+            "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
+        *own.pointer_mut(address).unwrap() = json!(counting.port);
+    });
+    let sam = KEYS.es256(&claims(&["sre"]));
+    let scale = || post(&sam, call("scale_deployment", &json!({}))).send(world.envoy.port);
+    let statuses: Vec<_> = (0..22).map(|_| scale().status).collect();
+    assert_eq!(statuses, [vec![200; 20], vec![429; 2]].concat(), "{}", world.envoy.log());
+    assert_eq!((counting.seen().len(), world.upstream.seen().len()), (22, 20));
+    drop(counting);
+    let unasked = scale();
+    assert_eq!((unasked.status, unasked.reason().as_deref()), (503, Some("rate_limit_unavailable")));
+    assert_eq!(world.upstream.seen().len(), 20);
 }
 
 /// Where istio-agent can't fetch the module, it hands over a filter that denies: Envoy must take it.

@@ -19,6 +19,7 @@ ISTIO = [
     ("an unknown version", "sidecar-wasmplugin", "extensions.istio.io/v1alpha1", "extensions.istio.io/v1"),
     ("a patch of nothing", "sidecar-envoyfilter", "applyTo: HTTP_FILTER", "applyTo: HTTP_FILTERS"),
     ("an operation that Istio does not have", "sidecar-envoyfilter", "INSERT_FIRST", "INSERT_TOP"),
+    ("a rate limit filter beside what is no field", "sidecar-global-rate", "subFilter: { name: mcp_iap }", "subfilter: { name: mcp_iap }"),
     ("a context that Istio does not have", "gateway-envoyfilter", "context: GATEWAY", "context: INGRESS"),
     ("a match of two kinds", "gateway-envoyfilter", "      listener:\n", "      cluster: { name: x }\n      listener:\n"),
     ("the labels of a WasmPlugin", "sidecar-envoyfilter", "workloadSelector: { labels:", "workloadSelector: { matchLabels:"),

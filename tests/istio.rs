@@ -94,7 +94,7 @@ fn the_shipped_manifests_are_what_render_writes() {
             count += 1;
         }
     }
-    assert_eq!(count, 7, "three kinds in two places, and the walk-through's");
+    assert_eq!(count, 8, "three kinds in two places, one that counts for all Envoys, and the walk-through's");
 }
 
 /// A record has one form, whoever writes it into a log.
@@ -426,19 +426,25 @@ fn a_filter_has_what_a_plugin_can_not_set() {
     assert_eq!(config["configuration"]["value"], text);
 }
 
+/// Exit code of `check --strict` and what it says of this text, called FILE.
+fn check(name: &str, text: &str) -> (Option<i32>, String) {
+    let file = document(name, text);
+    let output = Command::new(env!("CARGO_BIN_EXE_mcp-iap"))
+        .args(["check", "--strict", &file])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap().replace(&file, "FILE"))
+}
+
+fn shipped(name: &str) -> String {
+    std::fs::read_to_string(root().join(format!("istio/{name}.yaml"))).unwrap()
+}
+
 /// `check` and `explain` take what `render` wrote, and what somebody has changed in it.
 #[test]
 fn manifests_are_checked() {
-    let check = |text: &str| {
-        let file = document("rendered.yaml", text);
-        let output = Command::new(env!("CARGO_BIN_EXE_mcp-iap"))
-            .args(["check", "--strict", &file])
-            .current_dir(root())
-            .output()
-            .unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap().replace(&file, "FILE"))
-    };
-    let shipped = |name: &str| std::fs::read_to_string(root().join(format!("istio/{name}.yaml"))).unwrap();
+    let check = |text: &str| check("rendered.yaml", text);
     for place in ["sidecar", "gateway"] {
         for kind in ["wasmplugin", "trafficextension", "envoyfilter"] {
             let (code, said) = check(&shipped(&format!("{place}-{kind}")));
@@ -484,7 +490,7 @@ fn manifests_are_checked() {
             "sidecar-envoyfilter",
             "allow: { tools: [scale_deployment] }",
             "allow: { tools: [scale_deployment] }\n                    rate: { calls: 1, per: 1m, global: true }",
-            "nothing here counts for all Envoys",
+            "no rate limit filter behind this one",
         ),
         ("sidecar-wasmplugin", "pluginConfig:\n", "pluginConfig: {}\n  x:\n", "reason  is absent"),
         ("sidecar-wasmplugin", "kind: WasmPlugin", "kind: Secret", "manifests without a filter of mcp-iap"),
@@ -507,6 +513,175 @@ fn manifests_are_checked() {
         assert!(code == Some(0), "{said}");
         let (code, said) = check(&text.replace("name: MCP_IAP_NOT_SET", "name: OTHER"));
         assert!(code == Some(1) && said.contains("api_keys.pepper"), "{said}");
+    }
+}
+
+/// What `render` refuses for a sidecar, `check` refuses in what somebody has changed since; and where nothing tells whose
+/// proxy it is, it warns.
+#[test]
+fn what_goes_by_the_clients_address_is_refused_where_a_sidecar_has_it() {
+    const OK: &str = "FILE: ok, guards https://mcp.example.com/mcp\n";
+    const REFUSED: &str = "behind Istio's sidecar";
+    const UNTOLD: &str = "nothing here tells where it stands";
+    let plugin_line = "          groups:\n            - dev\n";
+    let extension_line = "            groups:\n              - dev\n";
+    let kinds = [
+        ("envoyfilter", "[dev, sre] }", "[dev, sre], source: [10.0.0.0/8] }".to_owned()),
+        ("wasmplugin", plugin_line, format!("          source: [10.0.0.0/8]\n{plugin_line}")),
+        ("trafficextension", extension_line, format!("            source: [10.0.0.0/8]\n{extension_line}")),
+    ];
+    let by_address = kinds.map(|(kind, from, to)| {
+        ["sidecar", "gateway"].map(|place| {
+            let text = shipped(&format!("{place}-{kind}"));
+            assert!(text.contains(from), "{place}-{kind}: {from}");
+            text.replacen(from, &to, 1)
+        })
+    });
+    let verdict = |text: &str, wanted: &str| {
+        let (code, said) = check("by-address.yaml", text);
+        assert_eq!(code, Some(i32::from(wanted != OK)), "{said}");
+        assert!(said.contains(wanted), "{said}");
+        assert_eq!(said.starts_with("FILE: rules[0].to.source\n    reason"), wanted == REFUSED, "{said}");
+    };
+    for [sidecar, gateway] in &by_address {
+        verdict(sidecar, REFUSED);
+        verdict(gateway, OK);
+    }
+    let [[_, filter], modules @ ..] = by_address;
+    let context = "context: GATEWAY";
+    verdict(&filter.replacen(context, "context: SIDECAR_INBOUND", 1), REFUSED);
+    verdict(&filter.replacen(context, "context: ANY", 1), UNTOLD);
+    verdict(&filter.replacen("      context: GATEWAY\n", "", 1), UNTOLD);
+    // Istio does not look at the context of what is discovered, only at that of the listener's patch.
+    let discovered = "match: { context: GATEWAY }";
+    verdict(&filter.replacen(discovered, "match: { context: SIDECAR_INBOUND }", 1), OK);
+    let elsewhere = filter.replacen(
+        "        name: mcp_iap\n        config_discovery",
+        "        name: x\n        config_discovery",
+        1,
+    );
+    verdict(&elsewhere, OK);
+    verdict(&elsewhere.replacen(discovered, "match: { context: SIDECAR_INBOUND }", 1), REFUSED);
+    for [sidecar, gateway] in modules {
+        let matching =
+            |matching: &str| gateway.replacen("  phase:", &format!("  match: {matching}\n  phase:"), 1);
+        verdict(&matching("[{ mode: CLIENT }, { mode: SERVER }]"), REFUSED);
+        verdict(&matching("[{ mode: CLIENT }]"), OK);
+        // Without it the PeerAuthentication beside it tells whether this is the server's own proxy.
+        let everywhere = sidecar.replacen("  - { mode: SERVER, ports: [{ number: 8000 }] }\n", "  - {}\n", 1);
+        assert_ne!(everywhere, sidecar);
+        verdict(&everywhere, REFUSED);
+        verdict(gateway.split("---\n").next().unwrap(), UNTOLD);
+        verdict(
+            &gateway.replacen("  selector: { matchLabels: { app: mcp-server } }\n  mtls", "  mtls", 1),
+            UNTOLD,
+        );
+    }
+}
+
+/// The service that counts is reached by Istio's cluster of that name, and what counts stands behind the filter.
+#[test]
+fn rates_for_all_envoys_are_counted_behind_the_filter() {
+    let rendered = |service: &str| {
+        let options = [OPTIONS.as_slice(), &["--port", "8000", "--rate-limit-service", service]].concat();
+        rendered(FILTER, "examples/mesh-global-rate.yaml", &options)
+    };
+    let in_the_cluster = rendered("http://ratelimit.mcp.svc.cluster.local:8081");
+    let all = manifests(&in_the_cluster);
+    let patches = all[0]["spec"]["configPatches"].as_array().unwrap();
+    let chain = |patch: &Value| {
+        let mut of = patch["match"].clone();
+        of["listener"]["filterChain"]["filter"].as_object_mut().unwrap().remove("subFilter");
+        of
+    };
+    assert_eq!(chain(&patches[0]), chain(&patches[1]), "both stand in the same chains");
+    assert_eq!(patches[1]["patch"]["operation"], "INSERT_AFTER");
+    assert_eq!(
+        patches[1].pointer("/match/listener/filterChain/filter/subFilter/name"),
+        Some(&json!("mcp_iap"))
+    );
+    let asked = |manifests: &[Value]| {
+        manifests[0]
+            .pointer(
+                "/spec/configPatches/1/patch/value/typed_config/rate_limit_service/grpc_service/envoy_grpc",
+            )
+            .cloned()
+    };
+    let name = "ratelimit.mcp.svc.cluster.local:8081";
+    assert_eq!(
+        asked(&all),
+        Some(json!({"cluster_name": "outbound|8081||ratelimit.mcp.svc.cluster.local", "authority": name}))
+    );
+    let entries = |manifests: &[Value]| manifests.iter().filter(|one| one["kind"] == "ServiceEntry").count();
+    assert_eq!(entries(&all), 1, "the issuer's: Istio knows the Services of its cluster");
+
+    // Elsewhere it is what a ServiceEntry makes of it: gRPC is HTTP/2.
+    let all = manifests(&rendered("https://ratelimit.example.com"));
+    assert_eq!(entries(&all), 2);
+    let of = |kind: &str| {
+        let named =
+            |one: &&Value| one["kind"] == kind && one["metadata"]["name"] == "mcp-iap-ratelimit.example.com";
+        all.iter().find(named).unwrap()["spec"].clone()
+    };
+    assert_eq!(of("ServiceEntry")["ports"], json!([{"number": 443, "name": "grpc", "protocol": "GRPC"}]));
+    let settings = &of("DestinationRule")["trafficPolicy"]["portLevelSettings"][0];
+    assert_eq!(
+        (&settings["tls"]["mode"], &settings["tls"]["sni"]),
+        (&json!("SIMPLE"), &json!("ratelimit.example.com"))
+    );
+
+    // What was changed so that nothing counts, is found.
+    let changed = |from: &str, to: &str| {
+        assert!(in_the_cluster.contains(from), "{from}");
+        check("counted.yaml", &in_the_cluster.replacen(from, to, 1))
+    };
+    assert_eq!(
+        changed("kind", "kind"),
+        (Some(0), "FILE: ok, guards https://mcp.example.com/mcp\n".to_owned())
+    );
+    let missing = "no rate limit filter behind this one";
+    for (from, to, wanted) in [
+        ("operation: INSERT_AFTER", "operation: INSERT_BEFORE", missing),
+        ("subFilter: { name: mcp_iap }", "subFilter: { name: other }", missing),
+        ("INSERT_AFTER\n", "MERGE\n", "nothing here counts for all Envoys"),
+        (
+            "        portNumber: 8000\n        filterChain:\n          filter:\n",
+            "        portNumber: 8001\n        filterChain:\n          filter:\n",
+            missing,
+        ),
+        ("domain: mcp-iap", "domain: other", "domain"),
+        ("failure_mode_deny: true", "failure_mode_deny: false", "failure_mode_deny"),
+        ("wasm.mcp_iap_rate_rule", "wasm.other", "rate_limits"),
+    ] {
+        let (code, said) = changed(from, to);
+        assert!(code == Some(1) && said.contains(wanted), "{to}: {said}");
+    }
+}
+
+#[test]
+fn a_rate_for_all_envoys_that_nothing_could_count_is_not_rendered() {
+    let file = "examples/mesh-global-rate.yaml";
+    let (code, said) = refused(FILTER, file, &OPTIONS);
+    assert!(code == Some(2) && said.contains("--rate-limit-service"), "{said}");
+    for (url, wanted) in [
+        ("http://10.0.0.1:8081", "by name"),
+        ("http://ratelimit:8081", "whole name"),
+        ("http://ratelimit.mcp.svc:8081", "whole name"),
+        ("https://ratelimit.mcp.svc.cluster.local:8081", "its own TLS"),
+        ("http://login.example.com:443", "host of another"),
+        ("http://ratelimit.example.com/x", "no path"),
+    ] {
+        let (_, said) = refused(FILTER, file, &[OPTIONS.as_slice(), &["--rate-limit-service", url]].concat());
+        assert!(said.contains(wanted), "{url}: {said}");
+    }
+    let unused = ["--rate-limit-service", "http://ratelimit.mcp.svc.cluster.local:8081"];
+    let (code, said) = refused(FILTER, "examples/mesh.yaml", &[OPTIONS.as_slice(), &unused].concat());
+    assert!(code == Some(2) && said.contains("nothing to count"), "{said}");
+    // A plugin has no filter behind it: what is wrong is named, and no option that it lacks.
+    let rule = "rules: [{ id: a, allow: { tools: [t] }, rate: { calls: 1, per: 1m, global: true } }]\n";
+    for file in [file.to_owned(), plugin_document("counted.yaml", rule)] {
+        let (code, said) = refused(PLUGIN, &file, &OPTIONS);
+        assert!(code == Some(1) && !said.contains("--rate-limit-service"), "{said}");
     }
 }
 

@@ -1,8 +1,9 @@
-//! Manifests as `render istio-*` writes them: of each filter in them the document is checked, and whether flag and failure
-//! policy fit it. What Istio makes of the manifests, and of others on the cluster, is not seen.
+//! Manifests as `render istio-*` writes them: of each filter in them the document is checked, and whether flag, failure
+//! policy, its place in the mesh and what counts for it fit. What Istio makes of others on the cluster is not seen.
 
 use super::Findings;
 use super::envoy::{self, Plugin};
+use super::mesh::{self, Place};
 use super::rate_limit;
 use crate::environment::Environment;
 use mcp_iap::config::{ConfigError, yaml};
@@ -29,12 +30,22 @@ pub fn read(text: &[u8]) -> Option<Vec<Value>> {
 
 /// Checks each filter of ours.
 pub fn check(manifests: &[Value], findings: &mut Findings) {
-    let filters: Vec<_> = manifests.iter().flat_map(filters).collect();
-    for (manifest, plugin, compare) in &filters {
+    let filters = filters(manifests);
+    for Filter { plugin, place, patches } in &filters {
         let environment = Environment::of_plugin(&plugin.config);
-        if let Some((settings, _)) = findings.check(plugin.document.as_bytes(), &environment) {
-            compare(manifest, plugin, &settings, findings);
+        let Some((settings, config)) = findings.check(plugin.document.as_bytes(), &environment) else {
+            continue;
+        };
+        mesh::check_source(*place, settings.by_source(&config), findings);
+        let Some(manifest) = patches else {
+            compare_module(plugin, &settings, findings);
             rate_limit::refuse(&settings, findings);
+            continue;
+        };
+        envoy::compare(manifest, plugin, &settings, findings);
+        match mesh::managers(manifest, plugin) {
+            managers if managers.is_empty() => rate_limit::refuse(&settings, findings),
+            managers => rate_limit::check(&Value::from(managers), plugin, &settings, findings),
         }
     }
     if filters.is_empty() {
@@ -46,25 +57,37 @@ pub fn check(manifests: &[Value], findings: &mut Findings) {
 
 /// The documents in them.
 pub fn documents(manifests: &[Value]) -> Vec<String> {
-    manifests.iter().flat_map(filters).map(|(_, plugin, _)| plugin.document).collect()
+    filters(manifests).into_iter().map(|filter| filter.plugin.document).collect()
 }
 
-/// The filters of one manifest, with what they must fit and who looks whether they do.
-fn filters(manifest: &Value) -> Vec<(Value, Plugin, Compare)> {
-    let (manifest, plugins, compare): (_, _, Compare) = match manifest["kind"].as_str() {
+/// A filter, and what is around it.
+struct Filter {
+    plugin: Plugin,
+    place: Place,
+    /// The EnvoyFilter that it stands in, with the names of Envoy's schema; none of a module.
+    patches: Option<Value>,
+}
+
+fn filters(manifests: &[Value]) -> Vec<Filter> {
+    let of_modules = |manifest: &Value, module: &Value| -> Vec<Filter> {
+        let place = mesh::place_of_module(manifest, manifests);
+        of_module(module).into_iter().map(|plugin| Filter { plugin, place, patches: None }).collect()
+    };
+    let of = |manifest: &Value| match manifest["kind"].as_str() {
         Some("EnvoyFilter") => {
             let manifest = envoy::snake_case(manifest.clone());
-            let plugins = envoy::plugins_of(&manifest);
-            (manifest, plugins, envoy::compare)
+            let each = envoy::plugins_of(&manifest).into_iter().map(|plugin| {
+                let place = mesh::place_of_patches(&manifest, &plugin);
+                Filter { plugin, place, patches: Some(manifest.clone()) }
+            });
+            each.collect()
         }
-        Some("WasmPlugin") => (Value::Null, of_module(&manifest["spec"]), compare_module),
-        Some("TrafficExtension") => (Value::Null, of_module(&manifest["spec"]["wasm"]), compare_module),
-        _ => return Vec::new(),
+        Some("WasmPlugin") => of_modules(manifest, &manifest["spec"]),
+        Some("TrafficExtension") => of_modules(manifest, &manifest["spec"]["wasm"]),
+        _ => Vec::new(),
     };
-    plugins.into_iter().map(|plugin| (manifest.clone(), plugin, compare)).collect()
+    manifests.iter().flat_map(of).collect()
 }
-
-type Compare = fn(&Value, &Plugin, &Settings, &mut Findings);
 
 /// What istiod makes of a module's fields, as far as it is looked at here.
 fn of_module(module: &Value) -> Vec<Plugin> {
@@ -102,7 +125,7 @@ fn of_module(module: &Value) -> Vec<Plugin> {
 }
 
 /// It has no `vm_id`, and the flag is off: there are no fields for them.
-fn compare_module(_: &Value, plugin: &Plugin, settings: &Settings, findings: &mut Findings) {
+fn compare_module(plugin: &Plugin, settings: &Settings, findings: &mut Findings) {
     if settings.allow_on_headers_stop_iteration {
         let reason = "is true, and Istio has no field for it here: each request would wait for a body that never comes";
         let fix = "write `allow_on_headers_stop_iteration: false` and know what that means (docs/istio.md), or use an EnvoyFilter";

@@ -7,6 +7,7 @@ mod bypass;
 mod drift;
 mod envoy;
 mod manifests;
+mod mesh;
 mod rate_limit;
 mod source;
 

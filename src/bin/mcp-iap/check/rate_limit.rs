@@ -32,7 +32,7 @@ pub fn check(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &mut
         // Another filter may count what is not ours: of several the one counts that is nearest to right.
         let Some((counting, faults)) = judged.min_by_key(|(_, faults)| faults.len()) else {
             let reason = "have no rate limit filter behind this one that counts rates with `global: true`";
-            let fix = "add the one that `mcp-iap render envoy --filter --rate-limit-service URL` prints";
+            let fix = "render it with `--rate-limit-service URL`, or add what `mcp-iap render envoy --filter` prints with that";
             findings.errors.push(ConfigError::new("http_filters", reason, fix));
             continue;
         };
@@ -47,7 +47,7 @@ pub fn check(envoy: &Value, plugin: &Plugin, settings: &Settings, findings: &mut
     }
 }
 
-/// In manifests what counts is not seen, and `render` writes none.
+/// Where nothing can count: a WasmPlugin has no rate limit filter behind it, and of patches it may not be told.
 pub fn refuse(settings: &Settings, findings: &mut Findings) {
     if let Some(rule) = global(settings) {
         let reason = format!(

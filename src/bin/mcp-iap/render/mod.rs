@@ -17,6 +17,7 @@ mod route;
 mod xds;
 pub mod yaml;
 
+pub use istio::forged;
 pub use log::Sink;
 pub use options::Options;
 pub use plan::Plan;
@@ -24,7 +25,6 @@ pub use plan::Plan;
 use crate::check;
 use crate::environment::Environment;
 use crate::fault::{Fault, conclude};
-use address::Endpoint;
 use clap::{Args, Subcommand};
 use mcp_iap::gate::Settings;
 use options::{Credential, ForResource};
@@ -79,16 +79,11 @@ pub fn run(target: &Target) -> ExitCode {
 }
 
 /// What is needed for the document in this file.
-fn read(
-    file: &Path,
-    upstreams: &[ForResource],
-    credentials: &[Credential],
-    rate_limit_service: Option<&Endpoint>,
-) -> Result<Plan, Fault> {
+fn read(file: &Path, upstreams: &[ForResource], credentials: &[Credential]) -> Result<Plan, Fault> {
     let text = text(file)?;
     // What is rendered holds no secret: Envoy gives it to the filter.
     let environment = Environment::default();
-    Plan::new(&text, upstreams, credentials, &|name| environment.get(name))?.counted_by(rate_limit_service)
+    Plan::new(&text, upstreams, credentials, &|name| environment.get(name))
 }
 
 fn text(file: &Path) -> Result<Vec<u8>, Fault> {
@@ -105,9 +100,8 @@ fn limits(file: &Path) -> Result<String, Fault> {
 
 /// What goes to standard output.
 fn render(Envoy { options, filter, xds_dir }: &Envoy) -> Result<String, Fault> {
-    let service = options.rate_limit_service.as_ref();
-    let plan =
-        read(&options.file, &options.upstream, &options.credential, service)?.logging(&options.access_log)?;
+    let plan = read(&options.file, &options.upstream, &options.credential)?;
+    let plan = plan.counted_by(options.rate_limit_service.as_ref())?.logging(&options.access_log)?;
     let wasm = options.wasm.as_deref().unwrap_or(WASM);
     match xds_dir {
         Some(folder) => folder.write(&plan, options, wasm, &command()),

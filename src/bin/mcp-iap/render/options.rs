@@ -81,7 +81,8 @@ fn upstream(text: &str) -> Result<ForResource, String> {
     Ok(ForResource { resource, upstream })
 }
 
-fn service(text: &str) -> Result<Endpoint, String> {
+/// A rate limit service.
+pub fn service(text: &str) -> Result<Endpoint, String> {
     let plain = Upstream::parse(text).filter(|url| url.path.is_none()).map(|url| url.endpoint);
     plain.ok_or_else(|| {
         "write it like `http://127.0.0.1:8081` or `https://ratelimit.example.com`: no path".to_owned()

@@ -121,7 +121,7 @@ impl Plan {
         drop(rates);
         match (rule, service) {
             (Some(rule), None) => Err(Fault::Usage(format!(
-                "the rule {rule:?} has a rate with `global: true`, for which `render envoy` and `run` need \
+                "the rule {rule:?} has a rate with `global: true`, for which a service must count: give \
                  --rate-limit-service URL"
             ))),
             (None, Some(_)) => Err(Fault::Usage(

@@ -11,31 +11,42 @@ pub const DOMAIN: &str = "mcp-iap";
 
 /// The list entry below `http_filters`, behind that of the filter; nothing where nothing is counted.
 pub fn filter(plan: &Plan) -> String {
-    let Some(Cluster { name, .. }) = &plan.rate_limit_service else { return String::new() };
+    let Some(service) = &plan.rate_limit_service else { return String::new() };
+    let entry = indent(&config(service, &plan.settings), 2);
+    format!("{ABOUT}-{}", entry.strip_prefix(' ').unwrap_or(&entry))
+}
+
+/// What the filter is for, as comments.
+pub const ABOUT: &str = "\
+# Counts for all Envoys that have this service. What it counts by the filter above hands on in filter state: no
+# client can set it, no server sees it. A request without it is not counted.
+";
+
+/// The entry by itself.
+pub fn config(service: &Cluster, settings: &Settings) -> String {
     let list = |descriptor: &Descriptor| {
         let entries: String = descriptor.iter().map(|(key, property)| entry(key, property)).collect();
         format!("- actions:\n{}", indent(&entries, 2))
     };
-    let lists: String = needed(&plan.settings).iter().map(list).collect();
+    let lists: String = needed(settings).iter().map(list).collect();
     format!(
-        r#"# Counts for all Envoys that have this service. What it counts by the filter above hands on in filter state: no
-# client can set it, no server sees it. A request without it is not counted.
-- name: envoy.filters.http.ratelimit
-  typed_config:
-    "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit
-    domain: {DOMAIN}
-    # While the service can't be asked, what it should count is refused.
-    failure_mode_deny: true
-    timeout: 0.5s
-    # By these the filter above knows when there is a call again, and whether anything was counted.
-    enable_x_ratelimit_headers: DRAFT_VERSION_03
-    rate_limit_service:
-      transport_api_version: V3
-      grpc_service: {{ envoy_grpc: {{ cluster_name: {} }} }}
-    rate_limits:
+        r#"name: envoy.filters.http.ratelimit
+typed_config:
+  "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit
+  domain: {DOMAIN}
+  # While the service can't be asked, what it should count is refused.
+  failure_mode_deny: true
+  timeout: 0.5s
+  # By these the filter above knows when there is a call again, and whether anything was counted.
+  enable_x_ratelimit_headers: DRAFT_VERSION_03
+  rate_limit_service:
+    transport_api_version: V3
+    grpc_service: {{ envoy_grpc: {{ cluster_name: {}, authority: {} }} }}
+  rate_limits:
 {}"#,
-        scalar(name),
-        indent(&lists, 4)
+        scalar(&service.name),
+        scalar(&service.endpoint.authority()),
+        indent(&lists, 2)
     )
 }
 

@@ -3,6 +3,7 @@
 
 use super::super::filter;
 use super::super::plan::{MIN_BUFFER, Plan};
+use super::super::rate_limit;
 use super::super::yaml::{indent, scalar};
 use super::options::{Options, Place};
 
@@ -31,6 +32,25 @@ pub fn manifest(options: &Options, plan: &Plan) -> String {
     } else {
         String::new()
     };
+    let counting = match &plan.rate_limit_service {
+        Some(service) => format!(
+            "{}  - applyTo: HTTP_FILTER
+    match:
+      context: {context}
+      listener:
+{port}        filterChain:
+          filter:
+            name: envoy.filters.network.http_connection_manager
+            subFilter: {{ name: mcp_iap }}
+    patch:
+      operation: INSERT_AFTER
+      value:
+{}",
+            indent(rate_limit::ABOUT, 2),
+            indent(&rate_limit::config(service, &plan.settings), 8)
+        ),
+        None => String::new(),
+    };
     format!(
         r#"# The filter, at full strength: of a refused call the server sees nothing.
 apiVersion: networking.istio.io/v1alpha3
@@ -55,7 +75,7 @@ spec:
           - type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
           # What istio-agent puts in its place where it can't fetch the module: all is denied.
           - type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
-{buffer}  # istio-agent fetches the module by `uri` and hands Envoy a file instead.
+{counting}{buffer}  # istio-agent fetches the module by `uri` and hands Envoy a file instead.
   - applyTo: EXTENSION_CONFIG
     match: {{ context: {context} }}
     patch:

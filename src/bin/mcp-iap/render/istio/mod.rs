@@ -9,6 +9,8 @@ mod options;
 mod plugin;
 mod reach;
 
+use super::address::Endpoint;
+use super::options::service;
 use super::plan::Plan;
 use super::{command, read};
 use crate::fault::Fault;
@@ -38,6 +40,10 @@ pub struct WasmPlugin {
 pub struct EnvoyFilter {
     #[command(flatten)]
     options: Options,
+    /// The service that counts rates with `global: true`, by gRPC (RLS v3): a Service of the cluster by its whole name, like
+    /// `http://ratelimit.mcp.svc.cluster.local:8081`, or another.
+    #[arg(long, value_name = "URL", value_parser = service)]
+    rate_limit_service: Option<Endpoint>,
 }
 
 impl WasmPlugin {
@@ -50,7 +56,7 @@ impl WasmPlugin {
     /// # Errors
     /// The document's faults, what of the options does not fit it, and what a WasmPlugin can't do.
     pub fn render(&self) -> Result<String, Fault> {
-        let plan = read(&self.options.file, &[], &[], None)?;
+        let plan = read(&self.options.file, &[], &[])?;
         let config = plugin::config(&plan)?;
         let api = if self.traffic_extension { Api::TrafficExtension } else { Api::WasmPlugin };
         let since = if self.traffic_extension { "1.30" } else { SINCE };
@@ -70,7 +76,8 @@ impl EnvoyFilter {
     /// # Errors
     /// The document's faults, or what of the options does not fit it.
     pub fn render(&self) -> Result<String, Fault> {
-        let plan = read(&self.options.file, &[], &[], None)?;
+        let plan = read(&self.options.file, &[], &[])?.counted_by(self.rate_limit_service.as_ref())?;
+        let plan = reach::by_name(plan)?;
         let manifest = filter::manifest(&self.options, &plan);
         let holds = |manifest: &Value| {
             let patches = manifest["spec"]["configPatches"].as_array().into_iter().flatten();
@@ -110,13 +117,16 @@ fn check_source(options: &Options, plan: &Plan) -> Result<(), Fault> {
         return Ok(());
     }
     let config = config::load(plan.document.as_bytes())?;
-    let errors: Vec<_> = plan.settings.by_source(&config).into_iter().map(|path| {
-        let reason = "goes by the client's address, which behind Istio's sidecar is whatever the caller writes into \
-                      `x-forwarded-for`";
-        let fix = "take it out, or render `--at gateway` (docs/istio.md, traps)";
-        ConfigError::new(path, reason, fix)
-    }).collect();
+    let errors: Vec<_> = plan.settings.by_source(&config).into_iter().map(forged).collect();
     if errors.is_empty() { Ok(()) } else { Err(Fault::Refused(Errors(errors))) }
+}
+
+/// What is wrong in a sidecar with a field that goes by the client's address.
+pub fn forged(path: String) -> ConfigError {
+    let reason = "goes by the client's address, which behind Istio's sidecar is whatever the caller writes into \
+                  `x-forwarded-for`";
+    let fix = "take it out, or render `--at gateway` (docs/istio.md, traps)";
+    ConfigError::new(path, reason, fix)
 }
 
 fn is_manifest(manifest: &Value) -> bool {

@@ -1,5 +1,5 @@
-//! How the filter reaches who it asks for keys, tokens and verdicts: for each a ServiceEntry, of which Istio makes the
-//! cluster `outbound|PORT||HOST`, and a DestinationRule with TLS. Who can't be reached so is refused here.
+//! How the proxy reaches who is asked for keys, tokens and verdicts, and who counts: for each a ServiceEntry, of which Istio
+//! makes the cluster `outbound|PORT||HOST`, and a DestinationRule with TLS. Who can't be reached so is refused here.
 
 use super::super::address::Host;
 use super::super::plan::{Cluster, Plan};
@@ -8,14 +8,43 @@ use super::options::Options;
 use crate::fault::Fault;
 use std::collections::BTreeSet;
 
-/// Two manifests for each cluster.
+/// The plan, with Istio's cluster for the service that counts.
+///
+/// # Errors
+/// It is none that Istio knows by a name.
+pub fn by_name(mut plan: Plan) -> Result<Plan, Fault> {
+    let Some(Cluster { name, endpoint, .. }) = &mut plan.rate_limit_service else { return Ok(plan) };
+    let refuse = |wanted: &str| Fault::Usage(format!("--rate-limit-service: {wanted}"));
+    let Host::Name(host) = &endpoint.host else {
+        return Err(refuse("Istio knows services by name, not by address"));
+    };
+    if !is_host(host) || host.split('.').nth(2) == Some("svc") && !is_of_cluster(host) {
+        return Err(refuse("write the whole name, like `ratelimit.mcp.svc.cluster.local`"));
+    }
+    if is_of_cluster(host) && endpoint.tls {
+        return Err(refuse("write `http` for a Service of the cluster: the mesh brings its own TLS"));
+    }
+    *name = format!("outbound|{}||{host}", endpoint.port);
+    Ok(plan)
+}
+
+/// Whether it is a Service's name, of which Istio has a cluster already: `NAME.NAMESPACE.svc.DOMAIN`.
+fn is_of_cluster(host: &str) -> bool {
+    let mut labels = host.split('.').skip(2);
+    labels.next() == Some("svc") && labels.next().is_some()
+}
+
+/// Two manifests for each cluster, but that of a Service.
 ///
 /// # Errors
 /// A cluster that Istio would not make of a ServiceEntry.
 pub fn manifests(options: &Options, plan: &Plan) -> Result<Vec<String>, Fault> {
     let mut hosts = BTreeSet::new();
     let mut texts = Vec::new();
-    for cluster in &plan.issuers {
+    let is_elsewhere =
+        |one: &&Cluster| !matches!(&one.endpoint.host, Host::Name(host) if is_of_cluster(host));
+    let counting = plan.rate_limit_service.iter().filter(is_elsewhere);
+    for cluster in plan.issuers.iter().chain(counting) {
         let service = Service::of(cluster)?;
         if !hosts.insert(service.host.to_owned()) {
             return Err(fault(
@@ -70,7 +99,11 @@ impl<'a> Service<'a> {
         } else {
             format!(", targetPort: {}", endpoint.port)
         };
-        let protocol = if endpoint.tls { "TLS" } else { "HTTP" };
+        let protocol = match (self.cluster.is_grpc, endpoint.tls) {
+            (true, _) => "GRPC",
+            (false, true) => "TLS",
+            (false, false) => "HTTP",
+        };
         let (resolution, endpoints) = match &endpoint.host {
             Host::Name(name) if name == self.host => ("DNS", String::new()),
             Host::Name(name) => ("DNS", format!("  endpoints:\n  - {{ address: {} }}\n", scalar(name))),
