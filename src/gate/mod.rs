@@ -21,6 +21,7 @@ mod keys;
 mod limits;
 mod lists;
 mod mesh;
+mod noted;
 mod outgoing;
 mod random;
 mod refusal;
