@@ -25,9 +25,15 @@ const BODY: &str = "s3cret-callout-body-0123456789";
 const CLAIM: &str = "s3cret-claim-0123456789";
 const ANSWER: &str = "s3cret-answer-0123456789";
 const QUERY: &str = "s3cret-query-0123456789";
+const SESSION: &str = "s3cret-session-0123456789";
+const ACTOR: &str = "s3cret-actor-0123456789";
+const ATTRIBUTE: &str = "s3cret-attribute-0123456789";
+const DEVICE: &str = "s3cret-device-0123456789";
 
-const SECRETS: [&str; 13] =
-    [PEPPER, DIGEST, CLIENT, API_KEY, OPAQUE, ISSUED, HEADER, ARGUMENT, LISTED, BODY, CLAIM, ANSWER, QUERY];
+const SECRETS: [&str; 17] = [
+    PEPPER, DIGEST, CLIENT, API_KEY, OPAQUE, ISSUED, HEADER, ARGUMENT, LISTED, BODY, CLAIM, ANSWER, QUERY,
+    SESSION, ACTOR, ATTRIBUTE, DEVICE,
+];
 
 /// Services that tell more than they should, when they answer and when they fail.
 fn talkative(seen: &Seen) -> Reply {
@@ -47,7 +53,8 @@ fn talkative(seen: &Seen) -> Reply {
     }
 }
 
-fn world() -> World {
+/// With so much of what rules read in the records.
+fn world(attributes: &str) -> World {
     let hash = KeyHash::of(API_KEY.as_bytes(), &Secret::new(PEPPER.into())).to_hex();
     let document = format!(
         "resource: {RESOURCE}
@@ -62,7 +69,12 @@ rules:
   - {{ id: reads, allow: {{ tools: ['get_*'] }}, arguments: {{ namespace: {{ in: [web] }} }} }}
   - {{ id: pinned, allow: {{ tools: [pinned] }}, arguments: {{ pin: {{ in: ['1'] }} }} }}
   - {{ id: any, allow: {{ tools: [any] }} }}
+shadow_rules:
+  - {{ id: reader, allow: {{ tools: ['*'] }}, to: {{ claims: {{ ssn: [x], team: [x], jwt: [x] }}, headers: {{ x-device: [x] }} }}, arguments: {{ password: {{ in: [x] }} }} }}
+trusted_headers: [x-device]
 audit:
+  attributes: {attributes}
+  mask_attributes: [CLAIMS.SSN, 'headers.*', arguments.passw*]
   clear_arguments: [namespace, pin, note]
   digest_key: ${{DIGEST}}
   mask_arguments: [p*n]
@@ -115,6 +127,10 @@ fn requests() -> Vec<Request> {
     let jwt = KEYS.es256(&{
         let mut claims = claims(&["dev"]);
         claims["note"] = json!(CLAIM);
+        claims["ssn"] = json!([ATTRIBUTE, { "a": ATTRIBUTE }]);
+        claims["team"] = json!(["x", LISTED]);
+        claims["jwt"] = json!(KEYS.es256(&json!({"x": 1})));
+        claims["act"] = json!({"sub": "agent", "note": ACTOR, "act": {"sub": [ACTOR], "act": ACTOR}});
         claims
     });
     let arguments = json!({"namespace": "web", "password": ARGUMENT, "pin": LISTED, "note": LISTED});
@@ -124,7 +140,11 @@ fn requests() -> Vec<Request> {
     };
     let tampered = format!("{}x", jwt);
     let mut requests = vec![
-        post(&jwt, call("get_x", &arguments)).header("x-note", HEADER).header("cookie", format!("a={HEADER}")),
+        post(&jwt, call("get_x", &arguments))
+            .header("x-note", HEADER)
+            .header("cookie", format!("a={HEADER}"))
+            .header("mcp-session-id", SESSION)
+            .header("x-device", DEVICE),
         post(&jwt, call("get_x", &bad)),
         post(&jwt, call(&jwt, &json!({}))),
         post(&jwt, call("any", &json!({"note": jwt, "namespace": format!("x{jwt}y")}))),
@@ -166,6 +186,14 @@ fn requests() -> Vec<Request> {
         );
         requests.push(post(&jwt, body));
     }
+    for request in [Request::new("GET", "/mcp"), Request::new("DELETE", "/mcp")] {
+        let request = request.header("authorization", format!("Bearer {jwt}"));
+        requests.push(request.header("mcp-session-id", SESSION).header("accept", "text/event-stream"));
+    }
+    requests.push(
+        post(OPAQUE, call("any", &arguments)).header("mcp-session-id", SESSION).header("x-device", DEVICE),
+    );
+    requests.push(post(&tampered, call("any", &arguments)).header("mcp-session-id", SESSION));
     requests.push(by_key().body(
         call("get_x", &json!({"namespace": "KEY"})).replace("KEY", &API_KEY.replacen('s', "\\u0073", 1)),
     ));
@@ -174,7 +202,16 @@ fn requests() -> Vec<Request> {
 
 #[test]
 fn no_secret_stands_anywhere() {
-    let world = world();
+    no_secret_stands_in("no_arguments");
+}
+
+#[test]
+fn no_secret_stands_anywhere_where_all_is_noted_that_rules_read() {
+    no_secret_stands_in("all");
+}
+
+fn no_secret_stands_in(attributes: &str) {
+    let world = world(attributes);
     let requests = requests();
     let jwts: Vec<String> = requests.iter().filter_map(signature).collect();
     assert!(jwts.len() > 5);
@@ -203,7 +240,14 @@ fn no_secret_stands_anywhere() {
 
     // What is masked is said, and what is not is there: else the search above found nothing because nothing was written.
     let record = |index: usize| &lines[index]["mcp_iap"][0];
-    let masked = |index: usize| record(index)["masked"].clone();
+    let is_attribute = |index: usize, name: &Value| {
+        let attributes = record(index)["attributes"]["values"].as_object();
+        attributes.is_some_and(|values| values.contains_key(name.as_str().unwrap()))
+    };
+    let masked = |index: usize| {
+        let names = record(index)["masked"].as_array().unwrap();
+        Value::from_iter(names.iter().filter(|name| !is_attribute(index, name)).cloned())
+    };
     assert_eq!(record(0)["arguments"], json!({"namespace": "web", "pin": "<masked>", "note": "<masked>"}));
     assert_eq!(masked(0), json!(["arguments.pin", "arguments.note"]));
     assert_eq!((&record(2)["tool"], masked(2)), (&json!("<masked>"), json!(["tool"])));
@@ -212,6 +256,22 @@ fn no_secret_stands_anywhere() {
     assert_eq!(masked(9), json!(["tool", "arguments.note"]));
     assert_eq!((masked(10), masked(11)), (json!(["arguments.note"]), json!(["tool"])));
 
+    let mut values = json!({"claims.ssn": "<masked>", "claims.team": ["x", "<masked>"], "claims.jwt": "<masked>",
+        "headers.x-device": "<masked>"});
+    if attributes == "all" {
+        values["arguments.password"] = json!("<masked>");
+    }
+    assert_eq!(record(0)["attributes"]["values"], values);
+    let count = values.as_object().unwrap().keys().filter(|name| is_attribute(0, &json!(name))).count();
+    assert_eq!(record(0)["masked"].as_array().map(Vec::len), Some(2 + count));
+    assert_eq!(record(0)["caller"]["actors"], json!([{"subject": "agent"}, {}]));
+    assert_eq!(record(0)["caller"]["actors_incomplete"], true);
+    let session = KeyHash::of(SESSION.as_bytes(), &Secret::new(DIGEST.into())).to_hex();
+    for index in [0, 29, 30, 31] {
+        assert_eq!(record(index)["session"]["hmac_sha256"], session, "{}", record(index));
+    }
+    assert_eq!(record(32)["session"], Value::Null, "a stranger's");
+
     let told = |index: usize| {
         let body: Value = serde_json::from_slice(&answers[index].body).unwrap();
         body["error"]["message"].clone()
@@ -219,7 +279,7 @@ fn no_secret_stands_anywhere() {
     assert_eq!(told(20), json!("namespace: \"a<masked>\" is not an accepted value"));
     assert_eq!(told(21), json!("an argument has a value that is not accepted"));
     assert_eq!(told(22), json!("namespace: \"<masked>\" is not an accepted value"));
-    assert_eq!(told(29), json!("namespace: the value is not an accepted value"));
+    assert_eq!(told(33), json!("namespace: the value is not an accepted value"));
     let arguments = |index: usize| record(index)["arguments"].clone();
     assert_eq!(arguments(23), json!({"pin": "<masked>", "NOTE": "<masked>"}));
     assert_eq!(arguments(24), json!({"PIN": "<masked>", "note": "<masked>"}));
@@ -270,7 +330,7 @@ fn signature(request: &Request) -> Option<String> {
 /// The digest is of what was sent, by a key that nobody has who reads records; it tells calls apart, and no more.
 #[test]
 fn the_digest_is_keyed_and_of_the_bytes_that_were_sent() {
-    let world = world();
+    let world = world("no_arguments");
     let token = KEYS.es256(&claims(&["dev"]));
     let long = "x".repeat(40_000);
     let sent = [

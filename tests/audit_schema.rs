@@ -3,12 +3,13 @@
 #[path = "support/record_schema.rs"]
 mod record_schema;
 
-use mcp_iap::audit::{Document, Form, Masks, Outcome, Record};
-use mcp_iap::identity::Caller;
+use mcp_iap::audit::{Document, Form, Masks, Outcome, Record, Shown};
+use mcp_iap::head::Head;
+use mcp_iap::identity::{Actors, Caller};
 use mcp_iap::kube::User;
 use mcp_iap::mcp::{Arguments, Era, Operation, Told};
 use mcp_iap::oauth::Scope;
-use mcp_iap::policy::Denial;
+use mcp_iap::policy::{Attribute, Call, Denial};
 use mcp_iap::reason::Reason;
 use mcp_iap::secret::Secret;
 use mcp_iap::spiffe::SpiffeId;
@@ -37,11 +38,38 @@ fn token_caller() -> Caller {
     }
 }
 
+/// Who acts for somebody: more than are kept, with names that are too long, and with something else.
+fn actors() -> Actors {
+    let act = json!({"sub": "é".repeat(300), "iss": "https://i", "client_id": "c", "act": 7});
+    Actors::of(
+        &(0..40)
+            .fold(act, |act, _| json!({"sub": "\u{1b}", "iss": "https://i", "client_id": "c", "act": act})),
+    )
+}
+
+/// More than stands in a record, of every kind.
+fn note_attributes(record: &mut Record, masks: &Masks) {
+    let names: Vec<String> = (0..40).map(|number| format!("c{number}")).collect();
+    let values =
+        [json!("é".repeat(300)), json!(7), json!(0.5), json!(null), json!([true, "s3cret"]), json!({"a": 1})];
+    let claims = names.iter().map(|name| Rc::from(name.as_str())).zip(values.into_iter().cycle().skip(1));
+    let caller = Caller::default().with_claims(claims.take(30).collect());
+    let (head, arguments) =
+        (Head::from_pairs([("x-device", "managed")]), Arguments::from_pairs(vec![("n", "[7]")]));
+    let call = Call { head: Some(&head), ..Call::of(&caller).to(&[], &arguments) };
+    let reads = [Attribute::Header("x-device"), Attribute::Argument("n"), Attribute::Argument("m")];
+    let mut reads = reads.into_iter().chain(names.iter().map(|name| Attribute::Claim(name)));
+    let shown = Shown { all_arguments: true, clear_arguments: &[] };
+    record.note_attributes(&mut reads, &call, &shown, &masks.and(None));
+}
+
 /// Everything that a record can have, by the calls by which the gate fills it, and in its bounds.
 fn records() -> Vec<Value> {
     let long = "é\u{1b}".repeat(300);
     let callers = [
-        token_caller().through(SpiffeId::parse("spiffe://example.org/agent").unwrap()),
+        token_caller()
+            .through(SpiffeId::parse("spiffe://example.org/agent").unwrap())
+            .with_actors(Some(actors())),
         Caller::of_kubernetes(User { name: long.clone(), groups: Vec::new() }),
         Caller::of_api_key("ci", &[]),
         Caller::of_workload(SpiffeId::parse("spiffe://example.org/agent").unwrap()),
@@ -62,6 +90,8 @@ fn records() -> Vec<Value> {
         [Operation::Tool(&long), Operation::Prompt("p"), Operation::Resource("r:x"), Operation::Task("t")];
     let mut records = vec![serde_json::from_str(&Record::new(DECISION.to_owned()).to_json()).unwrap()];
     let operations = operations.into_iter().chain([Operation::Open]);
+    let key = Secret::new(vec![7; 32]);
+    let mut keys = [Some(&key), None].into_iter().cycle();
     for ((caller, operation), told) in callers.into_iter().zip(operations).zip(answers) {
         let mut record = Record::new(DECISION.to_owned());
         record.note_http_method("POST", &secrets);
@@ -71,7 +101,9 @@ fn records() -> Vec<Value> {
         record.note_era(Era::Modern);
         record.note_operation(operation, &secrets);
         record.note_arguments(&names, &Arguments::from_pairs(pairs.clone()), &secrets);
-        record.note_digest(&Secret::new(vec![7; 32]), b"{}");
+        record.note_digest(&key, b"{}");
+        record.note_session(keys.next().unwrap(), b"s-1");
+        note_attributes(&mut record, &masks);
         record.note_trace(Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
         for what in ["keys", "introspection", "token_review"] {
             record.note_wait(what, Duration::from_millis(7));
@@ -96,11 +128,11 @@ fn records() -> Vec<Value> {
     records
 }
 
-/// The paths of all members, but for those of `arguments`, which callers' tools name.
+/// The paths of all members, but for those of `arguments`, which callers' tools name, and of `attributes`, which rules do.
 fn members(value: &Value, path: &str, into: &mut BTreeSet<String>) {
     for (name, value) in value.as_object().into_iter().flatten() {
         let path = format!("{path}{name}");
-        if name != "arguments" {
+        if !matches!(path.as_str(), "arguments" | "attributes.values") {
             members(value, &format!("{path}."), into);
         }
         into.insert(path);
@@ -143,8 +175,17 @@ fn the_schema_has_just_the_fields_that_are_written_and_documented() {
     assert_eq!(known, written);
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/audit.md");
     let docs = std::fs::read_to_string(docs).unwrap();
-    const OBJECTS: [&str; 7] =
-        ["answer", "arguments_digest", "caller", "exchange", "listed", "shadow", "waited_ms"];
+    const OBJECTS: [&str; 9] = [
+        "answer",
+        "arguments_digest",
+        "attributes",
+        "caller",
+        "exchange",
+        "listed",
+        "session",
+        "shadow",
+        "waited_ms",
+    ];
     for path in known.iter().filter(|path| !OBJECTS.contains(&path.as_str())) {
         let is_told = docs
             .lines()
@@ -176,6 +217,16 @@ fn what_is_no_record_is_refused() {
         ("/caller/groups", json!("sre")),
         ("/arguments/text", json!(["a"])),
         ("/arguments/text", json!(1.5)),
+        ("/attributes/values/x", json!({})),
+        ("/attributes/values/x", json!([[1]])),
+        ("/attributes/values/x", json!(vec![1; 33])),
+        ("/attributes/absent", json!(vec!["x"; 33])),
+        ("/attributes/not_whole", json!("claims.x")),
+        ("/session/hmac_sha256", json!("s-1")),
+        ("/caller/actors", json!(vec![json!({}); 9])),
+        ("/caller/actors", json!([{"sub": "agent"}])),
+        ("/caller/actors", json!({"subject": "agent"})),
+        ("/caller/actors_incomplete", json!("yes")),
         ("/shadow/outcome", json!("aborted")),
         ("/upstream_status", json!(42)),
         ("/traceparent", json!("00-rubbish")),
@@ -195,9 +246,18 @@ fn what_is_no_record_is_refused() {
         }
         assert!(!faults(&record).is_empty(), "{pointer}: {record}");
     }
-    for path in
-        ["", "/caller", "/shadow", "/exchange", "/listed", "/arguments_digest", "/waited_ms", "/answer"]
-    {
+    for path in [
+        "",
+        "/caller",
+        "/shadow",
+        "/exchange",
+        "/listed",
+        "/arguments_digest",
+        "/waited_ms",
+        "/answer",
+        "/session",
+        "/attributes",
+    ] {
         let mut record = good.clone();
         record.pointer_mut(path).unwrap()["more"] = json!(1);
         assert!(!faults(&record).is_empty(), "{path}: {record}");

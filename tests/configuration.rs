@@ -130,6 +130,37 @@ audit: { clear_arguments: [namespace, api_token, Password], mask_arguments: [PAS
     assert_eq!(paths, ["audit.clear_arguments[1]"]);
 }
 
+/// So is what stands in records because a rule reads it.
+#[test]
+fn what_rules_read_and_sounds_like_a_secret_is_told_where_it_is_shown() {
+    for (audit, wanted) in [
+        ("{}", vec!["headers.x-secret-kind"]),
+        ("{ attributes: none }", vec![]),
+        ("{ mask_attributes: ['headers.*'] }", vec![]),
+        ("{ attributes: all }", vec!["arguments.api_token", "headers.x-secret-kind"]),
+        (
+            "{ attributes: all, clear_arguments: [api_token], mask_arguments: [api_*], mask_attributes: [HEADERS.x*] }",
+            vec![],
+        ),
+    ] {
+        let document = format!(
+            "
+resource: https://mcp.example.com/mcp
+issuers: [{{ issuer: https://login.example.com }}]
+trusted_headers: [x-secret-kind]
+rules:
+  - {{ id: a, allow: {{ tools: [x] }}, to: {{ claims: {{ token_use: [access] }}, headers: {{ x-secret-kind: [a] }} }}, arguments: {{ api_token: {{ present: false }} }} }}
+audit: {audit}
+"
+        );
+        let config = mcp_iap::config::load(document.as_bytes()).unwrap();
+        let settings = mcp_iap::gate::Settings::compile(&config, &|_| None).unwrap();
+        let advice = settings.advise(&config).into_iter().filter(|advice| advice.path == "audit.attributes");
+        let seen: Vec<_> = advice.map(|advice| advice.value.unwrap().trim_matches('"').to_owned()).collect();
+        assert_eq!(seen, wanted, "{audit}");
+    }
+}
+
 #[test]
 fn a_document_that_lets_everybody_in_is_told_loudly() {
     let file = "tests/golden/advice/no-auth.yaml";

@@ -75,6 +75,9 @@ fn each_attribute_decides_where_it_is_recorded_and_else_nothing_does() {
     let one_of = format!("{SCALE}, arguments: {{n: {{in: [web]}}}}}}");
     let many: Vec<String> = (0..32).map(|number| format!("g{number}")).collect();
     let few: Vec<String> = many.iter().take(31).cloned().collect();
+    let team = format!("{SCALE}, to: {{claims: {{team: [x]}}}}}}");
+    let read = |values: Value, absent: &[&str], not_whole: &[&str]| json!({"attributes": {"values": values, "absent": absent, "not_whole": not_whole}});
+    let masked = |name: &str| json!({"masked": [name], "attributes": {"values": {name: "x"}}});
     let when = |text: &str| format!("{SCALE}, when: '{text}'}}");
     for (rules, record, caller, wanted) in [
         (format!("{SCALE}}}"), none.clone(), none.clone(), "allow by a"),
@@ -91,7 +94,7 @@ fn each_attribute_decides_where_it_is_recorded_and_else_nothing_does() {
         (one_of.clone(), with("n", json!("***REDACTED***")), none.clone(), "? arguments.n"),
         (one_of.clone(), with("n", json!("x".repeat(256))), none.clone(), "? arguments.n"),
         (one_of.clone(), with("n", json!("x".repeat(250))), none.clone(), "deny argument_not_in_list"),
-        (one_of, with("n", json!("\u{1b}".repeat(42))), none.clone(), "? arguments.n"),
+        (one_of.clone(), with("n", json!("\u{1b}".repeat(42))), none.clone(), "? arguments.n"),
         (when("args.n < 3 && args.m == 1"), with("n", json!(1)), none.clone(), "? arguments.m"),
         (when("args.n < 3"), with("n", json!(1)), none.clone(), "allow by a"),
         (when("args.n < 3"), with("n", json!(7)), none.clone(), "deny condition_not_met"),
@@ -117,6 +120,55 @@ fn each_attribute_decides_where_it_is_recorded_and_else_nothing_does() {
             none.clone(),
             "deny outside_time_window",
         ),
+        // What the old rules read of it: values, and that there was none.
+        (team.clone(), read(json!({"claims.team": "x"}), &[], &[]), none.clone(), "allow by a"),
+        (team.clone(), read(json!({"claims.team": ["y", "x"]}), &[], &[]), none.clone(), "allow by a"),
+        (team.clone(), read(json!({"claims.team": "y"}), &[], &[]), none.clone(), "deny claim_mismatch"),
+        (team.clone(), read(json!({"claims.teams": "x"}), &[], &[]), none.clone(), "? claims.team"),
+        (team.clone(), read(json!({}), &["claims.team"], &[]), none.clone(), "deny claim_mismatch"),
+        (team.clone(), read(json!({}), &["claims.team.x", "team"], &[]), none.clone(), "? claims.team"),
+        (team.clone(), read(json!({}), &[], &["claims.team"]), none.clone(), "? claims.team"),
+        (
+            team.clone(),
+            read(json!({"claims.team": "x"}), &[], &["claims.team"]),
+            none.clone(),
+            "? claims.team",
+        ),
+        (team, masked("claims.team"), none.clone(), "? claims.team"),
+        (
+            when("caller.claims.team == \"x\""),
+            read(json!({"claims.team": "x"}), &[], &[]),
+            none.clone(),
+            "allow by a",
+        ),
+        (
+            when("has(caller.claims.team)"),
+            read(json!({}), &["claims.team"], &[]),
+            none.clone(),
+            "deny condition_not_met",
+        ),
+        (
+            when("has(caller.claims.team)"),
+            read(json!({"claims.team": null}), &[], &[]),
+            none.clone(),
+            "allow by a",
+        ),
+        (
+            when("caller.claims.team == \"x\" && caller.claims.level > 2"),
+            read(json!({"claims.team": "x"}), &[], &[]),
+            none.clone(),
+            "? claims.level",
+        ),
+        (one_of.clone(), read(json!({"arguments.n": "web"}), &[], &[]), none.clone(), "allow by a"),
+        (
+            one_of.clone(),
+            read(json!({"arguments.n": "db"}), &[], &[]),
+            none.clone(),
+            "deny argument_not_in_list",
+        ),
+        (one_of.clone(), read(json!({}), &["arguments.n"], &[]), none.clone(), "deny argument_missing"),
+        (one_of, read(json!({"arguments.n": "web"}), &[], &["arguments.n"]), none.clone(), "? arguments.n"),
+        (when("!has(args.n)"), read(json!({}), &["arguments.n"], &[]), none.clone(), "allow by a"),
         // Groups: of 32 there may be more.
         (format!("{SCALE}, to: {{groups: [dev]}}}}"), none.clone(), none.clone(), "allow by a"),
         (format!("{SCALE}, to: {{groups: [sre]}}}}"), none.clone(), none.clone(), "deny no_rule_allows"),

@@ -63,6 +63,7 @@ fn visible(ended: &Ended) -> (Option<(u16, Value)>, Value) {
     members.remove("shadow");
     members.remove("decision");
     members.remove("waited_ms");
+    members.remove("attributes");
     (answer, record)
 }
 

@@ -56,7 +56,7 @@ fn masked(listed: &str, value: Value, secrets: &Secrets<'_>) -> (Value, bool) {
 }
 
 /// A value that is no list and no object. A number that is no 64-bit integer is a text, as it was written.
-fn plain(raw: &[u8]) -> Option<Value> {
+pub(super) fn plain(raw: &[u8]) -> Option<Value> {
     let mut reader = Reader::new(raw);
     Some(match reader.kind().ok()? {
         Kind::String => Value::from(reader.string().ok()?.into_owned()),
@@ -71,7 +71,7 @@ fn plain(raw: &[u8]) -> Option<Value> {
 }
 
 /// Cut where it would be longer than a name in the record.
-fn cut_as_written(text: &str) -> &str {
+pub(super) fn cut_as_written(text: &str) -> &str {
     let mut left = MAX_NAME;
     let end = text.char_indices().find(|(_, c)| {
         let rest = left.checked_sub(written_length(*c));
@@ -190,6 +190,7 @@ mod tests {
     fn names_and_forms_that_are_configured_are_masked() {
         let masks = Masks {
             mask: "<gone>".into(),
+            attributes: Vec::new(),
             names: vec![Pattern::new("*pass*")],
             forms: vec![Form::new("AKIA*"), Form::new("4111")],
         };

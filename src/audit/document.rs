@@ -3,8 +3,9 @@
 //! Natively only: the filter writes records and reads none. A reader takes fields that it does not know, since within
 //! one version fields are added; the schema has no others than those that this version writes.
 
+use super::attributes::{MAX_ATTRIBUTES, MAX_ELEMENTS};
 use super::{MAX_GROUPS, MAX_NAME, Outcome, SCHEMA};
-use crate::identity::CallerKind;
+use crate::identity::{CallerKind, MAX_ACTORS};
 use crate::reason::Reason;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -70,12 +71,17 @@ pub struct Document {
     #[schemars(extend("maxProperties" = MAX_ARGUMENTS,
         "additionalProperties" = {"type": ["string", "integer", "boolean", "null"]}))]
     pub arguments: BTreeMap<String, Value>,
-    /// In what something is masked: `http_method`, `method`, `tool`, `prompt`, `resource`, `task`, `arguments.NAME`.
+    /// In what something is masked: `http_method`, `method`, `tool`, `prompt`, `resource`, `task`, `arguments.NAME`, or one of
+    /// `attributes`.
     #[serde(default)]
-    #[schemars(extend("maxItems" = MAX_ARGUMENTS + 3))]
+    #[schemars(extend("maxItems" = MAX_ARGUMENTS + MAX_ATTRIBUTES + 3))]
     pub masked: Vec<String>,
     /// Of all arguments as they were written, where `audit.digest_key` is set.
     pub arguments_digest: Option<DigestDocument>,
+    /// The session that the request is of, by a digest of its `Mcp-Session-Id`.
+    pub session: Option<SessionDocument>,
+    /// What the rules read that are about the request, live and shadow ones, beside what stands in each record.
+    pub attributes: Option<AttributesDocument>,
     /// Of what the threshold of failed authentications is reached: `source`, `subject`, `claimed_subject`.
     #[serde(default)]
     #[schemars(extend("maxItems" = 2))]
@@ -126,6 +132,59 @@ pub struct CallerDocument {
     /// The token's scopes, with spaces between.
     #[schemars(extend("maxLength" = MAX_NAME))]
     pub scope: Option<String>,
+    /// Who acts for the subject (`act`, RFC 8693 section 4.1), the one that does now first.
+    #[serde(default)]
+    #[schemars(extend("maxItems" = MAX_ACTORS))]
+    pub actors: Vec<ActorDocument>,
+    /// More acts than stands in `actors`, or somebody whom the claim does not name.
+    pub actors_incomplete: Option<bool>,
+}
+
+/// Who acts for a subject.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ActorDocument {
+    /// `iss`.
+    #[schemars(extend("maxLength" = MAX_NAME))]
+    pub issuer: Option<String>,
+    /// `sub`.
+    #[schemars(extend("maxLength" = MAX_NAME))]
+    pub subject: Option<String>,
+    /// `client_id`.
+    #[schemars(extend("maxLength" = MAX_NAME))]
+    pub client_id: Option<String>,
+}
+
+/// A digest of a session's id; one of these.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SessionDocument {
+    /// HMAC-SHA-256, in hexadecimal, where `audit.digest_key` is set.
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    pub hmac_sha256: Option<String>,
+    /// SHA-256, in hexadecimal, where it is not.
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    pub sha256: Option<String>,
+}
+
+/// What rules read, by its names: `claims.NAME`, `headers.NAME`, `arguments.NAME`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct AttributesDocument {
+    /// What stood there.
+    #[serde(default)]
+    #[schemars(extend("maxProperties" = MAX_ATTRIBUTES,
+        "additionalProperties" = {"type": ["string", "number", "boolean", "null", "array"],
+            "maxItems": MAX_ELEMENTS, "items": {"type": ["string", "number", "boolean", "null"]}}))]
+    pub values: BTreeMap<String, Value>,
+    /// Where nothing stood.
+    #[serde(default)]
+    #[schemars(extend("maxItems" = MAX_ATTRIBUTES))]
+    pub absent: Vec<String>,
+    /// Of which not all stands in `values`, or nothing.
+    #[serde(default)]
+    #[schemars(extend("maxItems" = MAX_ATTRIBUTES))]
+    pub not_whole: Vec<String>,
 }
 
 /// A digest of arguments.

@@ -1,12 +1,14 @@
 //! One line of JSON, written into one buffer as its members come.
 
 use crate::bytes::leading;
+use crate::json::Value;
 use std::fmt::Write as _;
 
 /// What most records take, in bytes.
 const USUAL_SIZE: usize = 1024;
 
 /// An object that is being written. A member that is absent is left out.
+#[derive(Clone, Debug)]
 pub(super) struct Line(String);
 
 impl Line {
@@ -14,6 +16,34 @@ impl Line {
         let mut text = String::with_capacity(USUAL_SIZE);
         text.push('{');
         Self(text)
+    }
+
+    /// One that becomes part of another.
+    pub(super) fn part() -> Self {
+        Self("{".to_owned())
+    }
+
+    /// A text, a number, a truth value, `null`, or a list of these.
+    pub(super) fn value(&mut self, name: &str, value: &Value) {
+        self.name(name);
+        self.element(value);
+    }
+
+    fn element(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => self.quote(text),
+            Value::Array(elements) => {
+                self.0.push('[');
+                for element in elements {
+                    self.separate();
+                    self.element(element);
+                }
+                self.0.push(']');
+            }
+            value => {
+                let _ = write!(self.0, "{value}");
+            }
+        }
     }
 
     pub(super) fn end(mut self) -> String {
@@ -52,6 +82,51 @@ impl Line {
             self.quote(value);
         }
         self.0.push(']');
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0 == "{"
+    }
+
+    /// A list of objects.
+    pub(super) fn objects<T>(
+        &mut self,
+        name: &str,
+        each: impl Iterator<Item = T>,
+        mut members: impl FnMut(T, &mut Self),
+    ) {
+        self.name(name);
+        self.0.push('[');
+        for one in each {
+            self.separate();
+            self.0.push('{');
+            members(one, self);
+            self.0.push('}');
+        }
+        self.0.push(']');
+    }
+
+    /// An object that was written before.
+    pub(super) fn written(&mut self, name: &str, object: &Self) {
+        self.name(name);
+        self.0.push_str(&object.0);
+        self.0.push('}');
+    }
+
+    /// Writes something if that takes no more bytes than `room` has, and takes them from it; whether it did.
+    pub(super) fn within(&mut self, room: &mut usize, write: impl FnOnce(&mut Self)) -> bool {
+        let before = self.0.len();
+        write(self);
+        match room.checked_sub(self.0.len().saturating_sub(before)) {
+            Some(left) => {
+                *room = left;
+                true
+            }
+            None => {
+                self.0.truncate(before);
+                false
+            }
+        }
     }
 
     pub(super) fn object(&mut self, name: &str, members: impl FnOnce(&mut Self)) {

@@ -21,6 +21,8 @@ pub struct Masks {
     pub mask: Rc<str>,
     /// Names of arguments, in lower case.
     pub names: Vec<Pattern>,
+    /// Names of what rules read (`claims.NAME`, `headers.NAME`, `arguments.NAME`), in lower case.
+    pub attributes: Vec<Pattern>,
     /// Forms of texts.
     pub forms: Vec<Form>,
 }
@@ -29,22 +31,32 @@ impl Masks {
     /// Credentials alone are masked.
     #[must_use]
     pub fn none() -> Self {
-        Self { mask: MASK.into(), names: Vec::new(), forms: Vec::new() }
+        Self { mask: MASK.into(), names: Vec::new(), attributes: Vec::new(), forms: Vec::new() }
     }
 
     /// Whether an argument of this name is masked, whatever it holds.
     #[must_use]
     pub fn has_name(&self, name: &str) -> bool {
-        !self.names.is_empty() && {
-            let lower = name.to_lowercase();
-            self.names.iter().any(|pattern| pattern.matches(&lower))
-        }
+        is_one(&self.names, name)
+    }
+
+    /// Whether what a rule reads under this name is masked, whatever it holds.
+    #[must_use]
+    pub fn has_attribute(&self, name: &str) -> bool {
+        is_one(&self.attributes, name)
     }
 
     /// With what proves the caller of one request.
     #[must_use]
     pub fn and<'a>(&'a self, credential: Option<&'a str>) -> Secrets<'a> {
         Secrets { masks: self, credential: credential.filter(|credential| !credential.is_empty()) }
+    }
+}
+
+fn is_one(patterns: &[Pattern], name: &str) -> bool {
+    !patterns.is_empty() && {
+        let lower = name.to_lowercase();
+        patterns.iter().any(|pattern| pattern.matches(&lower))
     }
 }
 
@@ -185,7 +197,7 @@ mod tests {
 
     fn hidden(forms: &[&str], credential: Option<&str>, text: &str) -> String {
         let forms = forms.iter().map(|form| Form::new(form)).collect();
-        let masks = Masks { mask: "#".into(), names: Vec::new(), forms };
+        let masks = Masks { mask: "#".into(), forms, ..Masks::none() };
         masks.and(credential).hide(text).unwrap_or_else(|| "-".to_owned())
     }
 

@@ -563,6 +563,12 @@ pub struct Audit {
     pub mask_values: Vec<String>,
     /// What stands in the place of what is masked: 1 to 64 printable characters of ASCII. Default: `***REDACTED***`.
     pub mask: String,
+    /// What stands in the record of what rules read, live and shadow ones: claims and trusted headers, or all, with
+    /// arguments, or none of it. Default: `no_arguments`.
+    pub attributes: AuditAttributes,
+    /// What rules read under these names (`claims.NAME`, `headers.NAME`, `arguments.NAME`) is masked in the record; `*`
+    /// stands for any text, and case does not count. At most 32. Default: none.
+    pub mask_attributes: Vec<String>,
     /// Whether answers to requests are read as they pass, up to 16 KiB of each, for errors of JSON-RPC and of tools
     /// (`isError`), which then stand in the record. Default: false.
     pub read_answers: bool,
@@ -576,9 +582,24 @@ impl Default for Audit {
             mask_arguments: Vec::new(),
             mask_values: Vec::new(),
             mask: "***REDACTED***".to_owned(),
+            attributes: AuditAttributes::NoArguments,
+            mask_attributes: Vec::new(),
             read_answers: false,
         }
     }
+}
+
+/// What stands in the record of what rules read.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AuditAttributes {
+    /// All of it, the values of arguments as well.
+    All,
+    /// All but the values of arguments; those of `clear_arguments` stand there anyway.
+    NoArguments,
+    /// Nothing.
+    None,
 }
 
 /// How many failed authentications are too many, and what comes of it. Counted for all workers of an Envoy.

@@ -16,9 +16,10 @@ mod token_exchange;
 pub mod yaml;
 
 pub use document::{
-    Answers, ApiKey, ApiKeys, ArgumentCondition, Audit, Catalogue, Config, FailedAuthentication,
-    ForwardedClientCert, IntegerRange, Introspection, Issuer, KeyFetching, Limits, MeshIdentity, NumberRange,
-    OnFailures, Operations, RateLimit, Resource, Rule, Scalar, Subjects, TimeWindow, TokenReview, Tool,
+    Answers, ApiKey, ApiKeys, ArgumentCondition, Audit, AuditAttributes, Catalogue, Config,
+    FailedAuthentication, ForwardedClientCert, IntegerRange, Introspection, Issuer, KeyFetching, Limits,
+    MeshIdentity, NumberRange, OnFailures, Operations, RateLimit, Resource, Rule, Scalar, Subjects,
+    TimeWindow, TokenReview, Tool,
 };
 pub use environment::{Environment, STAND_IN, SecretReference, process_environment};
 pub use error::{ConfigError, Errors};

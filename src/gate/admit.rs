@@ -44,6 +44,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
     // Who: a stranger is refused before a byte of the body is read.
     let identity = credential::identify(request, protected).await?;
     let caller = &identity.caller;
+    request.note_session();
     if has_message {
         route::check_body_headers(head, settings.limits.body_bytes)?;
     } else if !request.is_complete() {
@@ -56,7 +57,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         let (method, operations) = announced.as_ref().map(headers::Announced::asks).unwrap_or_default();
         let call = request.call(caller, method, &operations, None);
         let permit =
-            policies.decide_head(&call).inspect_err(|denial| request.compare(&call, Some(denial)))?;
+            policies.decide_head(&call).inspect_err(|denial| request.note_rules(&call, Some(denial)))?;
         request.release_head(UpstreamCredential::stripped_head(&permit));
     }
 
@@ -77,7 +78,7 @@ pub async fn admit(request: &Request) -> Result<Exit, Denial> {
         let call = request.call(caller, &message.method, &operations, Some(&message.arguments));
         let call = Call { target: target.as_deref().map(Target::name), ..call };
         let decision = policies.decide_within(&call, &request.limits());
-        request.compare(&call, decision.as_ref().err());
+        request.note_rules(&call, decision.as_ref().err());
         request.note_decision(&operations, &decision);
         (decision?, target)
     } else {

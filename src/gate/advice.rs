@@ -3,6 +3,8 @@
 use super::outgoing::Outgoing;
 use super::settings::Settings;
 use crate::config::{Config, ConfigError, Guarded};
+use crate::policy::Attribute;
+use std::collections::BTreeSet;
 
 impl Settings {
     /// What the author of `config`, from which these settings were compiled, should look at again.
@@ -49,7 +51,31 @@ impl Settings {
             let reason = "sounds like a secret, which everybody who reads records would know";
             ConfigError::new(path, reason, "remove it, or list it in `audit.mask_arguments`").value(&**name)
         }));
+        let read: BTreeSet<String> = self.read_and_shown().filter(|name| sounds_secret(name)).collect();
+        advice.extend(read.into_iter().map(|name| {
+            let reason =
+                "is read by a rule and sounds like a secret, which everybody who reads records would know";
+            let fix = "list it in `audit.mask_attributes`";
+            ConfigError::new("audit.attributes", reason, fix).value(name)
+        }));
         advice
+    }
+}
+
+impl Settings {
+    /// The names of headers and arguments that stand in records because rules read them, and are not masked.
+    fn read_and_shown(&self) -> impl Iterator<Item = String> {
+        let (masks, clear) = (&self.audit.masks, &self.audit.clear_arguments);
+        let reads = self.resources.iter().flat_map(|resource| resource.reads());
+        let shown = reads.filter(|read| self.audit.shown().is_some_and(|shown| shown.has(*read)));
+        let beside = shown.filter(|read| match read {
+            Attribute::Claim(_) => false,
+            Attribute::Header(_) => true,
+            Attribute::Argument(name) => {
+                !masks.has_name(name) && !clear.iter().any(|clear| **clear == **name)
+            }
+        });
+        beside.map(|read| read.to_string()).filter(|name| !masks.has_attribute(name))
     }
 }
 

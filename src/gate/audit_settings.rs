@@ -1,8 +1,8 @@
 //! What records hold beside what stands in each: the document's `audit`, compiled.
 
-use crate::audit::{Form, Masks};
-use crate::config::{self, ConfigError, Environment};
-use crate::policy::Pattern;
+use crate::audit::{Form, Masks, Shown};
+use crate::config::{self, AuditAttributes, ConfigError, Environment};
+use crate::policy::{Attribute, Pattern};
 use crate::secret::Secret;
 use std::rc::Rc;
 
@@ -21,11 +21,29 @@ pub struct AuditSettings {
     pub digest_key: Option<Secret>,
     /// What does not stand in records.
     pub masks: Masks,
+    /// What of what rules read stands in records.
+    pub attributes: AuditAttributes,
+    /// Whether there is a rule that reads something of that.
+    pub(super) notes_attributes: bool,
     /// Whether answers are read for errors.
     pub read_answers: bool,
 }
 
 impl AuditSettings {
+    /// What of what rules read may stand in records; `None` for nothing.
+    #[must_use]
+    pub fn shown(&self) -> Option<Shown<'_>> {
+        let clear_arguments = &*self.clear_arguments;
+        let all_arguments = self.attributes == AuditAttributes::All;
+        (self.attributes != AuditAttributes::None).then_some(Shown { all_arguments, clear_arguments })
+    }
+
+    /// With what the rules read.
+    pub(super) fn of_rules<'r>(self, mut reads: impl Iterator<Item = Attribute<'r>>) -> Self {
+        let notes_attributes = self.shown().is_some_and(|shown| reads.any(|attribute| shown.has(attribute)));
+        Self { notes_attributes, ..self }
+    }
+
     pub(super) fn compile(
         audit: &config::Audit,
         environment: Environment<'_>,
@@ -37,6 +55,8 @@ impl AuditSettings {
             mask_arguments,
             mask_values,
             mask,
+            attributes,
+            mask_attributes,
             read_answers,
         } = audit;
         if names.len() > MAX_CLEAR {
@@ -76,13 +96,17 @@ impl AuditSettings {
             errors.push(ConfigError::new("audit.mask", "can't stand in a record", fix));
         }
         check_patterns(mask_arguments, "audit.mask_arguments", errors);
+        check_patterns(mask_attributes, "audit.mask_attributes", errors);
         check_patterns(mask_values, "audit.mask_values", errors);
+        let in_lower_case = |name: &String| Pattern::new(&name.to_lowercase());
         let masks = Masks {
             mask: Rc::from(mask.as_str()),
-            names: mask_arguments.iter().map(|name| Pattern::new(&name.to_lowercase())).collect(),
+            names: mask_arguments.iter().map(in_lower_case).collect(),
+            attributes: mask_attributes.iter().map(in_lower_case).collect(),
             forms: mask_values.iter().map(|form| Form::new(form)).collect(),
         };
-        Self { clear_arguments, digest_key, masks, read_answers: *read_answers }
+        let (attributes, read_answers) = (*attributes, *read_answers);
+        Self { clear_arguments, digest_key, masks, attributes, notes_attributes: false, read_answers }
     }
 }
 

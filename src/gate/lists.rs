@@ -88,7 +88,7 @@ impl Request {
 }
 
 /// The header of a session (MCP 2025-11-25, "Session Management").
-const SESSION: &str = "mcp-session-id";
+pub(super) const SESSION: &str = "mcp-session-id";
 
 /// How much of answers a worker holds, in bytes: lists that are not complete, of all streams together. One list is no
 /// longer (`limits.list_bytes`).

@@ -22,6 +22,7 @@ mod limits;
 mod lists;
 mod mesh;
 mod messages;
+mod noted;
 mod outgoing;
 mod random;
 mod refusal;

@@ -5,7 +5,7 @@ use super::outgoing::{self, Outgoing};
 use crate::config::{Config, ConfigError, Environment, Guarded};
 use crate::head::{Head, One};
 use crate::oauth::{ProtectedResource, ResourceError, Scope, WELL_KNOWN};
-use crate::policy::PolicySet;
+use crate::policy::{Attribute, PolicySet};
 use crate::reason::Reason;
 use std::rc::Rc;
 
@@ -36,6 +36,11 @@ impl ResourceSettings {
     /// The claims that rules read, by their paths.
     pub(super) fn claim_paths(&self) -> impl Iterator<Item = &Rc<str>> {
         self.shadow.iter().chain([&self.policies]).flat_map(PolicySet::claim_paths)
+    }
+
+    /// What rules read, live and shadow ones.
+    pub(super) fn reads(&self) -> impl Iterator<Item = Attribute<'_>> {
+        self.shadow.iter().chain([&self.policies]).flat_map(PolicySet::reads)
     }
 
     fn takes(&self, host: Option<&str>) -> bool {

@@ -157,6 +157,7 @@ impl Settings {
         }
         let paths: BTreeSet<Rc<str>> =
             resources.iter().flat_map(|resource| resource.claim_paths().cloned()).collect();
+        let audit = audit.of_rules(resources.iter().flat_map(|resource| resource.reads()));
         Ok(Self {
             resources,
             require_auth: *require_auth,

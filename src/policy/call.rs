@@ -1,7 +1,8 @@
 //! What is decided on: who calls, what for, from where and when.
 
+use super::attribute::Attribute;
 use super::rate::{Spent, Unspent};
-use crate::head::Head;
+use crate::head::{Head, One};
 use crate::identity::Caller;
 use crate::jose::{Sender, Unproven};
 use crate::mcp::{Arguments, Operation};
@@ -13,7 +14,7 @@ pub struct Call<'a> {
     /// Who calls.
     pub caller: &'a Caller,
     /// What of it is known as a whole.
-    pub known: Known,
+    pub known: Known<'a>,
     /// The JSON-RPC method; empty where there is none.
     pub method: &'a str,
     /// What is asked for; each one must be allowed.
@@ -36,24 +37,42 @@ pub struct Call<'a> {
 
 /// Which parts of a call are known as a whole. Of the others, what is not there is not known: a record may not have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct Known<'a> {
     /// The caller's claims.
     pub claims: bool,
+    /// The headers, where there is a head.
+    pub headers: bool,
     /// The caller's groups.
     pub groups: bool,
     /// The arguments, where there are any.
     pub arguments: bool,
+    /// The attributes that are known not to be there, as a record names them.
+    pub absent: &'a [String],
 }
 
-impl Known {
+impl Known<'_> {
     /// A request, or what is to be taken for one.
-    pub const ALL: Self = Self { claims: true, groups: true, arguments: true };
+    pub const ALL: Self = Self { claims: true, headers: true, groups: true, arguments: true, absent: &[] };
 }
 
 /// Nothing is asked for.
 const NOTHING: &[Operation<'static>] = &[];
 
 impl<'a> Call<'a> {
+    /// Whether it is known what stands under this name, or that nothing does.
+    pub(super) fn knows(&self, attribute: Attribute<'_>) -> bool {
+        let is_known = match attribute {
+            Attribute::Claim(path) => self.known.claims || self.caller.claim(path).is_some(),
+            Attribute::Header(name) => {
+                self.head.is_some_and(|head| self.known.headers || head.one(name) != One::Absent)
+            }
+            Attribute::Argument(name) => {
+                self.arguments.is_some_and(|given| self.known.arguments || given.get(name).is_some())
+            }
+        };
+        is_known || self.known.absent.iter().any(|absent| attribute.is_named(absent))
+    }
+
     /// Of a caller, with nothing asked for yet, from nowhere, at the epoch.
     #[must_use]
     pub fn of(caller: &'a Caller) -> Self {

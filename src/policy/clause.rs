@@ -2,6 +2,7 @@
 //!
 //! A clause that can't be evaluated is met by no allow rule and by every deny rule.
 
+use super::attribute::Attribute;
 use super::call::Call;
 use super::{Effect, Rule};
 use crate::reason::Reason;
@@ -175,7 +176,7 @@ impl Rule {
         for (name, condition) in &self.arguments {
             let verdict = match call.arguments {
                 Some(arguments) => match arguments.get(name) {
-                    None if !call.known.arguments => Verdict::Unknown,
+                    None if !call.knows(Attribute::Argument(name)) => Verdict::Unknown,
                     // To some servers it is there, to others it is not.
                     None if arguments.has_variant_of(name) => Verdict::Unevaluated(Reason::KeyVariant),
                     raw => condition.check(raw),

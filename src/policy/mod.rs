@@ -6,6 +6,7 @@
 
 mod advice;
 mod argument;
+mod attribute;
 mod call;
 mod catalogue;
 mod clause;
@@ -22,6 +23,7 @@ mod trace;
 mod when;
 mod window;
 
+pub use attribute::{Attribute, Read};
 pub use call::{Call, Known};
 pub use clause::{Clause, State, Verdict};
 pub use decide::{Denial, HeadPermit, Permit};

@@ -1,5 +1,6 @@
 //! Which callers a rule is about: by token, address and what Envoy says of them.
 
+use super::attribute::Attribute;
 use super::call::Call;
 use super::clause::{Clause, Verdict};
 use super::network::Network;
@@ -81,8 +82,8 @@ impl Subjects {
             visit(Clause::Scopes, who(scopes.iter().any(|scope| caller.scope.contains(scope))))?;
         }
         for (path, values) in claims {
-            let verdict =
-                if call.known.claims { claim(caller.claim(path), values) } else { Verdict::Unknown };
+            let is_known = call.knows(Attribute::Claim(path));
+            let verdict = if is_known { claim(caller.claim(path), values) } else { Verdict::Unknown };
             visit(Clause::Claim(path), verdict)?;
         }
         if let Some(networks) = source {
@@ -99,8 +100,8 @@ impl Subjects {
         for (name, values) in headers {
             let verdict = match call.head.map(|head| head.one(name)) {
                 Some(One::Text(value)) => Verdict::of(is_of(values, value), Reason::AttributeMismatch),
-                Some(One::Absent | One::Unusable) => Verdict::Unevaluated(Reason::AttributeMismatch),
-                None => Verdict::Unknown,
+                _ if !call.knows(Attribute::Header(name)) => Verdict::Unknown,
+                Some(One::Absent | One::Unusable) | None => Verdict::Unevaluated(Reason::AttributeMismatch),
             };
             visit(Clause::Header(name), verdict)?;
         }

@@ -205,7 +205,7 @@ impl Context<'_> {
                 fix,
             ));
         }
-        self.reads.headers = true;
+        self.reads.headers.push(name.to_owned());
         Ok((Node::Header(name.to_owned()), Type::Text))
     }
 

@@ -12,6 +12,7 @@ mod node;
 mod parser;
 mod value;
 
+use super::attribute::Attribute;
 use super::call::Call;
 use super::clause::Verdict;
 use crate::reason::Reason;
@@ -34,7 +35,7 @@ pub(super) struct When {
 #[derive(Debug, Default)]
 struct Reads {
     arguments: Vec<String>,
-    headers: bool,
+    headers: Vec<String>,
     source: bool,
     now: bool,
     /// What the call is about, by name.
@@ -77,17 +78,12 @@ impl When {
 
     /// Whether it holds for a call that asks for just one thing.
     pub(super) fn check(&self, call: &Call<'_>) -> Verdict {
-        let Reads { arguments, headers, source, now, names, groups, claims } = &self.reads;
-        let is_given = |name: &String| {
-            call.arguments.is_some_and(|given| call.known.arguments || given.get(name).is_some())
-        };
-        let is_unknown = !arguments.iter().all(is_given)
-            || (*headers && call.head.is_none())
-            || (*source && call.sender.is_none())
-            || (*now && call.now.is_none())
-            || (*names && call.operations.is_empty())
-            || (*groups && !call.known.groups)
-            || (!claims.is_empty() && !call.known.claims);
+        let Reads { source, now, names, groups, .. } = self.reads;
+        let is_unknown = (source && call.sender.is_none())
+            || (now && call.now.is_none())
+            || (names && call.operations.is_empty())
+            || (groups && !call.known.groups)
+            || !self.reads().all(|attribute| call.knows(attribute));
         if is_unknown {
             return Verdict::Unknown;
         }
@@ -99,22 +95,24 @@ impl When {
 
     /// What it reads of a call and is not known there, as a record names it.
     pub(super) fn unknown(&self, call: &Call<'_>) -> Vec<String> {
-        let Reads { arguments, headers, source, now, names, groups, claims } = &self.reads;
-        let is_given = |name: &String| {
-            call.arguments.is_some_and(|given| call.known.arguments || given.get(name).is_some())
-        };
+        let Reads { source, now, names, groups, .. } = self.reads;
         let texts = [
-            (*headers && call.head.is_none(), "headers"),
-            (*source && call.sender.is_none(), "source"),
-            (*now && call.now.is_none(), "time"),
-            (*names && call.operations.is_empty(), "method"),
-            (*groups && !call.known.groups, "caller.groups"),
+            (source && call.sender.is_none(), "source"),
+            (now && call.now.is_none(), "time"),
+            (names && call.operations.is_empty(), "method"),
+            (groups && !call.known.groups, "caller.groups"),
         ];
-        let arguments =
-            arguments.iter().filter(|name| !is_given(name)).map(|name| format!("arguments.{name}"));
-        let claims = claims.iter().filter(|_| !call.known.claims).map(|path| format!("claims.{path}"));
+        let attributes = self.reads().filter(|attribute| !call.knows(*attribute)).map(|one| one.to_string());
         let texts = texts.into_iter().filter(|(is_unknown, _)| *is_unknown).map(|(_, text)| text.to_owned());
-        arguments.chain(texts).chain(claims).collect()
+        attributes.chain(texts).collect()
+    }
+
+    /// What it reads of what not every record has.
+    pub(super) fn reads(&self) -> impl Iterator<Item = Attribute<'_>> {
+        let Reads { arguments, headers, claims, .. } = &self.reads;
+        let arguments = arguments.iter().map(|name| Attribute::Argument(name));
+        let headers = headers.iter().map(|name| Attribute::Header(name));
+        arguments.chain(headers).chain(claims.iter().map(|path| Attribute::Claim(path)))
     }
 
     /// Whether it reads the client's address.

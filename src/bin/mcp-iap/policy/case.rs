@@ -36,6 +36,8 @@ pub struct Case {
     pub is_recorded: bool,
     /// Of a record, whether the caller is in no other groups than those.
     pub has_all_groups: bool,
+    /// Of a record, the attributes that it says were not there.
+    pub absent: Vec<String>,
     /// Whether the caller has used up the rates that there are, as a record says; else none.
     pub is_spent: bool,
 }
@@ -131,9 +133,10 @@ impl Case {
     }
 
     /// What is known of it: a record does not say everything.
-    pub fn known(&self) -> Known {
+    pub fn known(&self) -> Known<'_> {
         if self.is_recorded {
-            Known { claims: false, groups: self.has_all_groups, arguments: false }
+            let groups = self.has_all_groups;
+            Known { claims: false, headers: false, groups, arguments: false, absent: &self.absent }
         } else {
             Known::ALL
         }

@@ -98,7 +98,7 @@ pub fn judge(case: &Case, asked: &Asked<'_>) -> Result<Judgement, String> {
         arguments: Some(&arguments),
         target: target.as_ref().ok().and_then(Option::as_deref),
         is_exchanged: false,
-        head: (!case.is_recorded).then_some(&head),
+        head: Some(&head),
         sender: case.source.is_some().then_some(&from),
         now: case.now()?,
         spent: &spent,

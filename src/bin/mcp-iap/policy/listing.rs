@@ -46,7 +46,7 @@ impl Listing {
         let (head, from, none) = (case.head(), From(case.source), Arguments::default());
         let call = Call {
             known: Known { arguments: true, ..case.known() },
-            head: (!case.is_recorded).then_some(&head),
+            head: Some(&head),
             sender: case.source.is_some().then_some(&from),
             now: case.now()?,
             ..Call::of(&caller)

@@ -3,13 +3,19 @@
 
 use super::case::{Case, What, Who};
 use crate::audit::entry::{Entry, Line, read as read_line};
-use mcp_iap::audit::{CallerDocument, Document, MASK, MAX_GROUPS, MAX_NAME, written_length};
+use mcp_iap::audit::{
+    AttributesDocument, CallerDocument, Document, MASK, MAX_GROUPS, MAX_NAME, written_length,
+};
 use mcp_iap::reason::Reason;
 use serde_json::{Map, Number, Value};
+use std::collections::BTreeMap;
 
 /// The longest that a character is written in a record, in bytes: a text that is shorter than the bound by that was
 /// not cut.
 const LONGEST_CHARACTER: usize = 6;
+
+/// What rules read, by the kinds of it.
+const KINDS: [&str; 3] = ["claims", "headers", "arguments"];
 
 /// What was decided then.
 pub struct Then {
@@ -80,6 +86,8 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
         answer: _,
         masked,
         arguments_digest: _,
+        session: _,
+        attributes,
         failing: _,
     } = record;
     let is_before = rule.is_none() && precedes_rules(&reason);
@@ -96,7 +104,21 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
         client_id,
         groups,
         scope,
+        actors: _,
+        actors_incomplete: _,
     } = caller;
+    let AttributesDocument { values, absent, not_whole } = attributes.unwrap_or_default();
+    let mut read: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for (name, value) in values {
+        if let Some((kind, rest)) = name.split_once('.')
+            && !masked.contains(&name)
+            && !not_whole.contains(&name)
+        {
+            let kind = KINDS.iter().find(|known| **known == kind).copied().unwrap_or_default();
+            read.entry(kind).or_default().insert(rest.to_owned(), value);
+        }
+    }
+    let [claims, headers, more] = KINDS.map(|kind| read.remove(kind).unwrap_or_default());
     // One that is masked is none that is known.
     let is_masked = |name: &str| masked.iter().any(|field| field.strip_prefix("arguments.") == Some(name));
     let is_known = |(name, value): &(String, Value)| is_certain(value) && !is_masked(name);
@@ -118,7 +140,7 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
             api_key,
             spiffe_id,
             scope: scope.unwrap_or_default(),
-            claims: Map::default(),
+            claims,
         },
         call: What {
             method,
@@ -126,11 +148,15 @@ pub fn case(entry: Entry) -> Result<(Case, Then), Before> {
             prompt,
             resource,
             task,
-            arguments: Some(arguments.into_iter().filter(is_known).collect()),
+            arguments: Some(arguments.into_iter().filter(is_known).chain(more).collect()),
         },
         time,
         source: around.source.and_then(|source| source.parse().ok()),
-        headers: Default::default(),
+        headers: headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())))
+            .collect(),
+        absent,
         expect: None,
         is_recorded: true,
         is_spent: reason == Reason::RateLimited.code(),

@@ -178,6 +178,7 @@ impl Entry {
                     expect: expect.clone(),
                     is_recorded: false,
                     has_all_groups: false,
+                    absent: Vec::new(),
                     is_spent: false,
                 };
                 case.now().map_err(|fault| format!("{name}: `cases[{index}].time`: {fault}"))?;

@@ -1,6 +1,10 @@
 //! Who calls: the identity that rules are about, of whatever kind the credential was. Each kind is made from
 //! what was verified, and from nothing else.
 
+mod actors;
+
+pub use actors::{Actor, Actors, MAX_ACTORS};
+
 use crate::jose::VerifiedClaims;
 use crate::json::Value;
 use crate::kube::User;
@@ -72,6 +76,8 @@ pub struct Beside {
     pub api_key: Option<String>,
     /// The workload that the connection comes from, whoever its user is.
     pub spiffe_id: Option<SpiffeId>,
+    /// Who acts for the subject, where the token says that somebody does.
+    pub actors: Option<Box<Actors>>,
 }
 
 impl Caller {
@@ -184,7 +190,7 @@ impl Caller {
             },
             ..Self::default()
         };
-        Ok(caller.with_claims(kept.collect()))
+        Ok(caller.with_claims(kept.collect()).with_actors(claims.get("act").map(Actors::of)))
     }
 
     /// The same, with these claims by their paths.
@@ -196,6 +202,21 @@ impl Caller {
         self
     }
 
+    /// The same, for whom these act.
+    #[must_use]
+    pub fn with_actors(mut self, actors: Option<Actors>) -> Self {
+        if let Some(actors) = actors {
+            self.beside.get_or_insert_default().actors = Some(Box::new(actors));
+        }
+        self
+    }
+
+    /// Who acts for the subject.
+    #[must_use]
+    pub fn actors(&self) -> Option<&Actors> {
+        self.beside.as_ref()?.actors.as_deref()
+    }
+
     /// About how many bytes this takes, beside its issuer's name.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
@@ -203,7 +224,8 @@ impl Caller {
         let groups = self.groups.iter().map(|group| group.len().saturating_add(size_of::<String>()));
         let beside = self.beside.as_ref().map_or(0, |beside| {
             let texts = [self.kubernetes_user(), self.api_key(), self.spiffe_id()];
-            texts.into_iter().flatten().map(str::len).fold(size_of_val(&**beside), usize::saturating_add)
+            let own = size_of_val(&**beside).saturating_add(self.actors().map_or(0, Actors::held_bytes));
+            texts.into_iter().flatten().map(str::len).fold(own, usize::saturating_add)
         });
         let held = [size_of::<Self>(), self.scope.as_str().len(), beside];
         let claims = self.beside.iter().flat_map(|beside| &beside.claims);
