@@ -82,13 +82,14 @@ pub struct Target {
 /// A table of one case.
 pub fn print(case: &Case, rows: &[Row]) {
     let own = rows.iter().find(|row| row.variant == Variant::McpIap.name());
+    let (base, ratio) = own.map_or((rows.first(), "no log x"), |own| (Some(own), "mcp-iap x"));
     println!("\n{}", case.name);
     println!(
         "  {:<24}{:>8}{:>17}{:>9}{:>9}{:>9}{:>9}",
-        "", "req/s", "spread", "mcp-iap x", "CPU us", "p50 us", "p99 us"
+        "", "req/s", "spread", ratio, "CPU us", "p50 us", "p99 us"
     );
     for row in rows {
-        let ratio = own.map_or(f64::NAN, |own| own.requests_per_second / row.requests_per_second);
+        let ratio = base.map_or(f64::NAN, |own| own.requests_per_second / row.requests_per_second);
         println!(
             "  {:<24}{:>8.0}{:>17}{:>9.2}{:>9.1}{:>9.0}{:>9.0}",
             row.variant,
