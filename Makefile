@@ -25,7 +25,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 ISTIO_CRDS ?= $(firstword $(wildcard ../shared/data/istio-crds.yaml ../../shared/data/istio-crds.yaml))
 MESH := $(DEPS)/mesh-venv/bin
 
-.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro test-lists test-audit test-metrics test-report test-istio manifests oci wasm reproducible supply-chain sbom
+.PHONY: help build demo demo-up golden test test-jose test-policy test-unit test-wire integration conformance test-clients fuzz bench bench-sinks envoy lint clean deps-demo deps-envoy FORCE test-own test-reload test-keys soak test-stepup demo-servers test-docs test-compose test-matrix test-credentials test-exchange test-kube size instructions micro test-lists test-audit test-metrics test-report test-istio manifests oci wasm reproducible supply-chain sbom
 
 help: ## lists the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -201,6 +201,9 @@ bench: $(WASM) deps-envoy ## what the filter costs, side by side with Envoy's ow
 	@cd bench/empty && cargo build --quiet --release --target wasm32-wasip1
 	@taskset --cpu-list 1 $(BENCH)/release/mcp-iap-bench --envoy "$(ENVOY)" --module $(WASM) \
 	  --empty $(EMPTY)/wasm32-wasip1/release/empty.wasm $(BENCH_OPTIONS)
+
+bench-sinks: $(WASM) deps-envoy ## what records cost at each sink, side by side: two minutes on a quiet machine
+	@$(MAKE) --no-print-directory bench BENCH_OPTIONS="--sinks $(BENCH_OPTIONS)"
 
 instructions: $(WASM) ## how many instructions each kind of request takes in the module, in an interpreter: no Envoy
 	@cd bench && cargo test --quiet --release && cargo build --quiet --release

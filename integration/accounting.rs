@@ -355,9 +355,15 @@ fn changes(envoy: &str) -> Changes {
 
 /// `mcp-iap audit` of these lines: what it prints, and what it says beside.
 pub fn audit(lines: &[Value]) -> (String, String) {
+    audit_of(lines, &[])
+}
+
+/// The same, for what is asked.
+fn audit_of(lines: &[Value], options: &[&str]) -> (String, String) {
     let file = scratch().join("access.jsonl");
     std::fs::write(&file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_mcp-iap")).arg("audit").arg(file).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_mcp-iap")).arg("audit").arg(file).args(options).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
@@ -375,7 +381,12 @@ fn every_end_is_one_line() {
             "a header, and all but the one without a record: {table}"
         );
         assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(said.starts_with("mcp-iap: 1 lines have no record"), "{said}");
+        assert!(said.starts_with("mcp-iap: 1 line has no record"), "{said}");
+        let (failed, _) = audit_of(&lines, &["--status", "failed", "-o", "json"]);
+        let without = |line: &&Value| line["mcp_iap"] == json!([]);
+        for line in lines.iter().filter(without) {
+            assert!(failed.lines().any(|one| one.parse::<Value>().unwrap() == *line), "{failed}");
+        }
         // The counters have them as well.
         let counted = world.envoy.metric("mcp_iap_requests{outcome=\"aborted\",reason=\"not_seen\"}");
         let not_seen = ROWS.iter().filter(|(.., expected)| expected.3 == NOT_SEEN).count();

@@ -29,7 +29,8 @@ def line(chance, time):
     who, tool, lot = chance.choice(PEOPLE), chance.choice(TOOLS), chance.random()
     status, outcome, reason, rule = 200, "allowed", "allowed", f"dev-{tool}"
     if lot < 0.1:
-        status, outcome, reason, rule = 403, "refused", chance.choice(REFUSED), "sre-scales"
+        outcome, reason, rule = "refused", chance.choice(REFUSED), "sre-scales"
+        status = 429 if reason == "rate_limited" else 403
     elif lot < 0.12:
         status = 503
     decision = f"{chance.getrandbits(128):032x}"

@@ -221,13 +221,74 @@ fn lines_that_are_no_records_are_counted() {
     for part in [
         "mcp-iap: log: line 1 is no line of the access log: expected value at column 1",
         "mcp-iap: log: line 9 is no line of the access log: missing field `decision` at column 24",
-        "mcp-iap: 1 lines have no record",
+        "mcp-iap: 1 line has no record",
         "mcp-iap: 5 lines are none of the access log",
-        "mcp-iap: 1 records have no time",
+        "mcp-iap: 1 line has no time",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(told.len() < 2000, "{told}");
+}
+
+/// What Envoy ended before the filter saw it has a line and no record. Who asks how requests went finds it, and who asks
+/// for what stands in records does not.
+#[test]
+fn lines_without_a_record_are_found_by_their_status() {
+    let folder = folder();
+    let bare = |second: u32, status: u32, details: &str| {
+        let line = json!({"time": format!("2026-11-21T10:00:{second:02}.700Z"), "status": status, "flags": "-",
+            "details": details, "mcp_iap": []});
+        line.to_string() + "\n"
+    };
+    let log = [
+        bare(0, 431, "e431"),
+        five(),
+        bare(8, 0, "e0"),
+        bare(9, 200, "e200"),
+        "{\"mcp_iap\":[]}\n".to_owned(),
+    ];
+    fs::write(folder.join("log"), log.concat()).unwrap();
+    let found = |arguments: &[&str]| {
+        let output = audit(&folder, &[arguments, &["-o", "json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let id = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["mcp_iap"][0]["decision"].as_str().or(line["details"].as_str()).unwrap().to_owned()
+        };
+        text(&output.stdout).lines().map(id).collect::<Vec<_>>().join(" ")
+    };
+    let queries: [(&[&str], &str); 11] = [
+        (&[], "d1 d2 d3 d4 d5"),
+        (&["--status", "failed"], "e431 d2 d3 d4 d5 e0"),
+        (&["--status", "failed", "--limit", "2"], "d5 e0"),
+        (&["--status", "failed", "--since", "2026-11-21T10:00:05Z"], "d5 e0"),
+        (&["--status", "4xx"], "e431 d2 d5"),
+        (&["--status", "0"], "d4 e0"),
+        (&["--status", "ok"], "d1 e200"),
+        (&["--status", "failed", "--status", "ok", "--limit", "9"], "e431 d1 d2 d3 d4 d5 e0 e200"),
+        (&["--status", "failed", "--user", "*"], "d2 d3 d5"),
+        (&["--status", "failed", "--reason", "client_gone"], "d4"),
+        (&["--status", "refused"], "d2"),
+    ];
+    for (arguments, wanted) in queries {
+        assert_eq!(found(&[arguments, &["log"]].concat()), wanted, "{arguments:?}");
+        // Read into an index once, and what is there is not taken up again.
+        assert_eq!(found(&[arguments, &["--index", "index", "log"]].concat()), wanted, "{arguments:?}");
+    }
+    let again = [five().lines().next().unwrap(), "\n", &bare(8, 0, "e0"), &bare(9, 503, "e503")].concat();
+    fs::write(folder.join("excerpt"), again).unwrap();
+    let wanted = "e431 d2 d3 d4 d5 e0 e503";
+    assert_eq!(found(&["--status", "failed", "--index", "index", "excerpt"]), wanted);
+    let output = audit(&folder, &["--status", "431", "log"]);
+    let row = text(&output.stdout).lines().nth(1).unwrap().to_owned();
+    assert!(
+        row.starts_with("2026-11-21 10:00:00  -         431") && row.trim_end().ends_with("no record (e431)"),
+        "{row}"
+    );
+    let page = audit(&folder, &["--status", "failed", "log", "--html", "page.html"]);
+    assert_eq!(page.status.code(), Some(0));
+    let page = fs::read_to_string(folder.join("page.html")).unwrap();
+    assert!(page.contains("\"outcome\":\"no record\"") && page.contains("\"reason\":\"e431\""), "{page}");
 }
 
 /// Whoever chooses names chooses nothing that a terminal obeys: not in records, not in lines that are none.

@@ -404,7 +404,7 @@ not recorded, and decisive:
        1  arguments.n
 ";
     assert_eq!(text(&output.stdout), wanted);
-    assert!(text(&output.stderr).contains("1 lines are none of the access log"));
+    assert!(text(&output.stderr).contains("1 line is none of the access log"));
     let output = replay(&folder(), rules, &lines.join("\n"), &["-o", "json"]);
     let told = text(&output.stdout);
     let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();

@@ -17,6 +17,12 @@ pub enum Variant {
     Native,
     NativeCached,
     ExtAuthz,
+    /// The filter, whose records go nowhere, and to each sink.
+    NoLog,
+    File,
+    Stdout,
+    Als,
+    Otlp,
 }
 
 use Variant::{Buffer, EmptyWasm, ExtAuthz, McpIap, Native, NativeCached, None as NoFilter};
@@ -36,7 +42,17 @@ impl Variant {
             Native => "jwt_authn + mcp + rbac",
             NativeCached => "the same, JWT cache",
             ExtAuthz => "ext_authz over HTTP",
+            Variant::NoLog => "no access log",
+            Variant::File => "file",
+            Variant::Stdout => "stdout, to a file",
+            Variant::Als => "als",
+            Variant::Otlp => "otlp",
         }
+    }
+
+    /// Whether it has the filter that is measured.
+    pub fn is_filter(self) -> bool {
+        !matches!(self, NoFilter | Buffer | EmptyWasm | Native | NativeCached | ExtAuthz)
     }
 }
 
@@ -149,6 +165,13 @@ pub const CASES: [Case; 19] = [
     Case { name: "legacy session, 100 events", kind: Kind::Session, variants: &[], ..USUAL },
     Case { name: "legacy GET stream, 50 events and a list", kind: Kind::Stream, variants: &[], ..USUAL },
 ];
+
+/// What it costs to have the records at each sink.
+pub const SINKS: Case = Case {
+    name: "sinks of records: 656 B, one token",
+    variants: &[Variant::NoLog, Variant::File, Variant::Stdout, Variant::Als, Variant::Otlp],
+    ..USUAL
+};
 
 /// The requests of a case: all alike but for the token.
 pub struct Requests {

@@ -16,6 +16,11 @@ const NATIVE_POLICY: &str = include_str!("../variants/native-policy.yaml");
 const NATIVE_LISTS: &str = include_str!("../variants/native-lists.yaml");
 const EXT_AUTHZ: &str = include_str!("../variants/ext-authz.yaml");
 
+const LOG_FILE: &str = include_str!("../variants/log-file.yaml");
+const LOG_STDOUT: &str = include_str!("../variants/log-stdout.yaml");
+const LOG_ALS: &str = include_str!("../variants/log-als.yaml");
+const LOG_OTLP: &str = include_str!("../variants/log-otlp.yaml");
+
 /// The record of mcp-iap, as `mcp-iap render` writes it.
 const RECORD: &str = r#"{"time":"%START_TIME%","status":%RESPONSE_CODE%,"duration_ms":%DURATION%,"bytes_received":%BYTES_RECEIVED%,"bytes_sent":%BYTES_SENT%,"source":"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%","flags":"%RESPONSE_FLAGS%","details":"%RESPONSE_CODE_DETAILS%","mcp_iap":[%FILTER_STATE(wasm.mcp_iap:PLAIN)%]}"#;
 /// The six fields of the native filters: status, method, tool, subject, outcome, duration.
@@ -30,6 +35,7 @@ pub fn bootstrap(
     server: &Server,
     folder: &Path,
     admin: u16,
+    collector: Option<u16>,
     variants: &[(Variant, u16)],
 ) -> Result<String> {
     let mut out = format!(
@@ -38,13 +44,21 @@ pub fn bootstrap(
     for (variant, port) in variants {
         let filters = filters(*variant, case, options, server)?;
         let log = match variant {
-            Variant::McpIap | Variant::Baseline => RECORD,
+            _ if variant.is_filter() => RECORD,
             Variant::Native | Variant::NativeCached => NATIVE_LOG,
             _ => OTHER_LOG,
+        };
+        let sink = match variant {
+            Variant::NoLog => "",
+            Variant::Stdout => LOG_STDOUT,
+            Variant::Als => LOG_ALS,
+            Variant::Otlp => LOG_OTLP,
+            _ => LOG_FILE,
         };
         out += &fill(
             LISTENER,
             &[
+                ("access_log", &indent(sink, 10)),
                 ("name", &format!("{variant:?}")),
                 ("port", &port.to_string()),
                 ("folder", &folder.display().to_string()),
@@ -62,6 +76,16 @@ pub fn bootstrap(
             server.port
         )?;
     }
+    if let Some(collector) = collector {
+        write!(
+            out,
+            "  - name: collector\n    type: STATIC\n    connect_timeout: 2s\n    typed_extension_protocol_options:\n      \
+             envoy.extensions.upstreams.http.v3.HttpProtocolOptions:\n        \
+             \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\n        \
+             explicit_http_config: {{ http2_protocol_options: {{}} }}\n    load_assignment:\n      cluster_name: collector\n      \
+             endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {collector} }} }} }} }}] }}]\n",
+        )?;
+    }
     Ok(out)
 }
 
@@ -75,7 +99,7 @@ fn filters(variant: Variant, case: &Case, options: &Options, server: &Server) ->
         Variant::None => String::new(),
         Variant::Buffer => BUFFER.to_owned(),
         Variant::EmptyWasm => fill(EMPTY, &[("empty", &absolute(&options.empty)?)]),
-        Variant::McpIap | Variant::Baseline => fill(
+        _ if variant.is_filter() => fill(
             MCP_IAP,
             &[
                 ("vm", &format!("{variant:?}")),
@@ -99,7 +123,7 @@ fn filters(variant: Variant, case: &Case, options: &Options, server: &Server) ->
                 ("policies", &indent(&policies(case), 8)),
             ],
         ),
-        Variant::ExtAuthz => fill(EXT_AUTHZ, &[("server", &port)]),
+        _ => fill(EXT_AUTHZ, &[("server", &port)]),
     })
 }
 

@@ -23,6 +23,7 @@ impl Envoy {
         variants: &[Variant],
         options: &Options,
         server: &Server,
+        collector: Option<u16>,
     ) -> Result<Self> {
         let folder = std::path::absolute(&options.out)?;
         let free: Vec<TcpListener> = (0..=variants.len())
@@ -34,7 +35,7 @@ impl Envoy {
         }
         let admin = ports.remove(0);
         let variants: Vec<(Variant, u16)> = variants.iter().copied().zip(ports).collect();
-        let text = configuration::bootstrap(case, options, server, &folder, admin, &variants)?;
+        let text = configuration::bootstrap(case, options, server, &folder, admin, collector, &variants)?;
         let file = folder.join("envoy.yaml");
         fs::write(&file, text)?;
         let log = folder.join("envoy.log");

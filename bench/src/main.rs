@@ -4,6 +4,7 @@
 //! Envoy has one worker and one processor for itself; the load and the upstream share another.
 
 mod case;
+mod collector;
 mod configuration;
 mod counted;
 mod envoy;
@@ -17,8 +18,9 @@ mod server;
 mod target;
 
 use anyhow::{Context as _, Result, bail};
-use case::{CASES, Case, Kind, Variant};
+use case::{CASES, Case, Kind, SINKS, Variant};
 use clap::Parser;
+use collector::Collector;
 use report::{Report, Row, Sample};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +57,9 @@ struct Options {
     /// Only these cases, by the beginning of their names.
     #[arg(long)]
     case: Vec<String>,
+    /// Measures what records cost at each sink instead.
+    #[arg(long, conflicts_with_all = ["case", "baseline", "instructions"])]
+    sinks: bool,
     /// Counts instructions instead, in an interpreter and without an Envoy, and compares with this file: exits with 1
     /// where a case takes a twentieth more than it says.
     #[arg(long)]
@@ -69,6 +74,9 @@ struct Options {
 
 /// How long a profile is.
 const PROFILED: Duration = Duration::from_secs(5);
+
+/// How long a record is at least, in bytes.
+const LEAST: u64 = 400;
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -93,7 +101,11 @@ fn run(options: &Options) -> Result<bool> {
     if let Some(file) = &options.instructions {
         return counted::compare(options, &cases, &issuer, file);
     }
-    let cases: Vec<&Case> = cases.into_iter().filter(|case| !case.variants.is_empty()).collect();
+    let cases: Vec<&Case> = if options.sinks {
+        vec![&SINKS]
+    } else {
+        cases.into_iter().filter(|case| !case.variants.is_empty()).collect()
+    };
     if cases.is_empty() {
         bail!("no such case; there are {}", CASES.map(|case| case.name).join(", "));
     }
@@ -105,7 +117,9 @@ fn run(options: &Options) -> Result<bool> {
         report.rows.extend(rows);
     }
     report.targets = target::judge(&report.rows);
-    report::print_targets(&report.targets);
+    if !report.targets.is_empty() {
+        report::print_targets(&report.targets);
+    }
     let path = options.out.join("results.json");
     std::fs::write(&path, serde_json::to_vec_pretty(&report)?)?;
     println!("\n{}", path.display());
@@ -119,13 +133,15 @@ async fn measure(case: &Case, options: &Options, issuer: &issuer::Issuer) -> Res
         Some(_) => &[Variant::EmptyWasm, Variant::McpIap, Variant::Baseline],
         None => case.variants,
     };
-    let envoy = envoy::Envoy::start(case, variants, options, &server).await?;
+    let collector = if options.sinks { Some(Collector::start().await?) } else { None };
+    let port = collector.as_ref().map(|collector| collector.port);
+    let envoy = envoy::Envoy::start(case, variants, options, &server, port).await?;
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); variants.len()];
     // What is warm in service is warm here: keys are there, each token was seen once.
     let half = case::list().len() * 3 / 4;
     for (variant, port) in &envoy.variants {
         let size = load::warm(case, *port, &requests).await?;
-        let hides = matches!(variant, Variant::McpIap | Variant::Baseline);
+        let hides = variant.is_filter();
         if case.kind == Kind::List && hides != (size < half) {
             bail!("{}: a list of {size} bytes", variant.name());
         }
@@ -138,6 +154,14 @@ async fn measure(case: &Case, options: &Options, issuer: &issuer::Issuer) -> Res
             let time = Duration::from_secs_f64(options.seconds);
             let mut latencies = load::run(case, *port, &requests, options.connections, time).await?;
             let cpu = envoy.cpu()?.saturating_sub(before);
+            if let Some(collector) =
+                collector.as_ref().filter(|_| matches!(variant, Variant::Als | Variant::Otlp))
+            {
+                let each = collector.take_received() / latencies.len() as u64;
+                if each < LEAST {
+                    bail!("{}: of each record {each} bytes came to the collector", variant.name());
+                }
+            }
             samples[index].push(Sample::of(&mut latencies, start.elapsed(), cpu));
         }
     }
@@ -152,7 +176,7 @@ async fn measure(case: &Case, options: &Options, issuer: &issuer::Issuer) -> Res
     }
     eprint!("\r{:80}\r", "");
     let own = variants.iter().position(|variant| *variant == Variant::McpIap);
-    let own = own.and_then(|index| samples.get(index)).context("no filter to compare with")?;
+    let own = samples.get(own.unwrap_or_default()).context("nothing to compare with")?;
     let row = |((variant, samples), shares): ((&Variant, &Vec<Sample>), _)| Row {
         shares,
         ..Row::of(case, *variant, samples, own)

@@ -19,6 +19,29 @@ pub struct Entry {
     pub record: Document,
 }
 
+/// A line of the access log, with a record or without one.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What Envoy wrote.
+    pub around: Around,
+    /// What the filter wrote, where it saw the request.
+    pub record: Option<Document>,
+}
+
+impl Seen {
+    /// The line, if it has a record.
+    pub fn into_entry(self) -> Option<Entry> {
+        let Self { around, record } = self;
+        Some(Entry { around, record: record? })
+    }
+}
+
+impl From<Entry> for Seen {
+    fn from(entry: Entry) -> Self {
+        Self { around: entry.around, record: Some(entry.record) }
+    }
+}
+
 /// Members of the line beside the record (docs/audit.md, "The line").
 #[derive(Clone, Debug, Default)]
 pub struct Around {

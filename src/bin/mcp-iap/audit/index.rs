@@ -6,7 +6,7 @@
 //! is so where the last lines that were read stand where they stood: else it is another file with the same beginning, an
 //! excerpt say, and read as a whole.
 
-use super::entry::{Entry, Line, read};
+use super::entry::{Line, Seen, read};
 use super::lines;
 use super::progress::{Known, Progress};
 use super::query::{Narrowed, Query, names};
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// Marks the file as ours, in the place that SQLite has for that ("mIAP").
 const APPLICATION: i64 = 0x6d49_4150;
 /// The version of what stands in it.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// How many records are written at once.
 const BATCH: u64 = 20_000;
 
@@ -31,9 +31,9 @@ const TABLES: &str = "
 CREATE TABLE records (
     id INTEGER PRIMARY KEY,
     time INTEGER,
-    decision TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    reason TEXT NOT NULL,
+    decision TEXT,
+    outcome TEXT,
+    reason TEXT,
     rule TEXT,
     tool TEXT,
     subject TEXT,
@@ -44,6 +44,7 @@ CREATE TABLE records (
     line TEXT NOT NULL
 );
 CREATE UNIQUE INDEX by_decision ON records (decision, ifnull(time, -1));
+CREATE UNIQUE INDEX by_line ON records (line) WHERE decision IS NULL;
 CREATE INDEX by_time ON records (time);
 CREATE INDEX by_reason ON records (reason, time);
 CREATE INDEX by_tool ON records (tool, time) WHERE tool IS NOT NULL;
@@ -203,8 +204,8 @@ impl Index {
                 if line.iter().all(u8::is_ascii_whitespace) {
                     continue;
                 }
-                if let Some(entry) = counts.entry(&line, &name, progress.lines) {
-                    insert(&transaction, &entry, &line).map_err(&fault)?;
+                if let Some(seen) = counts.line(&line, &name, progress.lines) {
+                    insert(&transaction, &seen, &line).map_err(&fault)?;
                 }
             }
             if let Some(first) = &first {
@@ -252,7 +253,7 @@ impl Index {
         &self,
         query: &Query,
         is_newest_first: bool,
-        show: &mut dyn FnMut(Box<Entry>, &[u8]) -> Result<bool, Fault>,
+        show: &mut dyn FnMut(Box<Seen>, &[u8]) -> Result<bool, Fault>,
     ) -> Result<(), Fault> {
         let fault = self.fault();
         let (mut wheres, mut values) = (Vec::new(), Vec::new());
@@ -282,13 +283,17 @@ impl Index {
         let mut rows = statement.query(params_from_iter(values)).map_err(&fault)?;
         while let Some(row) = rows.next().map_err(&fault)? {
             let line = row.get_ref(0).and_then(|value| Ok(value.as_str()?)).map_err(&fault)?;
-            let Line::Entry(entry) = read(line.as_bytes()) else {
-                return Err(Fault::Failed(format!(
-                    "{}: holds a line that is no record",
-                    self.path.display()
-                )));
+            let seen = match read(line.as_bytes()) {
+                Line::Entry(entry) => (*entry).into(),
+                Line::WithoutRecord(around) => Seen { around, record: None },
+                Line::OtherSchema(_) | Line::Unknown(_) => {
+                    return Err(Fault::Failed(format!(
+                        "{}: holds a line that is none of the access log",
+                        self.path.display()
+                    )));
+                }
             };
-            if !show(entry, line.as_bytes())? {
+            if !show(Box::new(seen), line.as_bytes())? {
                 break;
             }
         }
@@ -308,9 +313,9 @@ fn is_trusted(owner: u32, caller: u32) -> bool {
     owner == caller || owner == 0
 }
 
-fn insert(transaction: &Transaction<'_>, entry: &Entry, line: &[u8]) -> rusqlite::Result<()> {
-    let record = &entry.record;
-    let users = record.caller.as_ref().map(names).unwrap_or_default();
+fn insert(transaction: &Transaction<'_>, seen: &Seen, line: &[u8]) -> rusqlite::Result<()> {
+    let record = seen.record.as_ref();
+    let users = record.and_then(|record| record.caller.as_ref()).map(names).unwrap_or_default();
     let [subject, kubernetes_user, api_key, spiffe_id, client_id] = users;
     let mut statement = transaction.prepare_cached(
         "INSERT OR IGNORE INTO records (time, decision, outcome, reason, rule, tool, subject, kubernetes_user, api_key, \
@@ -319,12 +324,12 @@ fn insert(transaction: &Transaction<'_>, entry: &Entry, line: &[u8]) -> rusqlite
     // A line that was read as JSON is UTF-8.
     let line = String::from_utf8_lossy(line);
     statement.execute(params![
-        entry.around.millis,
-        record.decision,
-        record.outcome,
-        record.reason,
-        record.rule,
-        record.tool,
+        seen.around.millis,
+        record.map(|record| &record.decision),
+        record.map(|record| &record.outcome),
+        record.map(|record| &record.reason),
+        record.and_then(|record| record.rule.as_ref()),
+        record.and_then(|record| record.tool.as_ref()),
         subject,
         kubernetes_user,
         api_key,

@@ -17,7 +17,7 @@ pub mod sources;
 use crate::Output;
 use crate::fault::{Fault, complain};
 use clap::Args;
-use entry::Entry;
+use entry::Seen;
 use follow::Followed;
 use html::Page;
 use index::Index;
@@ -88,7 +88,7 @@ fn search(options: &Options) -> Result<ExitCode, Fault> {
         }
         let name = path.display().to_string();
         let (text, _) = sources::open(&path, 0).map_err(|error| Fault::Usage(format!("{name}: {error}")))?;
-        sources::each(text, &name, &mut counts, &mut |counts, entry, line| sink.take(counts, entry, line))?;
+        sources::each(text, &name, &mut counts, &mut |counts, seen, line| sink.take(counts, seen, line))?;
     }
     if let Some(index) = &mut index {
         if let Some(most) = options.max_records {
@@ -98,8 +98,8 @@ fn search(options: &Options) -> Result<ExitCode, Fault> {
         let is_newest_first = options.limit.is_some() && options.html.is_none();
         sink.place.1 = if is_newest_first { -1 } else { 1 };
         counts.without_time = if options.query.asks_for_time() { index.without_time()? } else { 0 };
-        index.each(&options.query, is_newest_first, &mut |entry, line| {
-            sink.take(&mut counts, entry, line)?;
+        index.each(&options.query, is_newest_first, &mut |seen, line| {
+            sink.take(&mut counts, seen, line)?;
             Ok(!is_newest_first || !sink.is_full())
         })?;
     }
@@ -124,8 +124,8 @@ fn follow(options: &Options) -> Result<ExitCode, Fault> {
         options.files.iter().map(|path| (path.display().to_string(), Followed::new(path))).collect();
     loop {
         for (name, file) in &mut files {
-            let looked = file.look(&mut |number, line| match counts.entry(line, name, number) {
-                Some(entry) => sink.take(&mut counts, entry, line),
+            let looked = file.look(&mut |number, line| match counts.line(line, name, number) {
+                Some(seen) => sink.take(&mut counts, seen, line),
                 None => Ok(()),
             });
             looked.map_err(|error| Fault::Failed(format!("{name}: {error}")))??;
@@ -161,20 +161,20 @@ impl<'o> Sink<'o> {
         }
     }
 
-    fn take(&mut self, counts: &mut Counts, entry: Box<Entry>, line: &[u8]) -> Result<(), Fault> {
-        if self.query.asks_for_time() && entry.around.millis.is_none() {
+    fn take(&mut self, counts: &mut Counts, seen: Box<Seen>, line: &[u8]) -> Result<(), Fault> {
+        if self.query.asks_for_time() && seen.around.millis.is_none() {
             counts.without_time = counts.without_time.saturating_add(1);
         }
-        if !self.query.holds(&entry) {
+        if !self.query.holds(&seen) {
             return Ok(());
         }
         self.found = self.found.saturating_add(1);
         let (place, step) = self.place;
         self.place.0 = place.saturating_add(step);
         match (&mut self.page, &mut self.newest) {
-            (Some(page), _) => page.add(entry, place),
-            (None, Some(newest)) => newest.add(entry, line, place),
-            (None, None) => self.printer.print(&entry, line)?,
+            (Some(page), _) => page.add(seen, place),
+            (None, Some(newest)) => newest.add(seen, line, place),
+            (None, None) => self.printer.print(&seen, line)?,
         }
         Ok(())
     }
@@ -186,8 +186,8 @@ impl<'o> Sink<'o> {
 
     /// Prints what was kept back, and keeps nothing back any more.
     fn release(&mut self) -> Result<(), Fault> {
-        for (entry, line) in self.newest.take().map(Newest::into_entries).unwrap_or_default() {
-            self.printer.print(&entry, &line)?;
+        for (seen, line) in self.newest.take().map(Newest::into_lines).unwrap_or_default() {
+            self.printer.print(&seen, &line)?;
         }
         self.printer.flush()
     }

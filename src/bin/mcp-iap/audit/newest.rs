@@ -1,10 +1,10 @@
-//! The newest records of many, in bounded memory.
+//! The newest lines of many, in bounded memory.
 
-use super::entry::Entry;
+use super::entry::Seen;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Records by time, of those without or with the same one by their place; no more than a bound.
+/// Lines by time, of those without or with the same one by their place; no more than a bound.
 pub struct Newest {
     most: usize,
     kept: BinaryHeap<Reverse<Kept>>,
@@ -12,7 +12,7 @@ pub struct Newest {
 
 struct Kept {
     key: (i64, i64),
-    entry: Box<Entry>,
+    seen: Box<Seen>,
     line: Vec<u8>,
 }
 
@@ -41,13 +41,13 @@ impl Newest {
         Self { most, kept: BinaryHeap::new() }
     }
 
-    /// `place`: of records with one time, the greater is the newer.
-    pub fn add(&mut self, entry: Box<Entry>, line: &[u8], place: i64) {
-        let key = (entry.around.millis.unwrap_or(i64::MIN), place);
+    /// `place`: of lines with one time, the greater is the newer.
+    pub fn add(&mut self, seen: Box<Seen>, line: &[u8], place: i64) {
+        let key = (seen.around.millis.unwrap_or(i64::MIN), place);
         if self.kept.len() >= self.most && self.kept.peek().is_none_or(|oldest| key < oldest.0.key) {
             return;
         }
-        self.kept.push(Reverse(Kept { key, entry, line: line.to_vec() }));
+        self.kept.push(Reverse(Kept { key, seen, line: line.to_vec() }));
         if self.kept.len() > self.most {
             self.kept.pop();
         }
@@ -59,10 +59,10 @@ impl Newest {
     }
 
     /// From the oldest to the newest.
-    pub fn into_entries(self) -> Vec<(Box<Entry>, Vec<u8>)> {
+    pub fn into_lines(self) -> Vec<(Box<Seen>, Vec<u8>)> {
         let mut kept: Vec<_> = self.kept.into_iter().map(|Reverse(kept)| kept).collect();
         kept.sort();
-        kept.into_iter().map(|Kept { entry, line, .. }| (entry, line)).collect()
+        kept.into_iter().map(|Kept { seen, line, .. }| (seen, line)).collect()
     }
 }
 
@@ -80,11 +80,11 @@ mod tests {
                     r#"{{"time":"2026-11-21T10:00:0{second}Z","mcp_iap":[{{"schema":1,"decision":"d","outcome":"allowed","reason":"allowed"}}]}}"#
                 );
                 let Line::Entry(entry) = read(line.as_bytes()) else { panic!("{line}") };
-                newest.add(entry, second.to_string().as_bytes(), place);
+                newest.add(Box::new((*entry).into()), second.to_string().as_bytes(), place);
                 assert!(newest.kept.len() <= most);
             }
             let seen: Vec<String> =
-                newest.into_entries().into_iter().map(|(_, line)| String::from_utf8(line).unwrap()).collect();
+                newest.into_lines().into_iter().map(|(_, line)| String::from_utf8(line).unwrap()).collect();
             assert_eq!(seen.join(","), wanted);
         }
     }

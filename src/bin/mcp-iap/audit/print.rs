@@ -1,6 +1,6 @@
 //! Records on standard output: a table for people, or the lines as they are, of which a terminal obeys nothing.
 
-use super::entry::Entry;
+use super::entry::Seen;
 use crate::Output;
 use crate::fault::Fault;
 use crate::run::decision::{Clock, decision, header};
@@ -23,8 +23,8 @@ impl Printer {
         Self { out, output, style: Style::of_stdout(), words: Words::default(), has_header: false }
     }
 
-    /// A record, with the line that it stands in.
-    pub fn print(&mut self, entry: &Entry, line: &[u8]) -> Result<(), Fault> {
+    /// A request, with its line.
+    pub fn print(&mut self, seen: &Seen, line: &[u8]) -> Result<(), Fault> {
         let is_plain = line.iter().all(|byte| (0x20..0x7f).contains(byte));
         let printed = match self.output {
             Output::Json if is_plain => self.out.write_all(line).and_then(|()| self.out.write_all(b"\n")),
@@ -32,8 +32,8 @@ impl Printer {
             Output::Text => {
                 let is_first = !std::mem::replace(&mut self.has_header, true);
                 let head = if is_first { header(Clock::Date) + "\n" } else { String::new() };
-                let Entry { around, record } = entry;
-                let row = decision(around, Some(record), &self.words, Clock::Date, self.style);
+                let Seen { around, record } = seen;
+                let row = decision(around, record.as_ref(), &self.words, Clock::Date, self.style);
                 writeln!(self.out, "{head}{row}")
             }
         };

@@ -1,8 +1,8 @@
 //! Which records are wanted: what is asked for on the command line, all of which must hold.
 
-use super::entry::{Entry, millis};
+use super::entry::{Seen, millis};
 use clap::Args;
-use mcp_iap::audit::{CallerDocument, Outcome};
+use mcp_iap::audit::{CallerDocument, Document, Outcome};
 use mcp_iap::policy::Pattern;
 use mcp_iap::reason::Reason;
 use mcp_iap::time::parse_duration;
@@ -69,27 +69,31 @@ impl Status {
         }
     }
 
-    fn holds(self, entry: &Entry) -> bool {
+    fn holds(self, seen: &Seen) -> bool {
+        let status = seen.around.status;
         match self {
-            Self::Ok => !has_failed(entry),
-            Self::Failed => has_failed(entry),
-            Self::Outcome(outcome) => entry.record.outcome == outcome.name(),
-            Self::Exact(status) => entry.around.status == Some(status),
-            Self::Class(class) => entry.around.status.is_some_and(|status| status / 100 == class),
+            // Of a line that has neither it can't be told.
+            Self::Ok => (seen.record.is_some() || status.is_some()) && !has_failed(seen),
+            Self::Failed => has_failed(seen),
+            Self::Outcome(outcome) => {
+                seen.record.as_ref().is_some_and(|record| record.outcome == outcome.name())
+            }
+            Self::Exact(wanted) => status == Some(wanted),
+            Self::Class(class) => status.is_some_and(|status| status / 100 == class),
         }
     }
 }
 
 /// Whether the client did not get what it asked for, be it by the gate, the upstream, Envoy or its own doing.
-fn has_failed(entry: &Entry) -> bool {
+fn has_failed(seen: &Seen) -> bool {
     let is_bad = |status: u16| status == 0 || status >= 400;
-    let is_served = matches!(entry.record.outcome.as_str(), "allowed" | "answered");
-    let answer = entry.record.answer;
-    let is_error = answer.is_some_and(|answer| answer.error.is_some() || answer.is_error == Some(true));
-    !is_served
-        || is_error
-        || entry.around.status.is_some_and(is_bad)
-        || entry.record.upstream_status.is_some_and(is_bad)
+    let says_so = |record: &Document| {
+        let is_served = matches!(record.outcome.as_str(), "allowed" | "answered");
+        let is_error =
+            record.answer.is_some_and(|answer| answer.error.is_some() || answer.is_error == Some(true));
+        !is_served || is_error || record.upstream_status.is_some_and(is_bad)
+    };
+    seen.around.status.is_some_and(is_bad) || seen.record.as_ref().is_some_and(says_so)
 }
 
 fn outcome(text: &str) -> Result<String, String> {
@@ -137,17 +141,10 @@ pub struct Narrowed<'q> {
 }
 
 impl Query {
-    /// Whether a record is wanted.
-    pub fn holds(&self, entry: &Entry) -> bool {
-        let Self { status, outcome, reason, user, tool, rule, since, until, decision } = self;
-        let record = &entry.record;
-        let is_one = |wanted: &[String], is: &str| wanted.is_empty() || wanted.iter().any(|one| one == is);
-        let fits = |wanted: &[Pattern], is: Option<&str>| {
-            wanted.is_empty() || is.is_some_and(|is| wanted.iter().any(|one| one.matches(is)))
-        };
-        let is_by = |caller: &CallerDocument| {
-            names(caller).into_iter().flatten().any(|name| user.iter().any(|one| one.matches(name)))
-        };
+    /// Whether a line is wanted. One without a record is where its status is asked for, and nothing that stands in
+    /// records.
+    pub fn holds(&self, seen: &Seen) -> bool {
+        let Self { status, since, until, .. } = self;
         let is_in_time = |millis: Option<i64>| match (since, until, millis) {
             (None, None, _) => true,
             (_, _, None) => false,
@@ -155,14 +152,35 @@ impl Query {
                 since.is_none_or(|since| since <= millis) && until.is_none_or(|until| millis < until)
             }
         };
-        is_in_time(entry.around.millis)
-            && is_one(outcome, &record.outcome)
+        let has_status = status.iter().any(|status| status.holds(seen));
+        is_in_time(seen.around.millis)
+            && match &seen.record {
+                Some(record) => (status.is_empty() || has_status) && self.holds_for(record),
+                None => has_status && self.asks_for_no_record(),
+            }
+    }
+
+    fn asks_for_no_record(&self) -> bool {
+        let Self { status: _, outcome, reason, user, tool, rule, since: _, until: _, decision } = self;
+        [outcome, reason, decision].into_iter().all(Vec::is_empty)
+            && [user, tool, rule].into_iter().all(Vec::is_empty)
+    }
+
+    fn holds_for(&self, record: &Document) -> bool {
+        let Self { status: _, outcome, reason, user, tool, rule, since: _, until: _, decision } = self;
+        let is_one = |wanted: &[String], is: &str| wanted.is_empty() || wanted.iter().any(|one| one == is);
+        let fits = |wanted: &[Pattern], is: Option<&str>| {
+            wanted.is_empty() || is.is_some_and(|is| wanted.iter().any(|one| one.matches(is)))
+        };
+        let is_by = |caller: &CallerDocument| {
+            names(caller).into_iter().flatten().any(|name| user.iter().any(|one| one.matches(name)))
+        };
+        is_one(outcome, &record.outcome)
             && is_one(reason, &record.reason)
             && is_one(decision, &record.decision)
             && fits(tool, record.tool.as_deref())
             && fits(rule, record.rule.as_deref())
             && (user.is_empty() || record.caller.as_ref().is_some_and(is_by))
-            && (status.is_empty() || status.iter().any(|status| status.holds(entry)))
     }
 
     /// Whether it asks for times: then a record without one can't be told to be wanted.

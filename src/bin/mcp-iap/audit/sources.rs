@@ -1,7 +1,7 @@
 //! Where records come from: files as Envoy writes them, rotated and compressed ones, standard input. Read one after
 //! the other, in the order of their first records, a line at a time.
 
-use super::entry::{Entry, Line, read};
+use super::entry::{Line, Seen, read};
 use super::lines::{self, Read};
 use crate::fault::{Fault, complain};
 use crate::run::terminal::escape;
@@ -34,7 +34,7 @@ pub struct Counts {
     pub ends: BTreeMap<String, u64>,
     /// Lines that are none of the access log.
     pub unknown: u64,
-    /// Records whose time is not known, where the time was asked for.
+    /// Lines whose time is not known, where the time was asked for.
     pub without_time: u64,
     /// Files that could not be read to their end.
     pub broken: u64,
@@ -43,22 +43,23 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What a line is, with what is no record counted; of the first that are none it is told why. `number`: which line of
-    /// the file it is, from 1.
-    pub fn entry(&mut self, line: &[u8], name: &str, number: u64) -> Option<Box<Entry>> {
+    /// What a line of the access log says, with what is no record counted; of the first that are none of it it is told
+    /// why. `number`: which line of the file it is, from 1.
+    pub fn line(&mut self, line: &[u8], name: &str, number: u64) -> Option<Box<Seen>> {
         match read(line) {
             Line::Entry(entry) => {
                 self.records = self.records.saturating_add(1);
-                Some(entry)
+                Some(Box::new((*entry).into()))
             }
             Line::WithoutRecord(around) => {
                 self.without_record = self.without_record.saturating_add(1);
-                let end = around.details.or(around.flags).unwrap_or_else(|| "unknown".to_owned());
+                let end = around.details.clone().or_else(|| around.flags.clone());
+                let end = end.unwrap_or_else(|| "unknown".to_owned());
                 if self.ends.len() < ENDS || self.ends.contains_key(&end) {
                     let count = self.ends.entry(end).or_default();
                     *count = count.saturating_add(1);
                 }
-                None
+                Some(Box::new(Seen { around, record: None }))
             }
             Line::OtherSchema(schema) => {
                 self.unknown(name, number, &format!("has schema {schema}, which is not known here"));
@@ -85,17 +86,24 @@ impl Counts {
         if *without_record > 0 {
             let ends: Vec<_> = ends.iter().map(|(end, count)| format!("{} {count}", escape(end))).collect();
             complain(format_args!(
-                "mcp-iap: {without_record} lines have no record: Envoy ended the request before the filter saw it, or \
+                "mcp-iap: {without_record} {} no record: Envoy ended the request before the filter saw it, or \
                  the filter failed ({})",
+                if *without_record == 1 { "line has" } else { "lines have" },
                 ends.join(", ")
             ));
         }
-        for (count, what) in [
-            (unknown, "lines are none of the access log"),
-            (without_time, "records have no time, and are not shown where a time is asked for"),
+        for (count, one, several) in [
+            (unknown, "line is none of the access log", "lines are none of the access log"),
+            (
+                without_time,
+                "line has no time, and is not shown where a time is asked for",
+                "lines have no time, and are not shown where a time is asked for",
+            ),
         ] {
-            if *count > 0 {
-                complain(format_args!("mcp-iap: {count} {what}"));
+            match count {
+                0 => {}
+                1 => complain(format_args!("mcp-iap: 1 {one}")),
+                _ => complain(format_args!("mcp-iap: {count} {several}")),
             }
         }
     }
@@ -167,12 +175,12 @@ fn first_time(mut text: Text) -> Option<i64> {
     None
 }
 
-/// Shows each record of a text, with its line. What can't be read to its end is told, and counted as broken.
+/// Shows each line of the access log in a text, and how it stands there. What can't be read to its end is told, and counted as broken.
 pub fn each(
     mut text: Text,
     name: &str,
     counts: &mut Counts,
-    show: &mut dyn FnMut(&mut Counts, Box<Entry>, &[u8]) -> Result<(), Fault>,
+    show: &mut dyn FnMut(&mut Counts, Box<Seen>, &[u8]) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let (mut line, mut number) = (Vec::new(), 0_u64);
     loop {
@@ -197,8 +205,8 @@ pub fn each(
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        if let Some(entry) = counts.entry(&line, name, number) {
-            show(counts, entry, &line)?;
+        if let Some(seen) = counts.line(&line, name, number) {
+            show(counts, seen, &line)?;
         }
     }
 }

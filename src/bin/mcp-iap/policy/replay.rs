@@ -49,10 +49,11 @@ fn replay_all(options: &Options) -> Result<ExitCode, Fault> {
     for path in sources::in_order(&options.files)? {
         let name = path.display().to_string();
         let (text, _) = sources::open(&path, 0).map_err(|error| Fault::Usage(format!("{name}: {error}")))?;
-        sources::each(text, &name, &mut counts, &mut |_, entry, _| {
+        sources::each(text, &name, &mut counts, &mut |_, seen, _| {
+            let Some(entry) = seen.into_entry() else { return Ok(()) };
             let about = Example::of(&entry);
             let resource = entry.record.protected_resource.clone();
-            let replayed = replay(*entry, &policies);
+            let replayed = replay(entry, &policies);
             if matches!(options.output, Output::Json) {
                 writeln!(out, "{}", escape_json(&to_json(&about, &replayed).to_string()))
                     .map_err(|error| Fault::of_stdout(&error))?;

@@ -68,12 +68,12 @@ pub fn decision(
     });
     let columns = [
         around.time.as_deref().map(|time| clock.show(time)).unwrap_or_default(),
-        outcome.map_or_else(|| "no record".to_owned(), escape),
+        outcome.map_or_else(|| "-".to_owned(), escape),
         around.status.map(|status| status.to_string()).unwrap_or_default(),
         caller(record.and_then(|record| record.caller.as_ref())),
         text(record.and_then(|record| record.method.as_deref().or(record.http_method.as_deref()))),
         text(record.and_then(|record| Some(record.operand()?.1))),
-        why.unwrap_or_default(),
+        why.unwrap_or_else(|| without(around)),
     ];
     let colour = match outcome {
         Some("allowed") => Colour::Green,
@@ -85,6 +85,11 @@ pub fn decision(
     let id = record.filter(|_| is_refused && matches!(clock, Clock::Time)).map(|record| &*record.decision);
     let message = message(around, record, told, id);
     row(&columns, &message, clock, |outcome| style.paint(colour, &outcome))
+}
+
+/// Of a request without a record, Envoy's word for how it ended.
+fn without(around: &Around) -> String {
+    around.details.as_deref().map_or("no record".to_owned(), |end| format!("no record ({})", escape(end)))
 }
 
 fn caller(caller: Option<&CallerDocument>) -> String {
@@ -217,7 +222,7 @@ mod tests {
             line(&unreachable, &Words::default(), PLAIN)
                 .ends_with("the upstream can't be reached (Envoy's flags UF)")
         );
-        assert!(line("{\"mcp_iap\":[]}", &Words::default(), PLAIN).contains("no reco"));
+        assert!(line("{\"mcp_iap\":[]}", &Words::default(), PLAIN).contains("no record"));
         assert_eq!(line("{}", &Words::default(), PLAIN), "{}");
     }
 

@@ -2,11 +2,12 @@
 //! no script run but its own, by its hash. What callers chose stands in it as JSON without `<`, `>` and `&`, and with
 //! everything written out that is not plainly visible.
 
-use super::entry::Entry;
+use super::entry::Seen;
 use super::newest::Newest;
 use crate::fault::Fault;
 use crate::run::terminal::escape;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use mcp_iap::audit::Document;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ const JS: &str = include_str!("page.js");
 const USUAL: usize = 2_000;
 /// How many kinds of calls are told apart.
 const MAX_CALLS: usize = 5_000;
+
+/// What stands in the place of an outcome, where there is no record.
+const NO_RECORD: &str = "no record";
 
 /// What one kind of call is told by: caller, call, outcome, reason, rule.
 type Call = (String, String, String, String, String);
@@ -49,9 +53,9 @@ impl Page {
     }
 
     /// `place`: as in [`Newest::add`].
-    pub fn add(&mut self, entry: Box<Entry>, place: i64) {
+    pub fn add(&mut self, seen: Box<Seen>, place: i64) {
         self.total = self.total.saturating_add(1);
-        if let Some(time) = &entry.around.time {
+        if let Some(time) = &seen.around.time {
             let (first, last) = self.times.get_or_insert_with(|| (time.clone(), time.clone()));
             if time < first {
                 first.clone_from(time);
@@ -60,13 +64,13 @@ impl Page {
                 last.clone_from(time);
             }
         }
-        let record = &entry.record;
+        let record = seen.record.as_ref();
         let kind = (
-            caller(&entry),
-            call(&entry),
-            record.outcome.clone(),
-            record.reason.clone(),
-            record.rule.clone().unwrap_or_default(),
+            caller(record).to_owned(),
+            call(record),
+            record.map_or(NO_RECORD, |record| &record.outcome).to_owned(),
+            reason(&seen).to_owned(),
+            record.and_then(|record| record.rule.clone()).unwrap_or_default(),
         );
         let is_full = self.calls.len() >= MAX_CALLS;
         match self.calls.get_mut(&kind) {
@@ -76,7 +80,7 @@ impl Page {
                 self.calls.insert(kind, 1);
             }
         }
-        self.newest.add(entry, b"", place);
+        self.newest.add(seen, b"", place);
     }
 
     /// A file is written anew; what else has its name, as a device or a link, is not ours to replace.
@@ -125,8 +129,7 @@ impl Page {
                     "reason": escape(&reason), "rule": escape(&rule)})
             })
             .collect();
-        let records: Vec<Value> =
-            newest.into_entries().iter().rev().map(|(entry, _)| record(entry)).collect();
+        let records: Vec<Value> = newest.into_lines().iter().rev().map(|(seen, _)| row(seen)).collect();
         let data = in_script(&json!({"told": told, "calls": calls, "records": records}));
         let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
         // Each place stands once, and what is put there last is what callers chose.
@@ -138,29 +141,41 @@ impl Page {
     }
 }
 
-fn caller(entry: &Entry) -> String {
-    entry.record.caller.as_ref().map_or("-", |caller| caller.name()).to_owned()
+fn caller(record: Option<&Document>) -> &str {
+    record.and_then(|record| record.caller.as_ref()).map_or("-", |caller| caller.name())
 }
 
-fn call(entry: &Entry) -> String {
-    let record = &entry.record;
+/// Of a request without a record, Envoy's word for how it ended.
+fn reason(seen: &Seen) -> &str {
+    match &seen.record {
+        Some(record) => &record.reason,
+        None => seen.around.details.as_deref().or(seen.around.flags.as_deref()).unwrap_or_default(),
+    }
+}
+
+fn call(record: Option<&Document>) -> String {
+    let Some(record) = record else { return "-".to_owned() };
     let method = record.method.as_deref().or(record.http_method.as_deref()).unwrap_or("-");
     record.operand().map_or_else(|| method.to_owned(), |(_, name)| format!("{method} {name}"))
 }
 
-fn record(entry: &Entry) -> Value {
-    let Entry { around, record } = entry;
+fn row(seen: &Seen) -> Value {
+    let Seen { around, record } = seen;
+    let record = record.as_ref();
     let text = |text: Option<&str>| escape(text.unwrap_or_default());
-    let arguments = record.arguments.iter().map(|(name, value)| format!("{name}={value}"));
-    let shadow = record.shadow.as_ref().map(|shadow| match &shadow.rule {
+    let arguments = record
+        .into_iter()
+        .flat_map(|record| &record.arguments)
+        .map(|(name, value)| format!("{name}={value}"));
+    let shadow = record.and_then(|record| record.shadow.as_ref()).map(|shadow| match &shadow.rule {
         Some(rule) => format!("{} by {rule}", shadow.outcome),
         None => shadow.outcome.clone(),
     });
-    json!({"time": text(around.time.as_deref()), "status": around.status, "caller": escape(&caller(entry)),
-        "client": text(record.caller.as_ref().and_then(|caller| caller.client_id.as_deref())),
-        "call": escape(&call(entry)), "outcome": escape(&record.outcome), "reason": escape(&record.reason),
-        "rule": text(record.rule.as_deref()), "arguments": escape(&arguments.collect::<Vec<_>>().join(" ")),
-        "shadow": text(shadow.as_deref()), "decision": escape(&record.decision)})
+    json!({"time": text(around.time.as_deref()), "status": around.status, "caller": escape(caller(record)),
+        "client": text(record.and_then(|record| record.caller.as_ref()?.client_id.as_deref())),
+        "call": escape(&call(record)), "outcome": escape(record.map_or(NO_RECORD, |record| &record.outcome)),
+        "reason": escape(reason(seen)), "rule": text(record.and_then(|record| record.rule.as_deref())), "arguments": escape(&arguments.collect::<Vec<_>>().join(" ")),
+        "shadow": text(shadow.as_deref()), "decision": text(record.map(|record| record.decision.as_str()))})
 }
 
 /// JSON that means the same within a `script` element, which ends at `</script` and knows `<!--` (HTML, 4.12.1.3).
@@ -199,7 +214,7 @@ mod tests {
                 "arguments": {*name: name}, "shadow": {"outcome": name, "rule": name}});
             let line = json!({"time": name, "status": 200, "mcp_iap": [record]}).to_string();
             let Line::Entry(entry) = read(line.as_bytes()) else { panic!("{line}") };
-            page.add(entry, 0);
+            page.add(Box::new((*entry).into()), 0);
         }
         page.into_text()
     }
