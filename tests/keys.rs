@@ -120,15 +120,8 @@ impl Envoy {
     fn send(&self, worker: usize, token: &str) -> (String, Vec<String>) {
         let worker = &self.workers[worker];
         worker.shared.set_now(self.clock.get());
-        let authorization = format!("Bearer {token}");
-        let head = [
-            (":method", "POST"),
-            (":path", "/mcp"),
-            ("content-type", "application/json"),
-            ("authorization", authorization.as_str()),
-        ];
         let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_x"}}"#;
-        let ended = worker.run(&head, Ok(body), &|path| self.provider.answer(path));
+        let ended = worker.post(token, &[], body, &|path| self.provider.answer(path));
         // A request that waited took time.
         self.clock.set(self.clock.get().max(worker.shared.now()));
         (ended.record["reason"].as_str().unwrap().to_owned(), ended.callouts)
