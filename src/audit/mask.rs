@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn many_beginnings_of_a_token_are_gone_through_once() {
         for piece in ["eyJ", "eyJ ", "eyJeyJ/"] {
-            let text = format!(". .{}", piece.repeat(60_000));
+            let text = format!(". .{}", piece.repeat(2_000));
             let looked_at = Cell::new(0);
             let mut found = Vec::new();
             let counting = |text: &str| {
