@@ -8,10 +8,10 @@ use crate::provider::Provider;
 use crate::stub::{Reply, Seen, Stub};
 use crate::world::{ISSUER, KEYS, RESOURCE, World, call, claims, now, post};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jwt_simple::algorithms::{ECDSAP256PublicKeyLike as _, ES256KeyPair};
-use jwt_simple::claims::NoCustomClaims;
+use jwt_simple::algorithms::{ES256KeyPair, Ed25519KeyPair};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -415,23 +415,42 @@ fn a_client_that_leaves_hangs_nobody() {
     assert_eq!(exchanges(&world.provider).len(), 1);
 }
 
+/// The algorithm of an assertion, and whether Node's crypto, which is OpenSSL's, takes its signature.
+fn verified_by_openssl(assertion: &str, public: &str) -> String {
+    let script = "const crypto = require('crypto'); const [token, pem] = process.argv.slice(1);
+const [head, payload, signature] = token.split('.'); const key = crypto.createPublicKey(pem);
+const { alg } = JSON.parse(Buffer.from(head, 'base64url'));
+const [hash, how] = alg === 'EdDSA' ? [null, key] : ['sha256', { key, dsaEncoding: 'ieee-p1363' }];
+const signed = Buffer.from(`${head}.${payload}`);
+console.log(alg, crypto.verify(hash, signed, how, Buffer.from(signature, 'base64url')));";
+    let output = Command::new("node").args(["-e", script, assertion, public]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn a_private_key_signs_in_the_sandbox() {
-    let key = ES256KeyPair::generate();
-    let public = key.public_key();
-    let exchange = "token_exchange: { audience: backend, client_id: gate, private_key: '${KEY}' }";
-    let secrets = json!({"KEY": key.to_pem().unwrap().trim()});
-    let world = World::with_provider(
-        &changes(document(ISSUER, exchange), &secrets),
-        endpoint(|_| issued("up.stream")),
-    );
-    assert_eq!(post(&token_of("dana"), call("get_pods", &json!({}))).send(world.envoy.port).status, 200);
-    let sent = parameters(&exchanges(&world.provider)[0]);
-    let claims = public.verify_token::<NoCustomClaims>(&sent["client_assertion"], None).unwrap();
-    assert_eq!((claims.issuer.as_deref(), claims.subject.as_deref()), (Some("gate"), Some("gate")));
-    let claims = payload(&sent["client_assertion"]);
-    assert_eq!(claims["aud"], format!("{ISSUER}/token"));
-    assert!(claims["exp"].as_u64().unwrap() <= now() + 60);
+    let (p256, ed25519) = (ES256KeyPair::generate(), Ed25519KeyPair::generate());
+    for (private, public, alg) in [
+        (p256.to_pem().unwrap(), p256.public_key().to_pem().unwrap(), "ES256"),
+        (ed25519.to_pem(), ed25519.public_key().to_pem(), "EdDSA"),
+    ] {
+        let exchange = "token_exchange: { audience: backend, client_id: gate, private_key: '${KEY}' }";
+        let secrets = json!({"KEY": private.trim()});
+        let world = World::with_provider(
+            &changes(document(ISSUER, exchange), &secrets),
+            endpoint(|_| issued("up.stream")),
+        );
+        assert_eq!(post(&token_of("dana"), call("get_pods", &json!({}))).send(world.envoy.port).status, 200);
+        let assertion = &parameters(&exchanges(&world.provider)[0])["client_assertion"];
+        assert_eq!(verified_by_openssl(assertion, &public), format!("{alg} true\n"));
+        let end = assertion.len() - 8;
+        let forged = format!("{}AAAAAAAA", &assertion[..end]);
+        assert_eq!(verified_by_openssl(&forged, &public), format!("{alg} false\n"));
+        let claims = payload(assertion);
+        assert_eq!((&claims["iss"], &claims["sub"]), (&json!("gate"), &json!("gate")));
+        assert_eq!(claims["aud"], format!("{ISSUER}/token"));
+        assert!(claims["exp"].as_u64().unwrap() <= now() + 60);
+    }
 }
 
 /// The gate's own credential by Envoy's credential injector, from a file that is replaced: the filter never has it.

@@ -192,6 +192,41 @@ fn made_up_key_ids_cause_no_more_fetches_than_configured() {
     assert!(lost.is_empty(), "known keys are not disturbed: {:?}", lost[0]);
 }
 
+/// Strangers can't make Envoy hammer an issuer that has had enough, whether or not it says for how long.
+#[test]
+fn made_up_key_ids_leave_an_issuer_alone_that_answers_429() {
+    for (retry_after, most) in [(Some("5"), 2), (None, 4)] {
+        let world = World::new(&with_keys("cooldown: 100ms"));
+        assert_eq!(good_call().send(world.envoy.port).status, 200);
+        world.provider.script(move |seen| match (seen.path.as_str(), retry_after) {
+            ("/jwks", Some(wait)) => Reply::new(429, "").header(format!("retry-after: {wait}")),
+            ("/jwks", None) => Reply::new(429, ""),
+            _ => provide(seen),
+        });
+        let before = fetches(&world);
+        let (began, mut sent) = (Instant::now(), 0);
+        while began.elapsed() < Duration::from_millis(9_500) {
+            sent += 1;
+            let header = json!({"alg": "ES256", "kid": format!("made-up-{sent}")});
+            let answer = request(&KEYS.token(&header, &claims(&["dev"]))).send(world.envoy.port);
+            assert_eq!(answer.reason().as_deref(), Some("identity_provider_unavailable"));
+            assert_eq!(good_call().send(world.envoy.port).status, 200);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let asked = fetches(&world) - before;
+        assert!(
+            sent > 4 && (1..=most).contains(&asked),
+            "{asked} fetches for {sent} key ids, {retry_after:?}"
+        );
+        // Then its new keys are taken.
+        let new = Issuer::new("new");
+        world.provider.script(provider_of(&Arc::new(Mutex::new(new.jwks()))));
+        eventually("the new keys", || {
+            request(&new.es256(&claims(&["dev"]))).send(world.envoy.port).status == 200
+        });
+    }
+}
+
 #[test]
 fn a_provider_that_goes_down_leaves_known_keys_for_a_bounded_time() {
     let world = World::new(&with_keys("cache_duration: 2s, stale_if_error: 4s, timeout: 2s"));

@@ -5,7 +5,7 @@ use crate::client::Request;
 use crate::envoy::{Changes, free_port, root, scratch};
 use crate::failures::eventually;
 use crate::stub::{Reply, Seen};
-use crate::world::{ISSUER, KEYS, RESOURCE, World, call, claims, now, post, provide};
+use crate::world::{ISSUER, KEYS, RESOURCE, World, call, claims, introspecting, now, post, provide};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -32,20 +32,15 @@ fn answers(seen: &Seen) -> Reply {
 /// A gate that has all that is counted.
 fn world() -> World {
     let document = format!(
-        "resource: {RESOURCE}
-issuers:
-  - issuer: '{ISSUER}'
-    insecure_http: true
-    cluster: identity_provider
-    introspection: {{ endpoint: '{ISSUER}/introspect', cluster: identity_provider }}
-token_review: {{ server: '{ISSUER}', insecure_http: true, cluster: identity_provider }}
+        "{}token_review: {{ server: '{ISSUER}', insecure_http: true, cluster: identity_provider }}
 token_exchange: {{ token_endpoint: '{ISSUER}/token', cluster: identity_provider, insecure_http: true, audience: b }}
 rules:
   - {{ id: reads, allow: {{ tools: ['get_*'] }} }}
   - {{ id: few, allow: {{ tools: [few] }}, rate: {{ calls: 1, per: 1h }} }}
 shadow_rules:
   - {{ id: fewer, allow: {{ tools: [get_pods] }} }}
-"
+",
+        introspecting("")
     );
     let changes = Changes { configuration: Some(document), concurrency: Some(1), ..Changes::default() };
     let world = World::with_provider(&changes, answers);

@@ -5,7 +5,7 @@ use crate::client::{Answer, Request};
 use crate::envoy::Changes;
 use crate::failures::eventually;
 use crate::stub::{Reply, Seen};
-use crate::world::{ISSUER, KEYS, RESOURCE, World, call, claims, now, post, provide};
+use crate::world::{ISSUER, KEYS, RESOURCE, World, call, claims, introspecting, now, post, provide};
 use base64::{Engine as _, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
 use mcp_iap::api_key::KeyHash;
 use mcp_iap::secret::Secret;
@@ -55,15 +55,10 @@ fn talkative(seen: &Seen) -> Reply {
 
 /// With so much of what rules read in the records.
 fn world(attributes: &str) -> World {
+    let client = ", client_id: gate, client_secret: '${CLIENT}', answers: { cache_duration: 0s, negative_cache_duration: 0s }";
     let hash = KeyHash::of(API_KEY.as_bytes(), &Secret::new(PEPPER.into())).to_hex();
     let document = format!(
-        "resource: {RESOURCE}
-issuers:
-  - issuer: '{ISSUER}'
-    insecure_http: true
-    cluster: identity_provider
-    introspection: {{ endpoint: '{ISSUER}/introspect', cluster: identity_provider, client_id: gate, client_secret: '${{CLIENT}}', answers: {{ cache_duration: 0s, negative_cache_duration: 0s }} }}
-token_exchange: {{ token_endpoint: '{ISSUER}/token', cluster: identity_provider, insecure_http: true, client_id: gate, client_secret: '${{CLIENT}}', audience: b }}
+        "{}token_exchange: {{ token_endpoint: '{ISSUER}/token', cluster: identity_provider, insecure_http: true, client_id: gate, client_secret: '${{CLIENT}}', audience: b }}
 api_keys: {{ pepper: '${{PEPPER}}', keys: [{{ name: ci, hash: {hash} }}] }}
 rules:
   - {{ id: reads, allow: {{ tools: ['get_*'] }}, arguments: {{ namespace: {{ in: [web] }} }} }}
@@ -81,7 +76,8 @@ audit:
   mask_values: [{LISTED}]
   mask: '<masked>'
   read_answers: true
-"
+",
+        introspecting(client)
     );
     let variables = format!(
         "environment_variables: {{ key_values: {{ PEPPER: {PEPPER}, DIGEST: {DIGEST}, CLIENT: {CLIENT} }} }}"

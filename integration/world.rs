@@ -103,6 +103,19 @@ pub fn modern_call(tool: &str, arguments: &Value) -> String {
     .to_string()
 }
 
+/// The beginning of a document whose issuer is asked about opaque tokens; `client`: as whom, with a comma first.
+pub fn introspecting(client: &str) -> String {
+    format!(
+        "resource: {RESOURCE}
+issuers:
+  - issuer: '{ISSUER}'
+    insecure_http: true
+    cluster: identity_provider
+    introspection: {{ endpoint: '{ISSUER}/introspect', cluster: identity_provider{client} }}
+"
+    )
+}
+
 /// A POST with this token and body.
 pub fn post(token: &str, body: impl Into<Vec<u8>>) -> Request {
     Request::new("POST", "/mcp")

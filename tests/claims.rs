@@ -32,17 +32,9 @@ fn send(worker: &Worker, more: &Value, tool: &str, arguments: &Value, header: (&
     let mut claims = json!({"iss": "https://login.example.com", "sub": "dana", "aud": "https://mcp.example.com/mcp",
         "exp": NOW + 300});
     claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let authorization = format!("Bearer {}", ISSUER.es256(&claims));
-    let head = [
-        (":method", "POST"),
-        (":path", "/mcp"),
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-        header,
-    ];
     let params = json!({"name": tool, "arguments": arguments});
     let body = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}).to_string();
-    worker.run(&head, Ok(body.as_bytes()), &provider)
+    worker.post(&ISSUER.es256(&claims), &[header], body.as_bytes(), &provider)
 }
 
 fn reason(ended: &Ended) -> &str {

@@ -865,15 +865,21 @@ fn a_vm_id_that_is_not_ours_alone_is_refused() {
 /// An MCP server that answers each request with these tools, until the test ends. Stands in for one that wants to
 /// deceive who looks at it.
 fn server(tools: serde_json::Value) -> String {
+    server_for("", tools)
+}
+
+/// One that answers 401 to who does not send this line.
+fn server_for(wanted: &'static str, tools: serde_json::Value) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = std::io::BufReader::new(stream.unwrap());
-            let mut length = 0;
+            let (mut length, mut is_let_in) = (0, wanted.is_empty());
             loop {
                 let mut line = String::new();
                 stream.read_line(&mut line).unwrap();
+                is_let_in |= line.trim_end() == wanted;
                 let line = line.trim_end().to_ascii_lowercase();
                 if let Some(value) = line.strip_prefix("content-length:") {
                     length = value.trim().parse().unwrap();
@@ -884,12 +890,40 @@ fn server(tools: serde_json::Value) -> String {
             stream.read_exact(&mut vec![0; length]).unwrap();
             let body =
                 serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": &tools}}).to_string();
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+            let status = if is_let_in { "200 OK" } else { "401 Unauthorized" };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close");
             let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             stream.get_mut().write_all(answer.as_bytes()).unwrap();
         }
     });
     format!("http://{address}/mcp")
+}
+
+/// As for `init`; and what is sent is told by no complaint.
+#[test]
+fn a_server_that_asks_for_a_header_is_compared_with_it() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("header.yaml");
+    let file = file.to_str().unwrap();
+    let text = "resource: http://127.0.0.1:1/mcp\nissuers: [{ issuer: https://i.example.com }]\ncatalogue: { tools: { a: {} } }\nrules: []\n";
+    std::fs::write(file, text).unwrap();
+    let upstream =
+        server_for("x-api-key: s3cret: with a colon", serde_json::json!([{"name": "a"}, {"name": "b"}]));
+    let check = |more: &[&str]| {
+        let seen = mcp_iap(&[&["check", file], more].concat());
+        (seen.status.code().unwrap(), String::from_utf8([seen.stdout, seen.stderr].concat()).unwrap())
+    };
+    let (code, told) = check(&["--upstream", &upstream, "--header", "X-Api-Key:  s3cret: with a colon"]);
+    assert!(code == 0 && told.contains("lacks a tool"), "{code} {told}");
+    for (more, code, wanted) in [
+        (&["--upstream", &upstream][..], 1, "401"),
+        (&["--upstream", &upstream, "--header", "x-api-key: s3cret-other"], 1, "401"),
+        (&["--upstream", &upstream, "--header", "s3cret"], 2, "NAME: VALUE"),
+        (&["--upstream", &upstream, "--header", "x y: s3cret"], 1, ""),
+        (&["--header", "x-api-key: s3cret"], 2, "--upstream"),
+    ] {
+        let (seen, told) = check(more);
+        assert!(seen == code && told.contains(wanted) && !told.contains("s3cret"), "{more:?} {seen} {told}");
+    }
 }
 
 /// What a server or a document says stays text: a terminal obeys nothing of it.

@@ -98,14 +98,7 @@ fn run_with(
     body: &[u8],
     script: &dyn Fn(&str) -> Result<Reply, CalloutError>,
 ) -> Ended {
-    let authorization = format!("Bearer {token}");
-    let head = [
-        (":method", "POST"),
-        (":path", "/mcp"),
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-    ];
-    worker.run(&head, Ok(body), script)
+    worker.post(token, &[], body, script)
 }
 
 fn run(worker: &Worker, token: &str, arguments: &Value) -> Ended {

@@ -71,16 +71,12 @@ fn forged(subject: &str) -> String {
 
 fn send(worker: &Worker, from: &str, token: &str) -> Ended {
     worker.address.set(Some(from.parse().unwrap()));
-    let authorization = format!("Bearer {token}");
-    let head = [
-        (":method", "POST"),
-        (":path", "/mcp"),
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-    ];
-    let head = &head[..if token.is_empty() { 2 } else { 4 }];
-    let body = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "get_x"}});
-    worker.run(head, Ok(body.to_string().as_bytes()), &provider)
+    let body =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "get_x"}}).to_string();
+    if token.is_empty() {
+        return worker.run(&[(":method", "POST"), (":path", "/mcp")], Ok(body.as_bytes()), &provider);
+    }
+    worker.post(token, &[], body.as_bytes(), &provider)
 }
 
 fn reason(ended: &Ended) -> &str {

@@ -71,14 +71,7 @@ type Answer<'a> = &'a dyn Fn() -> Result<Reply, CalloutError>;
 fn run(worker: &Worker, token: &str, tool: &str, judge: Answer<'_>) -> Ended {
     let body =
         json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": {}}});
-    let authorization = format!("Bearer {token}");
-    let head = [
-        (":method", "POST"),
-        (":path", "/mcp"),
-        ("content-type", "application/json"),
-        ("authorization", authorization.as_str()),
-    ];
-    worker.run(&head, Ok(body.to_string().as_bytes()), &|path| match path {
+    worker.post(token, &[], body.to_string().as_bytes(), &|path| match path {
         REVIEWS | INTROSPECT => judge(),
         "/.well-known/openid-configuration" => reply(
             "200",
@@ -279,14 +272,7 @@ token_exchange:
         &json!({"iss": "https://login.example.com", "sub": "dana", "aud": "https://mcp.example.com/mcp", "exp": NOW + 600}),
     );
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "get_x"}});
-    let authorization = format!("Bearer {token}");
-    let head = [
-        (":method", "POST"),
-        (":path", "/mcp"),
-        ("content-type", "application/json"),
-        ("authorization", authorization.as_str()),
-    ];
-    let ended = worker.run(&head, Ok(body.to_string().as_bytes()), &|path| match path {
+    let ended = worker.post(&token, &[], body.to_string().as_bytes(), &|path| match path {
         "/token" => reply(
             "200",
             br#"{"access_token":"up","token_type":"Bearer","issued_token_type":"urn:ietf:params:oauth:token-type:access_token"}"#,

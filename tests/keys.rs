@@ -55,12 +55,19 @@ impl SharedData for Data {
 struct Provider {
     jwks: RefCell<Value>,
     is_down: Cell<bool>,
+    /// Answers 429, and perhaps with this `Retry-After`.
+    refuses: Cell<Option<&'static str>>,
     asked: Cell<usize>,
 }
 
 impl Provider {
     fn new() -> Self {
-        Self { jwks: RefCell::new(OLD.jwks()), is_down: Cell::new(false), asked: Cell::new(0) }
+        Self {
+            jwks: RefCell::new(OLD.jwks()),
+            is_down: Cell::new(false),
+            refuses: Cell::new(None),
+            asked: Cell::new(0),
+        }
     }
 
     fn answer(&self, path: &str) -> Result<Reply, CalloutError> {
@@ -70,6 +77,10 @@ impl Provider {
             _ if self.is_down.get() => reply("503", b"upstream connect error"),
             "/jwks" => {
                 self.asked.set(self.asked.get() + 1);
+                if let Some(wait) = self.refuses.get() {
+                    let head = Head::from_pairs([(":status", "429"), ("retry-after", wait)]);
+                    return Ok(Reply { head, body: self.jwks.borrow().to_string().into_bytes() });
+                }
                 reply("200", self.jwks.borrow().to_string().as_bytes())
             }
             _ => reply("200", discovery),
@@ -109,15 +120,8 @@ impl Envoy {
     fn send(&self, worker: usize, token: &str) -> (String, Vec<String>) {
         let worker = &self.workers[worker];
         worker.shared.set_now(self.clock.get());
-        let authorization = format!("Bearer {token}");
-        let head = [
-            (":method", "POST"),
-            (":path", "/mcp"),
-            ("content-type", "application/json"),
-            ("authorization", authorization.as_str()),
-        ];
         let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_x"}}"#;
-        let ended = worker.run(&head, Ok(body), &|path| self.provider.answer(path));
+        let ended = worker.post(token, &[], body, &|path| self.provider.answer(path));
         // A request that waited took time.
         self.clock.set(self.clock.get().max(worker.shared.now()));
         (ended.record["reason"].as_str().unwrap().to_owned(), ended.callouts)
@@ -264,6 +268,43 @@ fn made_up_kids_cause_no_more_fetches_than_the_cooldown_lets() {
     // One after the other they wait for each other; each fetch is at least the cooldown after the last.
     assert!(asked as u64 <= passed / 2 + 1, "{asked} fetches in {passed} s");
     assert_eq!(envoy.reason(0, &token(&OLD)), "allowed");
+}
+
+/// A stranger with a new `kid` each second must not make us hammer an issuer that has had enough.
+#[test]
+fn made_up_kids_leave_an_issuer_alone_that_refuses() {
+    for (wait, most) in [
+        // At 0 s, then 2 (the cooldown), 2, 4, 8, 16, 32, 32, 32 s later.
+        ("", 9),
+        ("0", 9),
+        ("soon", 9),
+        ("-5", 9),
+        ("Wed, 21 Oct 2037 07:28:00 GMT", 9),
+        ("50", 3),
+        // Bounded.
+        ("99999999999999999999999", 1),
+    ] {
+        let envoy =
+            Envoy::of(&CONFIGURATION.replace("60s, stale_if_error: 30s", "1h, stale_if_error: 1h"), 2);
+        envoy.tick(0);
+        envoy.provider.refuses.set(Some(wait));
+        let before = envoy.provider.asked.get();
+        for second in 10..140 {
+            envoy.seconds(second);
+            let worker = usize::try_from(second).unwrap() % 2;
+            assert_eq!(envoy.reason(worker, &made_up(&format!("k{second}"))), UNAVAILABLE, "{wait}");
+            envoy.seconds(second);
+            assert_eq!(envoy.send(worker, &token(&OLD)), ("allowed".into(), vec![]), "{wait} {second}");
+            envoy.tick(worker);
+        }
+        let asked = envoy.provider.asked.get() - before;
+        assert!((1..=most).contains(&asked), "{wait}: {asked}");
+        // It answers again, and has another key.
+        envoy.provider.refuses.set(None);
+        *envoy.provider.jwks.borrow_mut() = NEW.jwks();
+        envoy.seconds(10 + 300 + 60);
+        assert_eq!(envoy.reason(0, &token(&NEW)), "allowed", "{wait}");
+    }
 }
 
 #[test]

@@ -27,16 +27,10 @@ audit: {{ mask: '#', mask_values: ['{form}'] }}
     ));
     let claims = json!({"iss": "https://login.example.com", "sub": "dana", "aud": "https://mcp.example.com/mcp",
         "exp": NOW + 300});
-    let authorization = format!("Bearer {}", ISSUER.es256(&claims));
-    let head = [
-        (":method", "POST"),
-        (":path", "/mcp"),
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-    ];
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "get", "arguments": arguments}});
     let provider = |path: &str| support::flow::provider(&ISSUER, path);
-    let answer = worker.run(&head, Ok(call.to_string().as_bytes()), &provider).answer.unwrap();
+    let answer =
+        worker.post(&ISSUER.es256(&claims), &[], call.to_string().as_bytes(), &provider).answer.unwrap();
     assert_eq!(answer.status, 403);
     let body: Value = serde_json::from_str(&answer.body).unwrap();
     body["error"]["message"].as_str().unwrap().to_owned()

@@ -56,15 +56,8 @@ fn claims(subject: &str) -> Value {
 }
 
 fn send(worker: &Worker, claims: &Value, params: &Value, method: &str) -> Ended {
-    let authorization = format!("Bearer {}", ISSUER.es256(claims));
-    let head = [
-        (":method", "POST"),
-        (":path", "/mcp"),
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-    ];
     let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string();
-    worker.run(&head, Ok(body.as_bytes()), &provider)
+    worker.post(&ISSUER.es256(claims), &[], body.as_bytes(), &provider)
 }
 
 fn scale(worker: &Worker, claims: &Value) -> Ended {
@@ -579,17 +572,13 @@ fn a_request_is_counted_by_all_rules_that_allow_it() {
         let params = json!({"notifications": {"resourceSubscriptions": uris}, "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": {}}});
-        let authorization = format!("Bearer {}", ISSUER.es256(&claims("dana")));
-        let head = [
-            (":method", "POST"),
-            (":path", "/mcp"),
-            ("authorization", authorization.as_str()),
-            ("content-type", "application/json"),
-            ("mcp-protocol-version", "2026-07-28"),
-            ("mcp-method", "subscriptions/listen"),
-        ];
         let body = json!({"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": params});
-        worker.run(&head, Ok(body.to_string().as_bytes()), &provider)
+        worker.post(
+            &ISSUER.es256(&claims("dana")),
+            &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "subscriptions/listen")],
+            body.to_string().as_bytes(),
+            &provider,
+        )
     };
     let rules = |uris: &[&str]| {
         let ended = listen(uris);

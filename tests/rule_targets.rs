@@ -57,15 +57,8 @@ fn provider(path: &str) -> Result<Reply, CalloutError> {
 fn send(worker: &Worker, method: &str, params: &Value) -> Ended {
     let claims = json!({"iss": "https://login.example.com", "sub": "dana", "aud": "https://mcp.example.com/mcp",
         "exp": NOW + 300});
-    let authorization = format!("Bearer {}", ISSUER.es256(&claims));
-    let head = [
-        (":method", "POST"),
-        (":path", "/mcp"),
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-    ];
     let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string();
-    worker.run(&head, Ok(body.as_bytes()), &provider)
+    worker.post(&ISSUER.es256(&claims), &[], body.as_bytes(), &provider)
 }
 
 fn call(worker: &Worker, tool: &str, arguments: &Value) -> Ended {

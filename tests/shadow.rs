@@ -34,16 +34,9 @@ fn with(shadow: &str) -> Worker {
 fn send(worker: &Worker, tool: &str, arguments: &Value) -> Ended {
     let claims = json!({"iss": "https://login.example.com", "sub": "dana", "aud": "https://mcp.example.com/mcp",
         "exp": NOW + 300, "team": "web"});
-    let authorization = format!("Bearer {}", ISSUER.es256(&claims));
-    let head = [
-        (":method", "POST"),
-        (":path", "/mcp"),
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-    ];
     let params = json!({"name": tool, "arguments": arguments});
     let body = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}).to_string();
-    worker.run(&head, Ok(body.as_bytes()), &provider)
+    worker.post(&ISSUER.es256(&claims), &[], body.as_bytes(), &provider)
 }
 
 fn counts(worker: &Worker) -> BTreeMap<&'static str, u64> {

@@ -93,18 +93,11 @@ impl Gate {
     }
 
     fn reason(&self, token: &str) -> String {
-        let authorization = format!("Bearer {token}");
-        let head = [
-            (":method", "POST"),
-            (":path", "/mcp"),
-            ("content-type", "application/json"),
-            ("authorization", authorization.as_str()),
-        ];
         let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_x"}}"#;
         let keys = |_: &str| -> Result<Reply, CalloutError> {
             reply("200", self.jwks.borrow().to_string().as_bytes())
         };
-        self.worker.run(&head, Ok(body), &keys).record["reason"].as_str().unwrap().to_owned()
+        self.worker.post(token, &[], body, &keys).record["reason"].as_str().unwrap().to_owned()
     }
 }
 

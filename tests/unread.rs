@@ -15,6 +15,15 @@ fn command(arguments: &[&str]) -> (Command, PipeWriter) {
     (command, writer)
 }
 
+/// A file of this test's.
+fn file(name: &str, text: &str) -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("unread");
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 /// The exit code of a command behind whose output there is nobody, and what it says on standard error.
 fn unread(arguments: &[&str]) -> (Option<i32>, String) {
     let (mut command, writer) = command(arguments);
@@ -25,13 +34,6 @@ fn unread(arguments: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn no_command_complains_where_nobody_reads() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("unread");
-    fs::create_dir_all(&folder).unwrap();
-    let file = |name: &str, text: &str| {
-        let path = folder.join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
     let refused = file("refused.yaml", "resource: x");
     let failing = file(
         "failing.yaml",
@@ -72,14 +74,7 @@ fn no_command_complains_where_nobody_reads() {
 /// Nor where nobody reads what is said on standard error: the exit code is what it is otherwise.
 #[test]
 fn no_command_fails_where_nobody_hears_complaints() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("unheard");
-    fs::create_dir_all(&folder).unwrap();
-    let file = |name: &str, text: &str| {
-        let path = folder.join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let refused = file("refused.yaml", "resource: x");
+    let refused = file("unheard.yaml", "resource: x");
     let no_log = file("no.log", "this is no log\n");
     let cases = "examples/cases/demo.yaml";
     for (arguments, code) in [

@@ -3,6 +3,7 @@
 //! memory, so what is read there is checked like an answer of the issuer: a record that is malformed or ahead of
 //! the clock is none, and the set is parsed anew by each worker.
 
+use super::keys::MAX_RETRY_AFTER;
 use crate::time::Timestamp;
 use std::rc::Rc;
 use std::time::Duration;
@@ -75,7 +76,8 @@ impl KeyRecord {
         out
     }
 
-    /// Takes a record apart. None of its times may be ahead of `now`, but for a lease of at most `lease`.
+    /// Takes a record apart. None of its times may be ahead of `now`, but for a lease of at most `lease`, and for what the
+    /// issuer asked for when a fetch failed.
     fn decode(bytes: &[u8], now: Timestamp, lease: Duration) -> Option<Self> {
         let (form, rest) = bytes.split_first()?;
         let (times, document) = rest.split_at_checked(40)?;
@@ -93,8 +95,10 @@ impl KeyRecord {
             leased_until: next()?,
             document: document.to_vec(),
         };
-        let latest = record.asked_at.max(record.failed_at).max(record.retry_at).max(record.withdrawn_at);
-        let is_ahead = latest.is_ahead_of(now) || record.leased_until.is_ahead_of(now.plus(lease));
+        let latest = record.asked_at.max(record.failed_at).max(record.withdrawn_at);
+        let is_ahead = latest.is_ahead_of(now)
+            || record.retry_at.is_ahead_of(record.failed_at.plus(MAX_RETRY_AFTER))
+            || record.leased_until.is_ahead_of(now.plus(lease));
         (!is_ahead).then_some(record)
     }
 }
@@ -257,12 +261,20 @@ mod tests {
     #[test]
     fn what_is_ahead_of_the_clock_is_no_record() {
         let now = at(1000);
-        let good = KeyRecord { asked_at: at(1004), leased_until: at(1010), ..KeyRecord::default() };
+        let (failed_at, retry_at) = (at(1000), at(1300));
+        let good = KeyRecord {
+            asked_at: at(1004),
+            leased_until: at(1010),
+            failed_at,
+            retry_at,
+            ..KeyRecord::default()
+        };
         assert!(KeyRecord::decode(&good.encode(), now, LEASE).is_some());
         for bad in [
             KeyRecord { asked_at: at(1006), ..KeyRecord::default() },
             KeyRecord { failed_at: at(1006), ..KeyRecord::default() },
             KeyRecord { retry_at: at(2000), ..KeyRecord::default() },
+            KeyRecord { failed_at: at(1000), retry_at: at(1306), ..KeyRecord::default() },
             KeyRecord { withdrawn_at: at(1006), ..KeyRecord::default() },
             KeyRecord { leased_until: at(1012), ..KeyRecord::default() },
         ] {

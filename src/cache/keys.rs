@@ -19,8 +19,10 @@ const MAX_UNKNOWN: usize = 64;
 const MAX_KID: usize = 256;
 /// After a fetch that failed a request may ask again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Without requests the pause doubles with each failure, so often at most.
+/// Without requests, and for a `kid` that strangers make up, the pause doubles with each failure, so often at most.
 const MAX_DOUBLINGS: u32 = 5;
+/// An issuer that asks to be left alone for longer is asked again after this.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// How long keys count, and how far apart fetches are.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,13 @@ struct Failure {
     count: u32,
 }
 
+impl Failure {
+    fn pause(&self) -> Duration {
+        let doublings = self.count.saturating_sub(1).min(MAX_DOUBLINGS);
+        RETRY.saturating_mul(2_u32.saturating_pow(doublings))
+    }
+}
+
 /// What to do for keys.
 #[derive(Debug)]
 pub enum Lookup {
@@ -83,7 +92,7 @@ impl KeyCache {
     /// Forgets what is ahead of the clock, which was put back since: how old it is can't be told.
     pub fn forget_what_is_ahead(&mut self, now: Timestamp) {
         self.keys.take_if(|(_, asked_at)| asked_at.is_ahead_of(now));
-        self.failure.take_if(|failure| failure.at.max(failure.retry_at).is_ahead_of(now));
+        self.failure.take_if(|failure| failure.at.is_ahead_of(now));
         self.withdrawn_at = self.withdrawn_at.map(|at| at.min(now));
         self.unknown.retain(|(_, since)| !since.is_ahead_of(now));
     }
@@ -114,10 +123,15 @@ impl KeyCache {
         if is_near { or_none(Lookup::FetchKid) } else { Lookup::Unavailable }
     }
 
-    /// When the next fetch for an unknown `kid` may be made.
+    /// When the next fetch for an unknown `kid` may be made: the cooldown after the last, and while fetches fail later and
+    /// later, since strangers make such ids up.
     #[must_use]
     pub fn cooldown_ends(&self) -> Timestamp {
-        self.asked_at().map_or(Timestamp(0), |asked_at| asked_at.plus(self.times.cooldown))
+        let cooldown = self.times.cooldown;
+        let fetched = self.asked_at().map_or(Timestamp(0), |asked_at| asked_at.plus(cooldown));
+        let failed =
+            self.failure.map_or(Timestamp(0), |failure| failure.at.plus(cooldown.max(failure.pause())));
+        fetched.max(failed)
     }
 
     /// When the set at hand was asked for.
@@ -164,10 +178,9 @@ impl KeyCache {
     pub fn due(&self) -> Timestamp {
         let ahead = self.times.cache_duration.saturating_sub(self.lead);
         let refresh = self.asked_at().map_or(Timestamp(0), |asked_at| asked_at.plus(ahead));
-        let retry = self.failure.map_or(Timestamp(0), |failure| {
-            let doublings = failure.count.saturating_sub(1).min(MAX_DOUBLINGS);
-            failure.at.plus(RETRY.saturating_mul(2_u32.saturating_pow(doublings)))
-        });
+        let retry = self
+            .failure
+            .map_or(Timestamp(0), |failure| failure.at.plus(failure.pause()).max(failure.retry_at));
         refresh.max(retry)
     }
 
@@ -200,10 +213,11 @@ impl KeyCache {
     }
 
     /// When a request may ask again after a fetch that failed at `at`. A prefetch keeps nobody from asking: the
-    /// provider may be starting beside us.
+    /// provider may be starting beside us. `wait`: how long the issuer asked to be left alone, which holds for all.
     #[must_use]
-    pub fn retry_at(at: Timestamp, is_prefetch: bool) -> Timestamp {
-        if is_prefetch { at } else { at.plus(RETRY) }
+    pub fn retry_at(at: Timestamp, is_prefetch: bool, wait: Option<Duration>) -> Timestamp {
+        let pause = if is_prefetch { Duration::ZERO } else { RETRY };
+        at.plus(wait.unwrap_or_default().min(MAX_RETRY_AFTER).max(pause))
     }
 
     fn remember_unknown(&mut self, kid: &str, now: Timestamp) {
@@ -242,7 +256,7 @@ mod tests {
     }
 
     fn fail(cache: &mut KeyCache, seconds: u64) {
-        cache.fail(at(seconds), KeyCache::retry_at(at(seconds), false));
+        cache.fail(at(seconds), KeyCache::retry_at(at(seconds), false, None));
     }
 
     /// For a request that arrives now.
@@ -350,6 +364,43 @@ mod tests {
     }
 
     #[test]
+    fn an_issuer_that_asks_to_be_left_alone_is_for_a_bounded_time() {
+        for (wait, until) in [(0, 1001), (60, 1060), (100_000, 1300)] {
+            let mut cache = cache();
+            cache.store(keys(), at(900));
+            let wait = Some(Duration::from_secs(wait));
+            cache.fail(at(1000), KeyCache::retry_at(at(1000), false, wait));
+            let before = Timestamp(at(until).0.saturating_sub(1));
+            assert_eq!(says(&mut cache, "b", before), "unavailable");
+            assert_eq!(says(&mut cache, "a", before), "keys");
+            assert_eq!(says(&mut cache, "b", at(until)), "fetch kid");
+            let mut cold = KeyCache::new(TIMES, 0);
+            cold.fail(at(1000), KeyCache::retry_at(at(1000), true, wait));
+            assert_eq!(cold.due(), at(until), "nor without requests");
+        }
+        assert_eq!(KeyCache::retry_at(at(1000), true, Some(Duration::from_secs(9))), at(1009));
+    }
+
+    #[test]
+    fn who_makes_up_a_kid_after_each_failure_waits_longer_and_longer() {
+        let mut cache = cache();
+        cache.store(keys(), at(1000));
+        let (mut now, mut pauses) = (1000, Vec::new());
+        for _ in 0..8 {
+            fail(&mut cache, now);
+            let next = (now..).find(|second| says(&mut cache, "b", at(*second)) == "fetch kid").unwrap();
+            // Who waits for the end of the cooldown asks then.
+            let next = next.max(cache.cooldown_ends().unix().0);
+            pauses.push(next.saturating_sub(now));
+            now = next;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 32, 32]);
+        assert_eq!(says(&mut cache, "a", at(now)), "keys");
+        cache.store(keys(), at(now));
+        assert_eq!(cache.cooldown_ends(), at(now).plus(TIMES.cooldown));
+    }
+
+    #[test]
     fn an_unknown_kid_asks_again_but_not_often() {
         let mut cache = cache();
         cache.store(keys(), at(1000));
@@ -391,7 +442,7 @@ mod tests {
     #[test]
     fn a_provider_that_is_down_is_not_hammered() {
         let mut cache = cache();
-        cache.fail(at(1000), KeyCache::retry_at(at(1000), true));
+        cache.fail(at(1000), KeyCache::retry_at(at(1000), true, None));
         assert_eq!(says(&mut cache, "a", at(1000)), "fetch", "a prefetch does not count");
         fail(&mut cache, 1001);
         assert_eq!(says(&mut cache, "a", at(1001)), "unavailable");

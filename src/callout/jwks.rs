@@ -1,7 +1,7 @@
 //! An issuer's keys: discovery document, then key set.
 
 use super::discovery::discover;
-use super::{CalloutError, Endpoint, Outbox};
+use super::{CalloutError, Endpoint, Outbox, Refused, Reply};
 use crate::cache::{Digest, digest};
 use crate::jose::KeySet;
 use crate::oauth::{self, DiscoveryError};
@@ -53,6 +53,27 @@ pub enum KeysError {
     Elsewhere,
 }
 
+/// That they could not be had, and how long the issuer asks to be left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoKeys {
+    /// Why.
+    pub error: KeysError,
+    /// Its `Retry-After`.
+    pub wait: Option<Duration>,
+}
+
+impl From<KeysError> for NoKeys {
+    fn from(error: KeysError) -> Self {
+        Self { error, wait: None }
+    }
+}
+
+impl NoKeys {
+    fn of(Refused { error, wait }: Refused, why: fn(CalloutError) -> KeysError) -> Self {
+        Self { error: why(error), wait }
+    }
+}
+
 /// Fetches the key set of an issuer, as it came; `now` is the clock, by which both callouts together keep
 /// within the timeout.
 ///
@@ -62,7 +83,7 @@ pub async fn fetch_keys(
     outbox: Outbox,
     source: Rc<KeySource>,
     now: impl Fn() -> Timestamp,
-) -> Result<(Rc<KeySet>, Vec<u8>), KeysError> {
+) -> Result<(Rc<KeySet>, Vec<u8>), NoKeys> {
     let began = now();
     let callout = |path: String| {
         let (cluster, authority) = (source.cluster.clone(), source.authority.clone());
@@ -74,14 +95,15 @@ pub async fn fetch_keys(
         Some(path) => path.clone(),
         None => {
             let document = discover(&outbox, &source.path, callout).await;
-            let document = document.map_err(KeysError::DiscoveryCallout)?;
+            let document = document.map_err(|refused| NoKeys::of(refused, KeysError::DiscoveryCallout))?;
             oauth::jwks_uri(&document, &source.issuer, &source.origin).map_err(KeysError::Discovery)?
         }
     };
     let reply = outbox.call(callout(path)).await;
-    let document = reply.and_then(|reply| reply.body_of(200)).map_err(KeysError::JwksCallout)?;
+    let document = reply.map_err(Refused::from).and_then(Reply::document);
+    let document = document.map_err(|refused| NoKeys::of(refused, KeysError::JwksCallout))?;
     let keys = KeySet::parse_or_empty(&document).ok_or(KeysError::Jwks)?;
-    if keys.is_empty() { Err(KeysError::NoUsableKey) } else { Ok((Rc::new(keys), document)) }
+    if keys.is_empty() { Err(KeysError::NoUsableKey.into()) } else { Ok((Rc::new(keys), document)) }
 }
 
 impl KeySource {

@@ -17,7 +17,7 @@ mod token;
 
 pub use answers::{Answers, Found, Fresh, Unanswered};
 pub use judge::{JudgeError, introspect, review};
-pub use jwks::{KeySource, KeysError, fetch_keys};
+pub use jwks::{KeySource, KeysError, NoKeys, fetch_keys};
 pub use single_flight::{Lost, SingleFlight, Wait};
 pub use tasks::{Callouts, Full, Outbox, StreamId};
 pub use token::{IssuerPlace, TokenError, ask_for_token, find_token_endpoint};
@@ -113,6 +113,19 @@ impl fmt::Debug for Reply {
     }
 }
 
+/// Why there is no document, and how long who should give it asks to be left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Refused {
+    error: CalloutError,
+    wait: Option<Duration>,
+}
+
+impl From<CalloutError> for Refused {
+    fn from(error: CalloutError) -> Self {
+        Self { error, wait: None }
+    }
+}
+
 /// Why there is no reply to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CalloutError {
@@ -172,6 +185,25 @@ impl Reply {
     pub fn status(&self) -> Result<u16, CalloutError> {
         let status = self.head.one(":status").text().and_then(|text| text.parse().ok());
         status.ok_or(CalloutError::Unreadable)
+    }
+
+    /// How long it asks to be left alone (RFC 9110 section 10.2.3), where it says so in seconds.
+    #[must_use]
+    fn retry_after(&self) -> Option<Duration> {
+        let text = self.head.one("retry-after").text()?;
+        let is_number = text.bytes().all(|b| b.is_ascii_digit());
+        is_number
+            .then(|| text.parse().map_or(Duration::MAX, Duration::from_secs))
+            .filter(|_| !text.is_empty())
+    }
+
+    /// The body, if the status is 200; else with the error how long it asks to be left alone.
+    ///
+    /// # Errors
+    /// As [`Self::body_of`].
+    fn document(self) -> Result<Vec<u8>, Refused> {
+        let wait = self.retry_after();
+        self.body_of(200).map_err(|error| Refused { error, wait })
     }
 
     /// The body, if the status is `status`.

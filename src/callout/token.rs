@@ -56,7 +56,7 @@ pub async fn find_token_endpoint(
 ) -> Result<Rc<Endpoint>, TokenError> {
     let at = |path: String| Endpoint { path, ..issuer.endpoint.clone() };
     let document = discover(&outbox, &issuer.path, |path| at(path).get(timeout)).await;
-    let document = document.map_err(TokenError::DiscoveryCallout)?;
+    let document = document.map_err(|refused| TokenError::DiscoveryCallout(refused.error))?;
     let path =
         oauth::token_endpoint(&document, &issuer.issuer, &issuer.origin).map_err(TokenError::Discovery)?;
     Ok(Rc::new(at(path)))

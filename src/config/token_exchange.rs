@@ -32,8 +32,8 @@ pub struct TokenExchange {
     /// How the client proves itself (RFC 7591 section 2). Default: `private_key_jwt` with `private_key`, else
     /// `client_secret_basic`, which Envoy adds where there is no `client_secret`.
     pub token_endpoint_auth_method: Option<AuthMethod>,
-    /// The client's private key for `private_key_jwt`, one of P-256 (ES256) in PEM (PKCS #8), as `${NAME}` of an
-    /// environment variable.
+    /// The client's private key for `private_key_jwt`, one of P-256 (ES256) or Ed25519 (EdDSA) in PEM (PKCS #8), as
+    /// `${NAME}` of an environment variable.
     pub private_key: Option<SecretReference>,
     /// The `kid` of that key.
     pub private_key_id: Option<String>,

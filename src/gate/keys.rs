@@ -8,7 +8,7 @@ use super::issuer::{IssuerSettings, Keys};
 use super::messages::{Message, Messages};
 use crate::cache::{KeyCache, KeyShare, Lookup, SharedData};
 use crate::callout::{
-    Callouts, Full, KeySource, KeysError, Outbox, SingleFlight, StreamId, Wait, fetch_keys,
+    Callouts, Full, KeySource, KeysError, NoKeys, Outbox, SingleFlight, StreamId, Wait, fetch_keys,
 };
 use crate::jose::KeySet;
 use crate::reason::Reason;
@@ -215,7 +215,7 @@ impl KeyStore {
         let fetched = fetch_keys(outbox, Rc::clone(&issuer.source), || self.clock.get()).await;
         let now = self.clock.get();
         let about = format!("keys of {} through cluster {}", issuer.source.issuer, issuer.source.cluster);
-        let outcome = fetched.as_ref().map_or_else(|error| error.name(), |_| "ok");
+        let outcome = fetched.as_ref().map_or_else(|NoKeys { error, .. }| error.name(), |_| "ok");
         let mut fetches = issuer.fetches.borrow_mut();
         let count = fetches.entry(outcome).or_default();
         *count = count.saturating_add(1);
@@ -230,9 +230,9 @@ impl KeyStore {
                 issuer.share.publish(&document, asked_at, now);
                 Ok(())
             }
-            Err(error) => {
+            Err(NoKeys { error, wait }) => {
                 self.messages.keep(Message::Complaint(format!("{about}: {error}")));
-                let retry_at = KeyCache::retry_at(now, !wish.is_asked);
+                let retry_at = KeyCache::retry_at(now, !wish.is_asked, wait);
                 let withdrawn_at = (error == KeysError::NoUsableKey).then_some(asked_at);
                 if let Some(at) = withdrawn_at {
                     cache.withdraw(at);

@@ -141,6 +141,18 @@ impl Worker {
         made
     }
 
+    /// Runs a POST with this token, further headers and this body to its end.
+    pub fn post(&self, token: &str, more: &[(&str, &str)], body: &[u8], script: Script<'_>) -> Ended {
+        let authorization = format!("Bearer {token}");
+        let head = [
+            (":method", "POST"),
+            (":path", "/mcp"),
+            ("content-type", "application/json"),
+            ("authorization", authorization.as_str()),
+        ];
+        self.run(&[&head[..], more].concat(), Ok(body), script)
+    }
+
     /// Runs one request to its end. The body comes after the first callouts were made.
     pub fn run(&self, head: &[(&str, &str)], body: Result<&[u8], Reason>, script: Script<'_>) -> Ended {
         let head = Head::from_pairs(head.iter().copied());

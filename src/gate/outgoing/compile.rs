@@ -172,8 +172,8 @@ impl Compiling<'_> {
                 }
                 let key = ClientKey::from_pem(&pem, private_key_id.as_deref());
                 return key.map(|key| Client::Key(Box::new(key))).ok_or_else(|| {
-                    let fix = "give it in PEM (PKCS #8), as `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` writes it";
-                    let reason = "is no private key of P-256: assertions are signed with ES256 and nothing else";
+                    let fix = "give it in PEM (PKCS #8), as `openssl genpkey -algorithm ed25519` writes it, or with `-algorithm EC -pkeyopt ec_paramgen_curve:P-256`";
+                    let reason = "is no private key of P-256 or Ed25519: assertions are signed with ES256 or EdDSA";
                     self.fault("private_key", reason, fix)
                 });
             }

@@ -16,6 +16,7 @@ use std::path::Path;
 pub fn compare(
     config: &Config,
     upstream: &str,
+    headers: &[String],
     ca: Option<&Path>,
     findings: &mut Findings,
 ) -> Result<(), Fault> {
@@ -26,8 +27,9 @@ pub fn compare(
         )));
     };
     let agent = http::agent(ca).map_err(usage)?;
+    let headers = http::headers(headers).map_err(usage)?;
     http::split(upstream).context("--upstream").map_err(usage)?;
-    let listed = server::list_tools(&agent, upstream, &[])
+    let listed = server::list_tools(&agent, upstream, &headers)
         .map_err(|error| Fault::Failed(format!("the MCP server {upstream}: {error:#}")))?;
     let listed: BTreeMap<&str, _> =
         listed.iter().filter_map(|tool| Some((tool["name"].as_str()?, tool))).collect();

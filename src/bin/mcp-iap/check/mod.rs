@@ -41,6 +41,9 @@ pub struct Options {
     /// The MCP server whose tools the catalogue is compared with.
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
+    /// A header for the MCP server, `NAME: VALUE`, where it asks for one.
+    #[arg(long = "header", value_name = "HEADER", requires = "upstream")]
+    headers: Vec<String>,
     /// Certificate authorities in PEM for the MCP server, instead of the system's.
     #[arg(long, value_name = "FILE", requires = "upstream")]
     ca: Option<PathBuf>,
@@ -58,7 +61,7 @@ struct Findings {
 }
 
 pub fn run(options: &Options) -> ExitCode {
-    let Options { file, output, strict, upstream, ca } = options;
+    let Options { file, output, strict, upstream, headers, ca } = options;
     let text = match read(file) {
         Ok(text) => text,
         Err(error) => {
@@ -101,7 +104,7 @@ pub fn run(options: &Options) -> ExitCode {
         None => {
             if let (Some((_, config)), Some(upstream)) =
                 (findings.check(&text, &Environment::default()), upstream)
-                && let Err(fault) = drift::compare(&config, upstream, ca.as_deref(), &mut findings)
+                && let Err(fault) = drift::compare(&config, upstream, headers, ca.as_deref(), &mut findings)
             {
                 return fault.report(file);
             }

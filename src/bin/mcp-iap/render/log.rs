@@ -138,20 +138,26 @@ fn lines(name: &str, kind: &str, place: &str) -> String {
     )
 }
 
-fn als(cluster: &str) -> String {
+/// A logger that sends to a service by gRPC; `rest`: what follows its cluster.
+fn by_grpc(name: &str, config: &str, cluster: &str, rest: &str) -> String {
     format!(
-        r#"- name: envoy.access_loggers.http_grpc
+        r#"- name: envoy.access_loggers.{name}
   typed_config:
-    "@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig
+    "@type": type.googleapis.com/envoy.extensions.access_loggers.{config}
     common_config:
       log_name: mcp_iap
       transport_api_version: V3
       grpc_service: {{ envoy_grpc: {{ cluster_name: {cluster} }} }}
-      # The record is a BytesValue among `filter_state_objects`. This logger has path, query and some headers
+{rest}"#
+    )
+}
+
+fn als(cluster: &str) -> String {
+    let rest = "      # The record is a BytesValue among `filter_state_objects`. This logger has path, query and some headers
       # of each request beside it, and a token that a client put into its query.
       filter_state_objects_to_log: [wasm.mcp_iap]
-"#
-    )
+";
+    by_grpc("http_grpc", "grpc.v3.HttpGrpcAccessLogConfig", cluster, rest)
 }
 
 fn otlp(cluster: &str) -> String {
@@ -159,15 +165,8 @@ fn otlp(cluster: &str) -> String {
     for (name, operator, _) in AROUND.iter().filter(|(name, ..)| *name != "time") {
         let _ = writeln!(attributes, "- {{ key: {name}, value: {{ string_value: \"{operator}\" }} }}");
     }
-    format!(
-        r#"- name: envoy.access_loggers.open_telemetry
-  typed_config:
-    "@type": type.googleapis.com/envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig
-    common_config:
-      log_name: mcp_iap
-      transport_api_version: V3
-      grpc_service: {{ envoy_grpc: {{ cluster_name: {cluster} }} }}
-      # Else what is sent while the collector is away is lost.
+    let rest = format!(
+        r#"      # Else what is sent while the collector is away is lost.
       grpc_stream_retry_policy:
         num_retries: 10
         retry_back_off: {{ base_interval: 0.2s, max_interval: 5s }}
@@ -177,7 +176,8 @@ fn otlp(cluster: &str) -> String {
       values:
 {}"#,
         indent(&attributes, 6)
-    )
+    );
+    by_grpc("open_telemetry", "open_telemetry.v3.OpenTelemetryAccessLogConfig", cluster, &rest)
 }
 
 #[cfg(test)]
