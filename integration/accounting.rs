@@ -1,7 +1,7 @@
 //! Every way in which a request can end: one line, whoever ended it, with Envoy's word for how and, where the filter saw
 //! something of it, one record. What `mcp-iap audit` makes of these lines stands at the end.
 
-use crate::client::Request;
+use crate::client::{Request, read_answer};
 use crate::envoy::{Changes, binary, free_port, scratch};
 use crate::stub::Reply;
 use crate::world::{KEYS, World, call, claims, post};
@@ -24,9 +24,9 @@ fn good() -> Request {
     with_body(call("get_pods", &json!({})))
 }
 
-/// Waits for the beginning of an answer, or for the connection's end.
-fn wait(mut stream: TcpStream) {
-    let _ = stream.read(&mut [0; 4096]);
+/// Waits for a whole answer, or for the connection's end: who leaves earlier is a client that left.
+fn wait(stream: TcpStream) {
+    let _ = read_answer(stream);
 }
 
 /// Waits for all of an answer, whole or not.

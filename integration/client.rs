@@ -179,7 +179,11 @@ pub fn finish(stream: TcpStream) -> Answer {
     read_answer(stream).unwrap_or_else(|error| panic!("no whole answer: {error}"))
 }
 
-fn read_answer(mut stream: impl Read) -> std::io::Result<Answer> {
+/// Reads one answer.
+///
+/// # Errors
+/// The other side ends the connection before, or says nothing for as long as the stream waits.
+pub fn read_answer(mut stream: impl Read) -> std::io::Result<Answer> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 64 * 1024];
     loop {

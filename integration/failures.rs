@@ -17,7 +17,8 @@ fn on_a_closed_port(port: &'static str) -> (&'static str, String) {
 
 /// Waits until `done`.
 pub fn eventually(what: &str, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    // An Envoy compiles the module before it listens: on a busy machine that takes more than ten seconds.
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < deadline, "in vain: {what}");
         std::thread::sleep(Duration::from_millis(20));

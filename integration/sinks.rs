@@ -15,7 +15,7 @@ use std::io::Read as _;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A gate on the shipped file with both collectors, and these.
@@ -180,6 +180,16 @@ fn a_reloading_gate_has_its_collectors_too() {
     same(&envoy.access_lines(1), &otlp.lines(1), "otlp");
 }
 
+/// A process that ends with the value, where a test fails too.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Envoy with its standard output as its operator has it: a file that standard error goes to as well, as by
 /// `envoy > FILE 2>&1`, and a socket, as under systemd.
 #[test]
@@ -198,7 +208,7 @@ fn standard_output_loses_nothing() {
         } else {
             std::os::fd::OwnedFd::from(theirs).into()
         };
-        let mut process = Command::new(binary(envoy))
+        let process = Command::new(binary(envoy))
             .args(["--disable-hot-restart", "-l", "info", "--file-flush-interval-msec", "20", "-c"])
             .arg(folder.join("envoy.yaml"))
             .stdin(Stdio::null())
@@ -206,6 +216,7 @@ fn standard_output_loses_nothing() {
             .stderr(both)
             .spawn()
             .unwrap();
+        let mut process = Started(process);
         eventually("Envoy listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let mut client = KeepAlive::new(port);
         for _ in 0..100 {
@@ -213,8 +224,8 @@ fn standard_output_loses_nothing() {
         }
         std::thread::sleep(Duration::from_millis(300));
         // At its end Envoy logs again: over the records, if they went another way.
-        assert!(Command::new("kill").arg(process.id().to_string()).status().unwrap().success());
-        process.wait().unwrap();
+        assert!(Command::new("kill").arg(process.0.id().to_string()).status().unwrap().success());
+        process.0.wait().unwrap();
         let mut seen = std::fs::read(folder.join("both")).unwrap();
         if !is_file {
             (&ours).read_to_end(&mut seen).unwrap();
