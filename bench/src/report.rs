@@ -100,12 +100,12 @@ pub fn print(case: &Case, rows: &[Row]) {
     let ratio = if is_own { "mcp-iap x" } else { "no log x" };
     println!("\n{}", case.name);
     println!(
-        "  {:<24}{:>8}{:>17}{:>9}{:>9}{:>9}{:>9}",
+        "  {:<24}{:>8}{:>17}{:>12}{:>9}{:>9}{:>9}",
         "", "req/s", "spread", ratio, "CPU us", "p50 us", "p99 us"
     );
     for row in rows {
         println!(
-            "  {:<24}{:>8.0}{:>17}{:>9.2}{:>9.1}{:>9.0}{:>9.0}",
+            "  {:<24}{:>8.0}{:>17}{:>12.2}{:>9.1}{:>9.0}{:>9.0}",
             row.variant,
             row.requests_per_second,
             format!("{:.0}-{:.0}", row.spread[0], row.spread[1]),
