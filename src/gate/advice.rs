@@ -80,9 +80,20 @@ impl Settings {
 }
 
 fn sounds_secret(name: &str) -> bool {
-    const SECRETS: &[&str] =
-        &["token", "secret", "passw", "credential", "authorization", "api_key", "apikey", "private"];
-    let name = name.to_ascii_lowercase();
+    const SECRETS: &[&str] = &[
+        "token",
+        "secret",
+        "passw",
+        "credential",
+        "authorization",
+        "api_key",
+        "apikey",
+        "private",
+        "session",
+        "cookie",
+    ];
+    // Headers have hyphens.
+    let name = name.to_ascii_lowercase().replace('-', "_");
     SECRETS.iter().any(|secret| name.contains(secret))
 }
 
@@ -121,4 +132,19 @@ fn is_plain_and_elsewhere(url: &str) -> bool {
     let authority = rest.split('/').next().unwrap_or_default();
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     !(host == "localhost" || host == "[::1]" || host.starts_with("127.") || authority == "[::1]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sounds_secret;
+
+    #[test]
+    fn headers_sound_as_arguments_do() {
+        for name in ["api_key", "headers.x-api-key", "X-Session-Id", "cookie", "arguments.password"] {
+            assert!(sounds_secret(name), "{name}");
+        }
+        for name in ["headers.x-device-trust", "region", "key"] {
+            assert!(!sounds_secret(name), "{name}");
+        }
+    }
 }

@@ -233,8 +233,16 @@ fn check_origins(origins: &[String], errors: &mut Vec<ConfigError>) {
 
 /// What a rule decides on must be what Envoy says, never what a client or this filter does.
 fn check_trusted_headers(names: &[String], errors: &mut Vec<ConfigError>) {
-    const CLIENTS: &[&str] =
-        &["authorization", "cookie", "host", "origin", "referer", "user-agent", "forwarded"];
+    const CLIENTS: &[&str] = &[
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "host",
+        "origin",
+        "referer",
+        "user-agent",
+        "forwarded",
+    ];
     for (index, name) in names.iter().enumerate() {
         let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let (reason, fix) = if name.is_empty() || name.len() > 128 || !name.bytes().all(is_plain) {

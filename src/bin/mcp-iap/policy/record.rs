@@ -7,7 +7,7 @@ use mcp_iap::audit::{
     AttributesDocument, CallerDocument, Document, MASK, MAX_GROUPS, MAX_NAME, written_length,
 };
 use mcp_iap::reason::Reason;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The longest that a character is written in a record, in bytes: a text that is shorter than the bound by that was
@@ -200,7 +200,10 @@ fn may_be_cut(name: &str) -> bool {
 fn is_certain(value: &Value) -> bool {
     let Value::String(text) = value else { return true };
     let written: usize = text.chars().map(written_length).sum();
-    let may_be_number = text.parse::<i64>().is_err() && text.parse::<Number>().is_ok();
+    // By how it is written: one beyond all that a parser of numbers takes was sent as a number all the same.
+    let is_written_so =
+        text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && text.parse::<f64>().is_ok();
+    let may_be_number = text.parse::<i64>().is_err() && is_written_so;
     written.saturating_add(LONGEST_CHARACTER) <= MAX_NAME && text != MASK && !may_be_number
 }
 
