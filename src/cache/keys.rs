@@ -57,13 +57,14 @@ struct Failure {
     retry_at: Timestamp,
     /// How many failed, one after the other.
     count: u32,
+    /// How many of these were asked for by requests, and when the last of them failed.
+    asked: Option<(u32, Timestamp)>,
 }
 
-impl Failure {
-    fn pause(&self) -> Duration {
-        let doublings = self.count.saturating_sub(1).min(MAX_DOUBLINGS);
-        RETRY.saturating_mul(2_u32.saturating_pow(doublings))
-    }
+/// How long after so many failures.
+fn pause(count: u32) -> Duration {
+    let doublings = count.saturating_sub(1).min(MAX_DOUBLINGS);
+    RETRY.saturating_mul(2_u32.saturating_pow(doublings))
 }
 
 /// What to do for keys.
@@ -123,14 +124,14 @@ impl KeyCache {
         if is_near { or_none(Lookup::FetchKid) } else { Lookup::Unavailable }
     }
 
-    /// When the next fetch for an unknown `kid` may be made: the cooldown after the last, and while fetches fail later and
-    /// later, since strangers make such ids up.
+    /// When the next fetch for an unknown `kid` may be made: the cooldown after the last, and while those that requests ask
+    /// for fail later and later, since strangers make such ids up. One that fails without a request puts nobody off.
     #[must_use]
     pub fn cooldown_ends(&self) -> Timestamp {
         let cooldown = self.times.cooldown;
         let fetched = self.asked_at().map_or(Timestamp(0), |asked_at| asked_at.plus(cooldown));
-        let failed =
-            self.failure.map_or(Timestamp(0), |failure| failure.at.plus(cooldown.max(failure.pause())));
+        let asked = self.failure.and_then(|failure| failure.asked);
+        let failed = asked.map_or(Timestamp(0), |(count, at)| at.plus(cooldown.max(pause(count))));
         fetched.max(failed)
     }
 
@@ -180,7 +181,7 @@ impl KeyCache {
         let refresh = self.asked_at().map_or(Timestamp(0), |asked_at| asked_at.plus(ahead));
         let retry = self
             .failure
-            .map_or(Timestamp(0), |failure| failure.at.plus(failure.pause()).max(failure.retry_at));
+            .map_or(Timestamp(0), |failure| failure.at.plus(pause(failure.count)).max(failure.retry_at));
         refresh.max(retry)
     }
 
@@ -209,7 +210,11 @@ impl KeyCache {
             return;
         }
         let count = self.failure.map_or(0, |failure| failure.count).saturating_add(1);
-        self.failure = Some(Failure { at, retry_at, count });
+        let mut asked = self.failure.and_then(|failure| failure.asked);
+        if retry_at > at {
+            asked = Some((asked.map_or(0, |(count, _)| count).saturating_add(1), at));
+        }
+        self.failure = Some(Failure { at, retry_at, count, asked });
     }
 
     /// When a request may ask again after a fetch that failed at `at`. A prefetch keeps nobody from asking: the
@@ -398,6 +403,21 @@ mod tests {
         assert_eq!(says(&mut cache, "a", at(now)), "keys");
         cache.store(keys(), at(now));
         assert_eq!(cache.cooldown_ends(), at(now).plus(TIMES.cooldown));
+    }
+
+    /// A provider was down while nobody asked, and comes back with another key.
+    #[test]
+    fn what_failed_without_a_request_puts_no_kid_off() {
+        let mut cache = cache();
+        cache.store(keys(), at(1000));
+        for second in [1090, 1091, 1093, 1097] {
+            cache.fail(at(second), KeyCache::retry_at(at(second), true, None));
+        }
+        assert_eq!(says(&mut cache, "b", at(1097)), "fetch kid");
+        assert!(cache.cooldown_ends() <= at(1097));
+        fail(&mut cache, 1098);
+        cache.fail(at(1105), KeyCache::retry_at(at(1105), true, None));
+        assert_eq!(cache.cooldown_ends(), at(1098).plus(TIMES.cooldown.max(Duration::from_secs(1))));
     }
 
     #[test]
